@@ -1,0 +1,1 @@
+"""Thin adapters, one outside world each: libvirt, ansible-runner, the guest, processes, files, the host."""

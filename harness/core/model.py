@@ -1,0 +1,154 @@
+"""The project's nouns as types: cells, builds, guest images, samples' factors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+FactorValue = str | int
+
+FIO_FACTORS = ("rw", "bs", "iodepth", "numjobs", "ioengine")
+"""Factors that fio takes: they vary within one session."""
+
+GUEST_FACTORS = (
+    "backend", "format", "cache", "aio", "iothreads", "queues", "queue_size", "iothread_mapping",
+    "poll_max_ns", "vcpus", "memory", "machine",
+)  # fmt: skip
+"""Factors of the guest: each combination needs sessions of its own."""
+
+TABLE_FACTORS = ("rw", "bs", "iodepth")
+"""Factors that every table shows, varied or not."""
+
+
+class Workload(StrEnum):
+    """What an experiment does in each session."""
+
+    FIO_MATRIX = "fio-matrix"
+
+
+class Accel(StrEnum):
+    """Who executes the guest's instructions."""
+
+    AUTO = "auto"
+    KVM = "kvm"
+    TCG = "tcg"
+
+
+class Backend(StrEnum):
+    """What stands behind the guest's disk."""
+
+    NULL_CO = "null-co"
+    FILE = "file"
+    BLOCK = "block"
+    NVME = "nvme"
+
+
+class DiskFormat(StrEnum):
+    """The image format of a ``file`` backend."""
+
+    RAW = "raw"
+    QCOW2 = "qcow2"
+
+
+class Aio(StrEnum):
+    """How QEMU submits I/O to the host kernel."""
+
+    NATIVE = "native"
+    THREADS = "threads"
+    IO_URING = "io_uring"
+
+
+class Cache(StrEnum):
+    """QEMU's cache mode of the disk."""
+
+    NONE = "none"
+    DIRECTSYNC = "directsync"
+    WRITEBACK = "writeback"
+    WRITETHROUGH = "writethrough"
+    UNSAFE = "unsafe"
+
+
+class Connection(StrEnum):
+    """How the harness reaches into the guest."""
+
+    AGENT = "agent"
+    SSH = "ssh"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One combination of the matrix.
+
+    Attributes:
+        rw: fio's I/O pattern (``randread``).
+        bs: block size as fio's label (``4k``).
+        iodepth: requests in flight a job.
+        numjobs: fio jobs.
+        ioengine: fio's engine in the guest.
+        guest: the guest factors this cell fixes, as (name, value) in the matrix's order.
+    """
+
+    rw: str
+    bs: str
+    iodepth: int
+    numjobs: int = 1
+    ioengine: str = "libaio"
+    guest: tuple[tuple[str, FactorValue], ...] = ()
+
+    def factors(self) -> dict[str, FactorValue]:
+        """Return every factor with its value: fio's first, then the guest's."""
+        fio: dict[str, FactorValue] = {name: getattr(self, name) for name in FIO_FACTORS}
+        return fio | dict(self.guest)
+
+    @property
+    def label(self) -> str:
+        """A short name for messages and file names: ``randread-4k-8``, further factors appended."""
+        parts = [self.rw, self.bs, str(self.iodepth)]
+        if self.numjobs != 1:
+            parts.append(f"jobs{self.numjobs}")
+        if self.ioengine != "libaio":
+            parts.append(self.ioengine)
+        parts += [f"{name}={value}" for name, value in self.guest]
+        return "-".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRecord:
+    """A provisioned build, pinned.
+
+    Attributes:
+        name: the variant's name in the experiment (``OLD``).
+        kind: ``path`` or ``package``.
+        emulator: what libvirt starts: the binary itself, or a launcher that ends in ``exec`` of it.
+        binary: the QEMU executable, as /proc/PID/exe will show it.
+        sha256: of the binary.
+        version: QEMU's own version line.
+        package_version: the distribution's version, if it came from a package.
+    """
+
+    name: str
+    kind: str
+    emulator: str
+    binary: str
+    sha256: str
+    version: str
+    package_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GuestImage:
+    """A provisioned guest image.
+
+    Attributes:
+        kernel: path of the kernel on the host.
+        initrd: path of the initramfs on the host.
+        sha256: over kernel and initramfs.
+        kernel_version: the guest kernel's release.
+        fio_version: fio in the guest.
+    """
+
+    kernel: str
+    initrd: str
+    sha256: str
+    kernel_version: str
+    fio_version: str

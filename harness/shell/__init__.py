@@ -1,0 +1,1 @@
+"""The imperative shell: the campaign that executes a plan, the console and the command line."""
