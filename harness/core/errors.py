@@ -70,7 +70,7 @@ class BusyError(HarnessError):
     """Another run holds the host: a measurement must be alone."""
 
 
-class Interrupted(HarnessError):  # noqa: N818 - an interruption is no error of anybody's
+class Interrupted(HarnessError):  # noqa: N818 - an interruption is nobody's error
     """The user stopped the run; what was measured is kept."""
 
     exit_code = 130

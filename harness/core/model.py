@@ -75,6 +75,54 @@ class Connection(StrEnum):
     SSH = "ssh"
 
 
+class Machine(StrEnum):
+    """QEMU's machine type."""
+
+    Q35 = "q35"
+    PC = "pc"
+
+
+class NumaMode(StrEnum):
+    """How firmly guest memory is kept to host NUMA nodes."""
+
+    STRICT = "strict"
+    PREFERRED = "preferred"
+    INTERLEAVE = "interleave"
+
+
+class ReadWrite(StrEnum):
+    """fio's I/O pattern."""
+
+    READ = "read"
+    WRITE = "write"
+    RANDREAD = "randread"
+    RANDWRITE = "randwrite"
+    RW = "rw"
+    RANDRW = "randrw"
+
+    @property
+    def writes(self) -> bool:
+        """Whether the pattern changes what is stored."""
+        return self not in {ReadWrite.READ, ReadWrite.RANDREAD}
+
+
+class IOEngine(StrEnum):
+    """fio's engine in the guest."""
+
+    LIBAIO = "libaio"
+    IO_URING = "io_uring"
+    POSIXAIO = "posixaio"
+    PSYNC = "psync"
+    SYNC = "sync"
+    PVSYNC = "pvsync"
+    PVSYNC2 = "pvsync2"
+
+    @property
+    def synchronous(self) -> bool:
+        """Whether it keeps one request in flight whatever the I/O depth."""
+        return self.value.endswith(("sync", "sync2"))
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One combination of the matrix.

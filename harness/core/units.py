@@ -7,6 +7,7 @@ import re
 _SIZE = re.compile(r"(?P<number>[0-9]+)\s*(?P<prefix>[kmgt]?)(?:i?b)?", re.IGNORECASE)
 _FACTORS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _DURATION = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>ms|s|m|h)?")
+_SIXTY = 60
 _SECONDS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -50,10 +51,10 @@ def parse_duration(text: str | float) -> float:
 def format_duration(seconds: float) -> str:
     """Return a duration for people: ``12 s``, ``3 min 05 s``, ``2 h 10 min``."""
     whole = round(seconds)
-    if whole < 60:  # noqa: PLR2004
+    if whole < _SIXTY:
         return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:  # noqa: PLR2004
+    minutes, rest = divmod(whole, _SIXTY)
+    if minutes < _SIXTY:
         return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
+    hours, minutes = divmod(minutes, _SIXTY)
     return f"{hours} h {minutes:02d} min"

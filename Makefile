@@ -1,0 +1,33 @@
+# `make` alone shows what there is. PYTHON=/path/to/python3 chooses another interpreter.
+
+EXPERIMENT = fio/quick.yml
+SHELL_SCRIPTS = git ls-files -co --exclude-standard -- '*.sh' .ci/run playbooks/roles/guest_image/files/init
+YAML_FILES = .
+
+.PHONY: help setup run test lint clean
+
+help: ## show this
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-8s%s\n' "$$t" "$$d"; done
+
+setup: ## make .venv/bin/harness; seconds when it is there
+	@./bootstrap.sh
+
+run: setup ## benchmark QEMU 7.2 against 10.0 here and print the table
+	.venv/bin/harness run $(EXPERIMENT)
+
+test: setup ## all tests, after providing the builds and the guest they boot
+	.venv/bin/harness provision $(EXPERIMENT)
+	.venv/bin/pytest
+
+lint: setup ## every linter
+	@./bootstrap.sh dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/yamllint -s $(YAML_FILES)
+	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/ansible-lint --offline -q
+	shellcheck $$($(SHELL_SCRIPTS))
+
+clean: ## remove .venv and caches; keep runs and what is provisioned
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .ansible *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

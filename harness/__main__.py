@@ -1,0 +1,5 @@
+"""``python -m harness``."""
+
+from harness.shell.cli import main
+
+main()

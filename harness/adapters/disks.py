@@ -1,0 +1,106 @@
+"""The file or device behind the guest's disk: found, checked, or made below the state directory."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.adapters import process
+from harness.adapters.files import make_directory, sync_directory
+from harness.adapters.host import free_bytes
+from harness.core.errors import HarnessError, InputError, Problem
+from harness.core.model import Backend, DiskFormat
+from harness.core.units import format_size
+
+if TYPE_CHECKING:
+    from harness.core.experiment import Experiment
+    from harness.core.planning import GuestConfig
+
+_CHUNK_BYTES = 4 * 2**20
+
+
+def check_disks(experiment: Experiment, source: str) -> None:
+    """Check that what the experiment names is there and is what it says.
+
+    Raises:
+        InputError: with every problem.
+    """
+    problems = [
+        problem
+        for config in experiment.guest_configs()
+        if (problem := _problem(experiment.for_guest(config), f"{source}: disk.path"))
+    ]
+    if problems:
+        raise InputError(list(dict.fromkeys(problems)))
+
+
+def prepare_disks(experiment: Experiment, directory: Path) -> dict[GuestConfig, Path | None]:
+    """Return the path behind the disk of each guest configuration; images are made where none is named.
+
+    Raises:
+        HarnessError: there is no space for an image, or it cannot be made.
+    """
+    return {config: _path(experiment.for_guest(config), directory) for config in experiment.guest_configs()}
+
+
+def _problem(experiment: Experiment, where: str) -> Problem | None:
+    disk = experiment.disk
+    if disk.path is None or disk.backend not in {Backend.FILE, Backend.BLOCK}:
+        return None
+    try:
+        mode = Path(disk.path).stat().st_mode
+    except OSError as error:
+        return Problem(where, f"{disk.path}: {error.strerror}", "check the path")
+    if disk.backend is Backend.BLOCK and not stat.S_ISBLK(mode):
+        return Problem(where, f"{disk.path} is not a block device", "use `backend: file` for an image")
+    if disk.backend is Backend.FILE and not stat.S_ISREG(mode):
+        return Problem(where, f"{disk.path} is not a regular file", "use `backend: block` for a device")
+    return None
+
+
+def _path(experiment: Experiment, directory: Path) -> Path | None:
+    disk = experiment.disk
+    if disk.path is not None:
+        return Path(disk.path)
+    if disk.backend is not Backend.FILE:
+        return None
+    make_directory(directory, 0o711)
+    image = directory / f"{format_size(disk.size)}.{disk.format}"
+    return image if image.exists() else _make_image(image, disk.size, disk.format)
+
+
+def _make_image(image: Path, size: int, kind: DiskFormat) -> Path:
+    """Make an image whose every block holds data: an unfilled file reads faster than the device."""
+    needed = size * (2 if kind is DiskFormat.QCOW2 else 1)
+    if free_bytes(image.parent) < needed * 1.05:
+        raise HarnessError(
+            f"no space for {image}: {format_size(needed)} needed, {free_bytes(image.parent) >> 20} MiB free",
+            remedy="make disk.size smaller, or move the state directory (--state-dir)",
+        )
+    raw = image.with_suffix(".raw.part")
+    part = image.with_suffix(".part")
+    try:
+        _fill(raw, size)
+        if kind is DiskFormat.QCOW2:
+            process.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(part)])
+        else:
+            raw.rename(part)
+        # Renamed last: an image under its own name is a whole one.
+        part.rename(image)
+        sync_directory(image.parent)
+    except OSError as error:
+        raise HarnessError(f"cannot make the disk image {image}: {error.strerror}") from error
+    finally:
+        raw.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
+    return image
+
+
+def _fill(path: Path, size: int) -> None:
+    with path.open("wb") as stream:
+        for offset in range(0, size, _CHUNK_BYTES):
+            stream.write(os.urandom(min(_CHUNK_BYTES, size - offset)))
+        stream.flush()
+        os.fsync(stream.fileno())

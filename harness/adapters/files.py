@@ -1,0 +1,124 @@
+"""The file system: what is said to be written is on disk, whole, before the call returns."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from harness.core.errors import HarnessError, InputError
+
+_CHUNK_BYTES = 2**20
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a crash, sees the old content or the new, never a part.
+
+    Raises:
+        HarnessError: the disk is full, read-only or the directory is not writable.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise HarnessError(
+            f"cannot write {path}: {error.strerror}",
+            remedy="free some space or choose another directory; what was measured so far is kept",
+        ) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON for machines and people: sorted out by the caller, indented, atomic."""
+    write_atomic(path, orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def read_json(path: Path) -> Any:
+    """Return a JSON file's content.
+
+    Raises:
+        InputError: the file cannot be read or is not JSON.
+    """
+    try:
+        return orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError.single(str(path), f"cannot be read: {error.strerror}") from error
+    except orjson.JSONDecodeError as error:
+        raise InputError.single(
+            str(path), f"is not whole JSON: {error}", "restore the file, or leave it out"
+        ) from error
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file the user named.
+
+    Raises:
+        InputError: it is missing, a directory, unreadable or not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError.single(str(path), "is not UTF-8 text", "give a text file") from error
+    except IsADirectoryError as error:
+        raise InputError.single(str(path), "is a directory", "name the file in it") from error
+    except FileNotFoundError as error:
+        raise InputError.single(str(path), "does not exist", "check the path") from error
+    except OSError as error:
+        raise InputError.single(str(path), f"cannot be read: {error.strerror}") from error
+
+
+def make_directory(path: Path, mode: int = 0o755) -> Path:
+    """Make a directory and its parents; an existing one is left as it is.
+
+    Raises:
+        HarnessError: it cannot be made.
+    """
+    try:
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+    except OSError as error:
+        raise HarnessError(
+            f"cannot make the directory {path}: {error.strerror}", remedy="choose another with an option"
+        ) from error
+    return path
+
+
+def sync_directory(path: Path) -> None:
+    """Put a directory's entries on disk: a rename counts only after this."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_of(path: Path | str) -> str:
+    """Return the hex SHA-256 of a file's content."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def tail(path: Path, lines: int = 15, limit: int = 64 * 1024) -> str:
+    """Return the last lines of a log, or an empty text when there is none; for messages only."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, stream.tell() - limit))
+            data = stream.read()
+    except OSError:
+        return ""
+    return "\n".join(printable(line) for line in data.decode(errors="replace").splitlines()[-lines:])
+
+
+def printable(text: str) -> str:
+    """Return text from a guest without anything a terminal would act on."""
+    return "".join(char if char.isprintable() or char == "\t" else "?" for char in text)

@@ -1,0 +1,74 @@
+"""The host as /proc and /sys show it; what could not be read is None, never a guess."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+_SYSCTLS = ("vm.max_map_count", "kernel.numa_balancing", "vm.overcommit_memory")
+_SETTINGS = {
+    "governor": "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
+    "intel_no_turbo": "/sys/devices/system/cpu/intel_pstate/no_turbo",
+    "boost": "/sys/devices/system/cpu/cpufreq/boost",
+    "smt": "/sys/devices/system/cpu/smt/active",
+    "transparent_hugepage": "/sys/kernel/mm/transparent_hugepage/enabled",
+    "ksm": "/sys/kernel/mm/ksm/run",
+    "kvm_halt_poll_ns": "/sys/module/kvm/parameters/halt_poll_ns",
+}
+
+
+def read_setting(path: str | Path) -> str | None:
+    """Return a one-line file of /proc or /sys, or None when it cannot be read here."""
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return None
+
+
+def environment() -> dict[str, Any]:
+    """Return what of this host a reader needs to believe or repeat a number; no secret, no variable."""
+    cpu = cpu_facts()
+    return {
+        "host": {
+            "name": platform.node(),
+            "cpu": cpu,
+            "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            "kernel": platform.release(),
+            "kernel_command_line": read_setting("/proc/cmdline"),
+            "os": platform.freedesktop_os_release().get("PRETTY_NAME"),
+            "mitigations": _mitigations(),
+            "sysctl": {name: read_setting("/proc/sys/" + name.replace(".", "/")) for name in _SYSCTLS},
+            "settings": {name: read_setting(path) for name, path in _SETTINGS.items()},
+            "load": os.getloadavg(),
+        },
+        "python": platform.python_version(),
+    }
+
+
+def cpu_facts() -> dict[str, Any]:
+    """Return the CPU's model, microcode and count, and whether it says it can virtualize."""
+    text = read_setting("/proc/cpuinfo") or ""
+    fields = dict(re.findall(r"^([^\t:\n]+?)\s*:\s*(.*)$", text, flags=re.MULTILINE))
+    flags = set(fields.get("flags", "").split())
+    return {
+        "model": fields.get("model name") or platform.processor() or platform.machine(),
+        "microcode": fields.get("microcode"),
+        "count": os.cpu_count(),
+        "architecture": platform.machine(),
+        "virtualization": next((flag for flag in ("vmx", "svm") if flag in flags), None),
+    }
+
+
+def free_bytes(path: Path) -> int:
+    """Return the free space for an ordinary user where a path is, or will be."""
+    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    return shutil.disk_usage(existing).free
+
+
+def _mitigations() -> dict[str, str | None]:
+    directory = Path("/sys/devices/system/cpu/vulnerabilities")
+    return {entry.name: read_setting(entry) for entry in sorted(directory.glob("*"))}

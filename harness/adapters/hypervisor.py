@@ -1,0 +1,291 @@
+"""libvirt: transient domains, and nothing that is not this project's. The only module that imports it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import stat
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+# libvirt reads this when it is loaded, and chats on stderr unless told not to.
+os.environ.setdefault("LIBVIRT_LOG_OUTPUTS", "4:file:/dev/null")
+
+import libvirt
+import libvirt_qemu
+
+from harness.adapters.files import make_directory, write_atomic
+from harness.adapters.reaper import Reaper
+from harness.core.errors import HypervisorError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_QEMU_CONF = """\
+# Written by qemu-ab-harness: this driver lives inside the harness, for the run's own guests only.
+user = "{user}"
+group = "{group}"
+security_driver = "none"
+stdio_handler = "file"
+namespaces = []
+cgroup_controllers = []
+remember_owner = 0
+"""
+
+
+def _quiet(_context: object, _error: object) -> None:
+    """Take libvirt's messages off stderr; every one of them also arrives as an exception."""
+
+
+class _EventLoop:
+    """libvirt's own event loop in a thread; there is one a process, and it has to exist before any open."""
+
+    _started = threading.Lock()
+    _running = False
+
+    @classmethod
+    def ensure(cls) -> None:
+        with cls._started:
+            if cls._running:
+                return
+            libvirt.registerErrorHandler(_quiet, None)
+            libvirt.virEventRegisterDefaultImpl()
+            threading.Thread(target=cls._run, name="libvirt-events", daemon=True).start()
+            cls._running = True
+
+    @staticmethod
+    def _run() -> None:
+        while True:
+            libvirt.virEventRunDefaultImpl()
+
+
+@dataclass(frozen=True, slots=True)
+class LibvirtVersion:
+    """A version of libvirt, ordered."""
+
+    major: int
+    minor: int
+    release: int
+
+    @classmethod
+    def from_number(cls, number: int) -> LibvirtVersion:
+        """Return the version from libvirt's own number (9000000 is 9.0.0)."""
+        return cls(number // 1_000_000, number // 1_000 % 1_000, number % 1_000)
+
+    @property
+    def parts(self) -> tuple[int, int, int]:
+        """The three numbers."""
+        return (self.major, self.minor, self.release)
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}.{self.release}"
+
+
+class Hypervisor:
+    """A connection to libvirt's QEMU driver.
+
+    ``qemu:///embed`` runs the driver inside this process, below a directory of its own: no daemon, nothing
+    to configure. Use as a context manager.
+
+    Args:
+        uri: ``qemu:///embed``, ``qemu:///system``, ``qemu:///session`` or any other QEMU URI.
+        embed_root: the directory of the embedded driver; short, since it holds UNIX sockets.
+    """
+
+    def __init__(self, uri: str, embed_root: Path) -> None:
+        self.uri = uri
+        if uri.startswith("qemu:///embed"):
+            prepare_embed_root(embed_root)
+            Reaper.running()
+            uri = f"qemu:///embed?root={embed_root}"
+        _EventLoop.ensure()
+        try:
+            self._connection = libvirt.open(uri)
+        except libvirt.libvirtError as error:
+            raise HypervisorError(
+                f"cannot connect to {self.uri}: {_first_line(error)}",
+                remedy="qemu:///embed needs no daemon; for the others, start virtqemud or libvirtd",
+            ) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        with contextlib.suppress(libvirt.libvirtError):
+            self._connection.close()
+
+    @property
+    def version(self) -> LibvirtVersion:
+        """The version of the libvirt that drives QEMU."""
+        return LibvirtVersion.from_number(self._connection.getLibVersion())
+
+    def start(self, xml: str) -> Domain:
+        """Create a transient domain; it runs when this returns.
+
+        Raises:
+            HypervisorError: libvirt or QEMU refused; the message is theirs.
+        """
+        try:
+            handle = self._connection.createXML(xml, 0)
+        except libvirt.libvirtError as error:
+            raise HypervisorError(f"the guest could not be started: {error.get_error_message()}") from error
+        return Domain(self._connection, handle)
+
+    def domains(self, prefix: str) -> list[str]:
+        """Return the names of the running domains that start with a prefix."""
+        names = (domain.name() for domain in self._connection.listAllDomains(0))
+        return sorted(name for name in names if name.startswith(prefix))
+
+    def destroy(self, name: str) -> None:
+        """Destroy a domain by name; one that is gone already is fine."""
+        with contextlib.suppress(libvirt.libvirtError):
+            Domain(self._connection, self._connection.lookupByName(name)).destroy()
+
+
+class Domain:
+    """One running guest, as libvirt sees it.
+
+    Args:
+        connection: libvirt's connection.
+        handle: libvirt's domain.
+    """
+
+    def __init__(self, connection: Any, handle: Any) -> None:
+        self._connection = connection
+        self._handle = handle
+        self.name: str = handle.name()
+        self.uuid: str = handle.UUIDString()
+        self.pid = _qemu_pid(self.uuid)
+        self.agent_connected = threading.Event()
+        self.stopped = threading.Event()
+        self._listeners: list[Callable[[], None]] = []
+        self._callbacks = [
+            connection.domainEventRegisterAny(
+                handle, libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, self._on_agent, None
+            ),
+            connection.domainEventRegisterAny(
+                handle, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None
+            ),
+        ]
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call a function, in another thread, whenever the agent connects or the guest stops."""
+        self._listeners.append(listener)
+        if not self.is_running():
+            self._tell(self.stopped)
+
+    def is_running(self) -> bool:
+        """Return whether the guest is still there."""
+        try:
+            return bool(self._handle.isActive())
+        except libvirt.libvirtError:
+            return False
+
+    def agent(self, command: dict[str, Any], timeout: float) -> Any:
+        """Send one command to the guest agent and return its answer's ``return``.
+
+        Raises:
+            HypervisorError: no answer in time, or the agent's own error.
+        """
+        try:
+            answer = libvirt_qemu.qemuAgentCommand(
+                self._handle, json.dumps(command), max(1, round(timeout)), 0
+            )
+        except libvirt.libvirtError as error:
+            raise HypervisorError(f"guest agent: {error.get_error_message()}") from error
+        return json.loads(answer)["return"]
+
+    def monitor(self, command: dict[str, Any]) -> Any:
+        """Send one QMP command to QEMU and return its answer's ``return``.
+
+        Raises:
+            HypervisorError: QEMU refused it.
+        """
+        try:
+            answer = json.loads(libvirt_qemu.qemuMonitorCommand(self._handle, json.dumps(command), 0))
+        except libvirt.libvirtError as error:
+            raise HypervisorError(f"QMP: {error.get_error_message()}") from error
+        if "error" in answer:
+            raise HypervisorError(f"QMP: {answer['error'].get('desc', answer['error'])}")
+        return answer["return"]
+
+    def destroy(self) -> None:
+        """End the guest and wait until its process is gone; a guest that is gone already is fine."""
+        for callback in self._callbacks:
+            with contextlib.suppress(libvirt.libvirtError):
+                self._connection.domainEventDeregisterAny(callback)
+        self._callbacks = []
+        with contextlib.suppress(libvirt.libvirtError):
+            self._handle.destroy()
+
+    def _on_agent(self, _conn: object, _dom: object, state: int, _reason: int, _opaque: object) -> None:
+        if state == libvirt.VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED:
+            self._tell(self.agent_connected)
+
+    def _on_lifecycle(self, _conn: object, _dom: object, event: int, _detail: int, _opaque: object) -> None:
+        if event in {libvirt.VIR_DOMAIN_EVENT_STOPPED, libvirt.VIR_DOMAIN_EVENT_CRASHED}:
+            self._tell(self.stopped)
+
+    def _tell(self, event: threading.Event) -> None:
+        event.set()
+        for listener in self._listeners:
+            listener()
+
+
+def prepare_embed_root(root: Path) -> None:
+    """Make the directory and the configuration of an embedded driver."""
+    # QEMU runs as an ordinary user below it: the way down must be passable.
+    make_directory(root, 0o711)
+    if os.geteuid() == 0:
+        user = group = _qemu_user()
+        conf = _QEMU_CONF.format(user=user, group=group).encode()
+        path = make_directory(root / "etc") / "qemu.conf"
+        if not path.exists() or path.read_bytes() != conf:
+            write_atomic(path, conf)
+
+
+def _qemu_user() -> str:
+    """Return the user QEMU runs as: libvirt's own, or root where that one may not open /dev/kvm.
+
+    libvirt throws away what it found out about a QEMU binary whenever that QEMU says KVM and the user
+    may not use it; each start of a guest then takes 12 s longer. So it is on hosts without udev.
+    """
+    for name in ("libvirt-qemu", "qemu"):
+        with contextlib.suppress(KeyError):
+            user = pwd.getpwnam(name)
+            return name if _may_use_kvm(user) else "root"
+    raise HypervisorError(
+        "neither user libvirt-qemu nor qemu exists: libvirt's QEMU driver is not installed",
+        remedy="run `harness provision EXPERIMENT`",
+    )
+
+
+def _may_use_kvm(user: pwd.struct_passwd) -> bool:
+    try:
+        status = Path("/dev/kvm").stat()
+    except FileNotFoundError:
+        return True
+    for_all, for_group = stat.S_IROTH | stat.S_IWOTH, stat.S_IRGRP | stat.S_IWGRP
+    if status.st_gid in os.getgrouplist(user.pw_name, user.pw_gid):
+        return status.st_mode & for_group == for_group
+    return status.st_mode & for_all == for_all
+
+
+def _qemu_pid(uuid: str) -> int | None:
+    """Return the process of a domain on this host, by the UUID on its command line; None when remote."""
+    wanted = uuid.encode()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                argv = (entry / "cmdline").read_bytes().split(b"\0")
+                if wanted in argv:
+                    return int(entry.name)
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

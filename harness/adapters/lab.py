@@ -1,0 +1,214 @@
+"""The lab: boots a session's guest on its build, and hands it to the campaign."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.adapters.files import read_text, sha256_of, tail, write_atomic
+from harness.adapters.guest import AgentConnection
+from harness.adapters.waiting import Waiter
+from harness.core.domain_xml import DomainSpec, domain_spec, render_domain
+from harness.core.errors import GuestError, HarnessError, HypervisorError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from harness.adapters.hypervisor import Domain, Hypervisor
+    from harness.core.experiment import Experiment
+    from harness.core.model import Accel, BuildRecord, Cell, GuestImage
+    from harness.core.planning import GuestConfig, PlannedSession
+    from harness.core.protocols import Execution, StopSignal
+
+DOMAIN_PREFIX = "qemu-ab-"
+"""How every domain of this project is called; nothing else is ever touched."""
+
+TARGET = "/dev/disk/by-id/virtio-disk0"
+"""The measured disk in the guest, by the serial that the domain XML gives it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long things may take, in seconds.
+
+    Attributes:
+        boot: from create to the agent's first answer.
+        agent: for the agent to answer one command.
+        grace: for fio, beyond ramp and runtime.
+    """
+
+    boot: float
+    agent: float
+    grace: float
+
+
+@dataclass(frozen=True, slots=True)
+class LibvirtLab:
+    """Boots guests through libvirt.
+
+    Attributes:
+        run_id: goes into the domains' names and metadata.
+        builds: the provisioned build of each variant.
+        template: of the domain XML.
+        fio_script: the text of fio/fio.sh; the guest runs just this version of it.
+        disks: the file or device behind the disk of each guest configuration; None where there is none.
+    """
+
+    hypervisor: Hypervisor
+    experiment: Experiment
+    run_id: str
+    accel: Accel
+    builds: Mapping[str, BuildRecord]
+    image: GuestImage
+    template: Path
+    fio_script: Path
+    disks: Mapping[GuestConfig, Path | None]
+    timeouts: Timeouts
+    stop: StopSignal
+
+    @contextlib.contextmanager
+    def session(self, planned: PlannedSession, directory: Path) -> Iterator[BootedGuest]:
+        """Boot the session's guest; it is destroyed when the ``with`` block is left, whatever happened.
+
+        Raises:
+            GuestError: it did not boot, or died.
+            Interrupted: the user stopped the run.
+        """
+        build = self.builds[planned.variant]
+        console = directory / "console.log"
+        xml = render_domain(self.domain_spec(planned, console), read_text(self.template))
+        write_atomic(directory / "domain.xml", xml.encode())
+        began = time.monotonic()
+        domain = self._start(xml, build)
+        waiter = Waiter(self.stop, domain.stopped, lambda: _died(build, console))
+        try:
+            domain.on_change(waiter.wake)
+            facts = emulator_facts(domain, build)
+            agent = AgentConnection(domain, waiter, self.timeouts.agent)
+            if not agent.wait_ready(self.timeouts.boot):
+                raise GuestError(
+                    f"the guest on {build.name} did not answer within {self.timeouts.boot:.0f} s of its start"
+                    + console_tail(console),
+                    remedy="a slow host may need more: set timeouts.boot in the experiment",
+                )
+            ready = time.monotonic() - began
+            facts |= self._guest_facts(agent)
+            yield BootedGuest(agent, read_text(self.fio_script), self.timeouts, ready, facts)
+        finally:
+            waiter.close()
+            domain.destroy()
+
+    def _start(self, xml: str, build: BuildRecord) -> Domain:
+        try:
+            return self.hypervisor.start(xml)
+        except HypervisorError as error:
+            raise GuestError(f"{build.name}: {error.message}") from error
+
+    def under(self, accel: Accel, *, boot_seconds: float | None = None) -> LibvirtLab:
+        """Return the same lab under an accelerator, with the boot time-out that goes with it."""
+        boot = boot_seconds or self.experiment.timeouts.boot_seconds(accel)
+        return replace(self, accel=accel, timeouts=replace(self.timeouts, boot=boot))
+
+    def domain_spec(self, planned: PlannedSession, console: Path) -> DomainSpec:
+        """Return the guest of a session."""
+        build, disk = self.builds[planned.variant], self.disks[planned.guest]
+        return domain_spec(
+            self.experiment.for_guest(planned.guest),
+            name=f"{DOMAIN_PREFIX}{self.run_id}-{planned.directory}",
+            uuid=str(uuid.uuid4()),
+            run_id=self.run_id,
+            emulator=build.emulator,
+            accel=self.accel,
+            kernel=self.image.kernel,
+            initrd=self.image.initrd,
+            console_log=str(console.absolute()),
+            disk_path=str(disk) if disk else None,
+        )
+
+    def _guest_facts(self, agent: AgentConnection) -> dict[str, Any]:
+        script = (
+            f"uname -r; fio --version; cat /sys/block/$(basename $(readlink -f {TARGET}))/queue/scheduler"
+        )
+        execution = agent.run(["/bin/sh", "-c", script], grace=self.timeouts.grace)
+        kernel, fio, scheduler = (*execution.stdout.splitlines(), "", "", "")[:3]
+        if execution.exit_code:
+            raise GuestError(
+                f"the guest has no disk {TARGET} or no fio: {execution.stderr.strip()}",
+                remedy="look at the session's console.log",
+            )
+        return {"guest_kernel": kernel, "guest_fio": fio, "guest_schedulers": scheduler}
+
+
+@dataclass(frozen=True, slots=True)
+class BootedGuest:
+    """A guest that answers."""
+
+    _agent: AgentConnection
+    _fio_script: str
+    _timeouts: Timeouts
+    ready_seconds: float
+    facts: dict[str, Any]
+
+    def run_cell(self, cell: Cell, *, runtime: float, ramp: float) -> Execution:
+        """Run fio/fio.sh once in the guest.
+
+        Raises:
+            GuestError: the guest died or did not answer in time.
+            Interrupted: the user stopped the run.
+        """
+        return self._agent.run(
+            ["/bin/sh", "-s", "--", *fio_arguments(cell, runtime=runtime, ramp=ramp)],
+            stdin=self._fio_script,
+            due=runtime + ramp,
+            grace=self._timeouts.grace,
+        )
+
+
+def fio_arguments(cell: Cell, *, runtime: float, ramp: float) -> list[str]:
+    """Return the options of fio/fio.sh for a cell; a plan that writes was allowed to when it was made."""
+    arguments = ["--target", TARGET, "--rw", cell.rw, "--bs", cell.bs]
+    arguments += ["--iodepth", str(cell.iodepth), "--numjobs", str(cell.numjobs)]
+    arguments += ["--ioengine", cell.ioengine]
+    arguments += ["--runtime", f"{round(runtime * 1000)}ms", "--ramp", f"{round(ramp * 1000)}ms"]
+    return arguments if cell.rw in {"read", "randread"} else [*arguments, "--destroy-data"]
+
+
+def emulator_facts(domain: Domain, build: BuildRecord) -> dict[str, Any]:
+    """Return pid, hash and command line of the running emulator.
+
+    Raises:
+        HarnessError: what runs is not the build that was asked for.
+    """
+    if domain.pid is None:
+        return {"emulator": "on another host: not looked at"}
+    exe = f"/proc/{domain.pid}/exe"
+    try:
+        sha256, argv = sha256_of(exe), Path(f"/proc/{domain.pid}/cmdline").read_bytes()
+        path = str(Path(exe).readlink())
+    except OSError as error:
+        raise GuestError(f"the guest on {build.name} ended as soon as it was started") from error
+    if sha256 != build.sha256:
+        raise HarnessError(
+            f"{build.name} should run {build.binary} ({build.sha256[:12]}), but {path} ({sha256[:12]}) runs",
+            remedy="the binary changed since it was provisioned: run `harness provision` again",
+        )
+    return {
+        "pid": domain.pid,
+        "exe": path,
+        "sha256": sha256,
+        "argv": argv.decode(errors="replace").rstrip("\0").split("\0"),
+    }
+
+
+def console_tail(console: Path) -> str:
+    """Return the console's last lines as the end of a message."""
+    lines = tail(console)
+    return f"; its console ends:\n{lines}" if lines else "; its console is empty"
+
+
+def _died(build: BuildRecord, console: Path) -> str:
+    return f"the guest on {build.name} stopped by itself" + console_tail(console)

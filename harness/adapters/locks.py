@@ -1,0 +1,81 @@
+"""Locks: a measurement is alone on its host, and a run directory has one writer.
+
+Both are ``flock`` on a file: the kernel drops them with their process, however it ends, so a lock is never
+stale. Who holds one is read from /proc/locks, not from the file, which may lie.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.core.errors import BusyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HOST_LOCK = Path("/run/lock/qemu-ab-harness.lock")
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, *, what: str, remedy: str) -> Iterator[None]:
+    """Hold a lock for the duration of the ``with`` block.
+
+    Args:
+        path: the lock file; made when missing, left in place afterwards.
+        what: what is locked, as the start of the message (``this host``).
+        remedy: what the user can do when somebody else holds it.
+
+    Raises:
+        BusyError: somebody else holds it; names the process.
+    """
+    descriptor = _open(path)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError(f"{what} is in use by {_holder(descriptor)}", remedy=remedy) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def host_alone() -> Iterator[None]:
+    """Be the only measurement on this host, whoever runs the others."""
+    directory = HOST_LOCK.parent if HOST_LOCK.parent.is_dir() else Path(tempfile.gettempdir())
+    with exclusive(
+        directory / HOST_LOCK.name,
+        what="this host",
+        remedy="a measurement must be alone: wait for the other run to end, or stop it",
+    ):
+        yield
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+    except PermissionError:
+        # Another user's file in a sticky directory may not be opened with O_CREAT; flock needs no more.
+        return os.open(path, os.O_RDONLY)
+
+
+def _holder(descriptor: int) -> str:
+    inode = os.fstat(descriptor).st_ino
+    for line in Path("/proc/locks").read_text().splitlines():
+        fields = line.split()
+        # 1: FLOCK ADVISORY WRITE 1234 00:1a:5678 0 EOF
+        if fields[1] == "FLOCK" and fields[5].rpartition(":")[2] == str(inode):
+            return _describe(int(fields[4]))
+    return "another process"
+
+
+def _describe(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        argv = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        return f"process {pid} ({' '.join(argv).strip()})"
+    return f"process {pid}"

@@ -1,0 +1,282 @@
+"""ansible-runner: converges this machine to what an experiment needs; the only module that imports it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections import deque
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.core.errors import HarnessError, InputError, Interrupted, ProvisionError
+from harness.core.model import BuildRecord, GuestImage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+SHOWN_LINES = 5
+"""How many of the last lines of a failed task's output an error shows."""
+
+
+class TaskStatus(StrEnum):
+    """How far a task got on a host."""
+
+    STARTED = "started"
+    OK = "ok"
+    CHANGED = "changed"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEvent:
+    """One step of a playbook.
+
+    Attributes:
+        host: where; empty for a task that starts on all hosts.
+        role: the role it belongs to; empty for a playbook's own tasks.
+        task: the task's name.
+        status: how far it got.
+        message: why it failed; empty otherwise.
+    """
+
+    host: str
+    role: str
+    task: str
+    status: TaskStatus
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What is provisioned for an experiment.
+
+    Attributes:
+        builds: by variant name.
+        guest_image: absent if the experiment brings its own kernel.
+    """
+
+    builds: dict[str, BuildRecord]
+    guest_image: GuestImage | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProvisionResult:
+    """What a provision did, and what is there now.
+
+    Attributes:
+        changed: tasks that changed something.
+        ok: tasks that ended well, changed or not.
+        builds: by variant name.
+        guest_image: absent if the experiment brings its own kernel.
+    """
+
+    changed: int
+    ok: int
+    builds: dict[str, BuildRecord]
+    guest_image: GuestImage | None
+
+
+_STATUS = {
+    "playbook_on_task_start": TaskStatus.STARTED,
+    "runner_on_ok": TaskStatus.OK,
+    "runner_on_skipped": TaskStatus.SKIPPED,
+    "runner_on_failed": TaskStatus.FAILED,
+    "runner_on_unreachable": TaskStatus.FAILED,
+}
+
+
+def task_event(event: Mapping[str, Any]) -> TaskEvent | None:
+    """Return what one of ansible-runner's events says of a task, or None if it is of no interest."""
+    status = _STATUS.get(str(event.get("event")))
+    if status is None:
+        return None
+    data = event.get("event_data") or {}
+    result = data.get("res") or {}
+    if status is TaskStatus.FAILED and data.get("ignore_errors"):
+        status = TaskStatus.OK
+    if status is TaskStatus.OK and result.get("changed"):
+        status = TaskStatus.CHANGED
+    return TaskEvent(
+        host=str(data.get("host") or ""),
+        role=str(data.get("role") or ""),
+        task=str(data.get("task") or ""),
+        status=status,
+        message=failure_message(result) if status is TaskStatus.FAILED else "",
+    )
+
+
+def failure_message(result: Mapping[str, Any]) -> str:
+    """Return why a task failed: the module's message and the last lines of what the command said."""
+    parts = [str(result.get("msg") or "failed without a message").strip()]
+    for stream in ("stderr", "module_stderr", "stdout", "module_stdout"):
+        said = str(result.get(stream) or "").strip()
+        if said and said not in parts[0]:
+            parts += [f"  {line}" for line in said.splitlines()[-SHOWN_LINES:]]
+            break
+    return "\n".join(parts)
+
+
+@dataclass(slots=True)
+class _Watcher:
+    """Hears ansible-runner's events while the playbook runs."""
+
+    on_task: Callable[[TaskEvent], None]
+    failure: TaskEvent | None = None
+    # The play recap: ansible-runner's own waits for event files, which are not kept.
+    stats: Mapping[str, Any] = field(default_factory=dict)
+    # What Ansible says outside of any task: broken playbooks, unreadable inventories.
+    said: deque[str] = field(default_factory=lambda: deque(maxlen=SHOWN_LINES))
+
+    def __call__(self, event: dict[str, Any]) -> bool:
+        """Take one event; False: ansible-runner need not keep it."""
+        step = task_event(event)
+        if step is not None:
+            if step.status is TaskStatus.FAILED and self.failure is None:
+                self.failure = step
+            self.on_task(step)
+        elif event.get("event") == "playbook_on_stats":
+            self.stats = event.get("event_data") or {}
+        elif event.get("event") in {"verbose", "error"}:
+            self.said.extend(line for line in str(event.get("stdout") or "").splitlines() if line.strip())
+        return False
+
+
+def provision(
+    *,
+    experiment_file: Path,
+    state_dir: Path,
+    manifest: Path,
+    playbooks: Path,
+    inventory: Path,
+    on_task: Callable[[TaskEvent], None],
+    cancelled: Callable[[], bool],
+) -> ProvisionResult:
+    """Run ``provision.yml`` on this machine.
+
+    Args:
+        experiment_file: what is to be provisioned.
+        state_dir: where builds and images are kept.
+        manifest: the file that will say where they are.
+        playbooks: directory of the playbooks.
+        inventory: the hosts.
+        on_task: hears of each task's start and end.
+        cancelled: asked all the time; true stops the playbook.
+
+    Returns:
+        What was done, and the manifest's content.
+
+    Raises:
+        ProvisionError: a task failed; names task, host and message.
+        Interrupted: ``cancelled`` said so.
+    """
+    import ansible_runner
+
+    watcher = _Watcher(on_task)
+    # Fresh each time and removed: its artifacts hold the whole environment, secrets and all.
+    private = Path(tempfile.mkdtemp(prefix="harness-provision-"))
+    try:
+        runner = ansible_runner.run(
+            private_data_dir=str(private),
+            playbook=str(playbooks.resolve() / "provision.yml"),
+            inventory=str(inventory.resolve()),
+            extravars={
+                "experiment": str(experiment_file.resolve()),
+                "harness_state_dir": str(state_dir.resolve()),
+                "harness_manifest": str(manifest.resolve()),
+            },
+            envvars=_environment(playbooks),
+            quiet=True,
+            event_handler=watcher,
+            # Without a callback ansible-runner takes over SIGINT and SIGTERM.
+            cancel_callback=cancelled,
+            settings={"suppress_env_files": True},
+        )
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
+    _check(runner.status, watcher)
+    found = read_manifest(manifest)
+    return ProvisionResult(
+        changed=_total(watcher.stats, "changed"),
+        ok=_total(watcher.stats, "ok"),
+        builds=found.builds,
+        guest_image=found.guest_image,
+    )
+
+
+def _environment(playbooks: Path) -> dict[str, str]:
+    """Return the variables ansible-playbook needs: its configuration, and the venv's programs in PATH."""
+    programs = Path(sys.executable).parent
+    return {
+        "ANSIBLE_CONFIG": str(playbooks.resolve() / "ansible.cfg"),
+        "ANSIBLE_FORCE_COLOR": "0",
+        # Ansible refuses to work under any other encoding.
+        "LC_ALL": "C.UTF-8",
+        "PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+    }
+
+
+def _check(status: str, watcher: _Watcher) -> None:
+    """Raise what a playbook's end deserves."""
+    if status == "successful":
+        return
+    if status == "canceled":
+        raise Interrupted("provisioning was interrupted", remedy="the same command goes on where it stopped")
+    failure = watcher.failure
+    if failure is not None:
+        role = f"{failure.role} : " if failure.role else ""
+        raise ProvisionError(f"task '{role}{failure.task}' failed on {failure.host}: {failure.message}")
+    said = "\n".join(f"  {line}" for line in watcher.said)
+    raise ProvisionError(
+        f"ansible-playbook ended with status {status} before any task failed"
+        + (f":\n{said}" if said else ""),
+        remedy="run it by hand: .venv/bin/ansible-playbook -i inventory/local.yml playbooks/provision.yml",
+    )
+
+
+def _total(stats: Mapping[str, Any], kind: str) -> int:
+    """Return one of the play recap's numbers, over all hosts."""
+    numbers: Iterable[int] = stats.get(kind, {}).values()
+    return sum(numbers)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Return what the last provision of an experiment left behind.
+
+    Args:
+        path: the manifest.
+
+    Returns:
+        The builds and the guest image.
+
+    Raises:
+        InputError: there is no manifest.
+        HarnessError: it is torn, or written by something else.
+    """
+    try:
+        raw = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError.single(
+            str(path), "nothing is provisioned for this experiment", "run `harness provision EXPERIMENT`"
+        ) from None
+    except OSError as error:
+        raise HarnessError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise _torn(path, str(error)) from None
+    try:
+        builds = {name: BuildRecord(name=name, **record) for name, record in raw["builds"].items()}
+        image = None if raw["guest_image"] is None else GuestImage(**raw["guest_image"])
+    except (AttributeError, KeyError, TypeError) as error:
+        raise _torn(path, f"{type(error).__name__}: {error}") from None
+    return Manifest(builds, image)
+
+
+def _torn(path: Path, why: str) -> HarnessError:
+    return HarnessError(
+        f"{path} is no manifest: {why}", remedy="remove it and run `harness provision EXPERIMENT` again"
+    )

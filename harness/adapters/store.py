@@ -1,0 +1,189 @@
+"""The run directory: written as the run goes, atomically; read again by resume and by the analysis."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from harness.adapters.files import make_directory, read_json, read_text, write_atomic, write_json
+from harness.adapters.locks import exclusive
+from harness.core.errors import InputError
+from harness.core.planning import (
+    Plan,
+    PlannedIteration,
+    PlannedSession,
+    plan_from_json,
+    plan_to_json,
+)
+from harness.core.records import FORMAT_VERSION, RunRecord, RunState, SessionRecord, SessionState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_T = TypeVar("_T")
+_RUN = TypeAdapter(RunRecord)
+_SESSION = TypeAdapter(SessionRecord)
+
+
+class RunDirectory:
+    """One run on disk.
+
+    ``run.json`` (format version, ids, state), ``experiment.yml``, ``plan.json``, ``environment.json`` and
+    ``sessions/<NNN>-<variant>/`` with the domain XML, the console log, ``session.json`` and one untouched
+    fio JSON per iteration.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(
+        cls, path: Path, *, record: RunRecord, experiment: str, plan: Plan, environment: dict[str, Any]
+    ) -> RunDirectory:
+        """Make a new run directory.
+
+        Raises:
+            InputError: the directory exists and is not empty.
+        """
+        if path.exists() and any(path.iterdir()):
+            raise InputError.single(
+                str(path), "is not empty", "name a new directory, or continue this one with --resume"
+            )
+        make_directory(path / "sessions")
+        write_atomic(path / "experiment.yml", experiment.encode())
+        write_json(path / "plan.json", plan_to_json(plan))
+        write_json(path / "environment.json", environment)
+        # Last: a directory with a run.json is a whole one.
+        write_json(path / "run.json", asdict(record))
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> RunDirectory:
+        """Open a run directory that exists.
+
+        Raises:
+            InputError: it is none, or one of a newer format.
+        """
+        if not is_run_directory(path):
+            raise InputError.single(str(path), "is not a run directory (no run.json in it)", "check the path")
+        data = read_json(path / "run.json")
+        version = data.get("format_version") if isinstance(data, dict) else None
+        if not isinstance(version, int):
+            raise InputError.single(f"{path}/run.json", "has no format_version", "this is no run directory")
+        if version > FORMAT_VERSION:
+            raise InputError.single(
+                f"{path}/run.json",
+                f"has format version {version}; this harness reads up to {FORMAT_VERSION}",
+                "use a newer qemu-ab-harness",
+            )
+        return cls(path)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Be this directory's only writer.
+
+        Raises:
+            BusyError: somebody else is; names the process.
+        """
+        with exclusive(
+            self.path / ".lock", what=f"the run directory {self.path}", remedy="wait for the other run to end"
+        ):
+            yield
+
+    @property
+    def record(self) -> RunRecord:
+        """The head of the run."""
+        return _read(_RUN, self.path / "run.json")
+
+    @property
+    def experiment(self) -> str:
+        """The experiment's text, as it was run."""
+        return read_text(self.path / "experiment.yml")
+
+    @property
+    def plan(self) -> Plan:
+        """The plan."""
+        path = self.path / "plan.json"
+        try:
+            return plan_from_json(read_json(path))
+        except ValueError as error:
+            raise InputError.single(str(path), str(error), "restore the file") from error
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What was recorded of the host."""
+        data: dict[str, Any] = read_json(self.path / "environment.json")
+        return data
+
+    def session_directory(self, planned: PlannedSession) -> Path:
+        """Return the session's directory, made."""
+        return make_directory(self.path / "sessions" / planned.directory)
+
+    def load_session(self, planned: PlannedSession) -> SessionRecord:
+        """Return what is kept of a session; an empty record when it never started."""
+        path = self.path / "sessions" / planned.directory / "session.json"
+        if path.exists():
+            return _read(_SESSION, path)
+        return SessionRecord(
+            planned.number, planned.block, planned.variant, dict(planned.guest), SessionState.RUNNING
+        )
+
+    def save_session(self, planned: PlannedSession, record: SessionRecord) -> None:
+        """Put a session's record on disk before returning."""
+        write_json(self.session_directory(planned) / "session.json", asdict(record))
+
+    def save_output(
+        self, planned: PlannedSession, iteration: PlannedIteration, output: str, *, boot: int
+    ) -> tuple[str, str]:
+        """Put fio's untouched output on disk; return its file name and SHA-256."""
+        cell = iteration.cell
+        # What an earlier boot printed stays: a repeat never overwrites it.
+        again = f"-boot{boot}" if boot else ""
+        name = f"{iteration.number:05d}-{cell.rw}-{cell.bs}-{cell.iodepth}{again}.json"
+        data = output.encode()
+        write_atomic(self.session_directory(planned) / name, data)
+        return name, hashlib.sha256(data).hexdigest()
+
+    def read_output(self, planned: PlannedSession, file: str, sha256: str) -> str:
+        """Return fio's output as it was saved.
+
+        Raises:
+            InputError: the file is missing, or is not what was saved.
+        """
+        path = self.path / "sessions" / planned.directory / file
+        text = read_text(path)
+        if hashlib.sha256(text.encode()).hexdigest() != sha256:
+            raise InputError.single(
+                str(path), "is not what fio printed: its SHA-256 differs from the record", "restore the file"
+            )
+        return text
+
+    def set_state(self, state: RunState, *, stopped: str | None, wall_seconds: float) -> None:
+        """Put the run's state on disk; ``wall_seconds`` are added to what earlier parts took."""
+        record = self.record
+        record.state = state
+        record.stopped = stopped
+        record.wall_seconds += wall_seconds
+        record.ended = None if state is RunState.RUNNING else datetime.now(UTC).isoformat(timespec="seconds")
+        write_json(self.path / "run.json", asdict(record))
+
+
+def is_run_directory(path: Path) -> bool:
+    """Return whether a path looks like a run directory."""
+    return (path / "run.json").is_file()
+
+
+def _read(adapter: TypeAdapter[_T], path: Path) -> _T:
+    try:
+        return adapter.validate_python(read_json(path))
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise InputError.single(
+            str(path), f"is damaged at {where or 'its top'}: {error.errors()[0]['msg']}", "restore the file"
+        ) from error

@@ -1,0 +1,86 @@
+"""What a metric is measured in, which way is better, and how people read it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from harness.core.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A number an iteration gives.
+
+    Attributes:
+        name: its column in the samples (the unit stands in it).
+        label: what tables call it.
+        unit: what tables show it in; empty for a plain count.
+        higher_is_better: whether a rise is an improvement.
+        scale: column value / shown value.
+        decimals: in tables.
+    """
+
+    name: str
+    label: str
+    unit: str
+    higher_is_better: bool
+    scale: float = 1.0
+    decimals: int = 0
+
+    @property
+    def heading(self) -> str:
+        """The metric in words: ``IOPS (more is better)``."""
+        unit = f" in {self.unit}" if self.unit else ""
+        return f"{self.label}{unit} ({'more' if self.higher_is_better else 'less'} is better)"
+
+    def format(self, value: float) -> str:
+        """Return a value as tables show it; ``-`` when there is none."""
+        if not math.isfinite(value):
+            return "-"
+        return f"{value / self.scale:.{self.decimals}f}"
+
+
+def _latency(name: str, label: str) -> Metric:
+    return Metric(name, label, "us", higher_is_better=False, scale=1000.0, decimals=1)
+
+
+_PERCENTILES = {
+    "mean": "mean", "p50": "median", "p90": "90th percentile", "p95": "95th percentile",
+    "p99": "99th percentile", "p999": "99.9th percentile", "p9999": "99.99th percentile",
+}  # fmt: skip
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("iops", "IOPS", "", higher_is_better=True),
+        Metric("bw_bytes", "bandwidth", "MiB/s", higher_is_better=True, scale=2.0**20, decimals=1),
+        *(
+            _latency(f"{kind}_{name}_ns", f"{words} {label}")
+            for kind, words in (("clat", "completion latency,"), ("lat", "latency,"))
+            for name, label in _PERCENTILES.items()
+        ),
+        Metric("guest_cpu_ns_per_io", "guest CPU a request", "ns", higher_is_better=False),
+        Metric("qemu_cpu_ns_per_io", "QEMU CPU a request", "ns", higher_is_better=False),
+        Metric("instructions_per_io", "instructions a request", "", higher_is_better=False),
+    )
+}
+"""Every metric the harness knows, by name."""
+
+ALIASES = {"bw": "bw_bytes", "clat": "clat_mean_ns", "lat": "lat_mean_ns", "cpu": "qemu_cpu_ns_per_io"} | {
+    name: f"clat_{name}_ns" for name in _PERCENTILES if name != "mean"
+}
+"""Short names for the command line."""
+
+
+def find_metric(name: str) -> Metric:
+    """Return a metric by its name or short name.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = METRICS.get(ALIASES.get(name, name))
+    if found is None:
+        known = ", ".join(sorted({*METRICS, *ALIASES}))
+        raise InputError.single("metric", f"{name!r} is unknown", f"one of {known}")
+    return found

@@ -1,0 +1,58 @@
+"""What a reader must be told beside the numbers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.analysis.verdicts import Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.analysis.rows import Rule
+    from harness.analysis.samples import Sessions
+
+TOO_NOISY = 0.1
+"""A detectable change from which on a warning says that the measurement tells little."""
+_MANY_STRAY = 3
+
+
+def findfind_warnings(sessions: Sessions, frame: pd.DataFrame, rule: Rule) -> list[str]:
+    found = [f"no verdict: {rule.no_verdict}; the estimates may be noise"] if rule.no_verdict else []
+    for name, variant in sessions.variants.items():
+        missing = [sessions.label(int(cell)) for cell in np.flatnonzero(~variant.present.any(axis=1))]
+        if missing:
+            found.append(f"not measured on {name}: {', '.join(missing)}")
+    if rule.no_verdict:
+        return found
+    found += _incomplete(sessions)
+    found += [str(reason) for reason in dict.fromkeys(frame["reason"]) if "too few" in str(reason)]
+    noisy = float(frame["mde"][frame["verdict"] == Verdict.UNCLEAR.value].max())
+    if noisy > TOO_NOISY:
+        found.append(f"very noisy: in some cells no change below {noisy:.0%} would be found")
+    pairs = zip(frame["stray_baseline"], frame["stray_contender"], strict=True)
+    found += [
+        f"{sessions.label(cell)}: {new} stray sessions of the contender against {old} of the baseline; "
+        "the estimate speaks of the typical session only"
+        for cell, (old, new) in enumerate(pairs)
+        if new - old >= _MANY_STRAY
+    ]
+    return found
+
+
+def _incomplete(sessions: Sessions) -> list[str]:
+    """Name the blocks that were left out because a session is missing."""
+    old, new = sessions.variants.values()
+    left_out: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for cell in range(len(sessions.cells)):
+        halves = old.present[cell] ^ new.present[cell]
+        if halves.any() and old.present[cell].any() and new.present[cell].any():
+            left_out[tuple(sessions.blocks[block] for block in np.flatnonzero(halves))].append(cell)
+    return [
+        f"left out for a missing session: block {', '.join(blocks)} of "
+        + (f"{len(cells)} cells" if len(cells) > 1 else sessions.label(cells[0]))
+        for blocks, cells in left_out.items()
+    ]

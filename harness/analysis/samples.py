@@ -1,0 +1,221 @@
+"""From the tidy frame of samples to one number a session: what is counted, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from harness.analysis.ordering import CellKey, cell_label, order_cells
+from harness.core.errors import InputError
+from harness.core.model import FIO_FACTORS, GUEST_FACTORS, TABLE_FACTORS, FactorValue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from harness.analysis.statistics import BoolArray, FloatArray
+
+REQUIRED = ("variant", "block", "session", *TABLE_FACTORS, "iteration")
+_WHERE = "samples"
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What one variant's sessions gave.
+
+    Attributes:
+        log: median of the logarithms a cell and block, shape (C, B); NaN where there is no session.
+        medians: the same in the metric's unit, for show.
+    """
+
+    log: FloatArray
+    medians: FloatArray
+
+    @property
+    def present(self) -> BoolArray:
+        """Where there is a session, shape (C, B)."""
+        return ~np.isnan(self.log)
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """Sessions of all variants on one grid of cells and blocks.
+
+    Attributes:
+        factors: the further factors' names.
+        cells: C cells, in the table's order.
+        blocks: B blocks' names, for messages.
+        variants: by name.
+    """
+
+    factors: tuple[str, ...]
+    cells: tuple[CellKey, ...]
+    blocks: tuple[str, ...]
+    variants: dict[str, Variant]
+
+    def label(self, cell: int) -> str:
+        """Return a cell's name for messages."""
+        return cell_label(self.cells[cell], self.factors)
+
+
+def varying_factors(samples: pd.DataFrame) -> tuple[str, ...]:
+    """Return the known further factors that have more than one value in the samples."""
+    further = [name for name in (*FIO_FACTORS, *GUEST_FACTORS) if name not in TABLE_FACTORS]
+    return tuple(name for name in further if name in samples.columns and len(samples[name].unique()) > 1)
+
+
+def all_cells(
+    samples: pd.DataFrame, factors: Sequence[str], cells: Sequence[CellKey] = ()
+) -> tuple[CellKey, ...]:
+    """Return the cells of samples in the table's order; those of the matrix `cells` first.
+
+    Raises:
+        InputError: a factor's column is missing.
+    """
+    keys = [*TABLE_FACTORS, *factors]
+    _require_columns(samples, keys)
+    _refuse_gaps(samples, keys)
+    return tuple(order_cells([*_codes(samples, keys)[1], *cells], cells))
+
+
+def by_session(
+    samples: pd.DataFrame,
+    *,
+    variants: Sequence[str],
+    metric: str,
+    factors: Sequence[str] | None = None,
+    cells: Sequence[CellKey] = (),
+    paired: bool = True,
+) -> Sessions:
+    """Check the samples and take the median of each session.
+
+    Args:
+        samples: a row a sample; columns `REQUIRED`, the metric's, and the factors'. A metric of NaN is an
+            iteration that failed: it is left out.
+        variants: those to read, the baseline first.
+        metric: the column to read.
+        factors: further factors; those that vary when None.
+        cells: the matrix, for the order; a cell of it without samples is there, and empty.
+        paired: whether blocks mean anything; without, every session stands for itself.
+
+    Raises:
+        InputError: a column is missing, a sample occurs twice, or is not above zero.
+    """
+    factors = varying_factors(samples) if factors is None else tuple(factors)
+    _require_columns(samples, (*REQUIRED, *factors, metric))
+    keys = [*TABLE_FACTORS, *factors]
+    own = samples[samples["variant"].isin(list(variants))]
+    _require_variants(own, variants)
+    places = [*(["run"] if "run" in own.columns else []), "block"]
+    _refuse_gaps(own, [*keys, *(places if paired else [])])
+    _refuse_duplicates(own, [*keys, *places, "variant", "session", "iteration"])
+    _refuse_impossible(own, metric)
+    cell_codes, found = _codes(own, keys)
+    given = [tuple(_plain(value) for value in key) for key in cells]
+    ordered = order_cells([*found, *given], given)
+    rank = {key: number for number, key in enumerate(ordered)}
+    block_codes, blocks = _codes(own, places if paired else [*places, "session"])
+    sessions = pd.DataFrame(
+        {
+            "cell": np.array([rank[key] for key in found], dtype=int)[cell_codes],
+            "block": block_codes,
+            "variant": own["variant"].to_numpy(),
+            "session": _codes(own, [*places, "session"])[0],
+            "value": own[metric].to_numpy(dtype=float),
+        }
+    ).dropna(subset=["value"])
+    sessions["log"] = np.log(sessions["value"])
+    medians = sessions.groupby(["cell", "block", "variant", "session"], sort=False).median().reset_index()
+    names = tuple("/".join(str(part) for part in block) for block in blocks)
+    _refuse_two_sessions(medians, [cell_label(key, factors) for key in ordered], names)
+    grids = {
+        name: _grid(medians[medians["variant"] == name], (len(ordered), len(names))) for name in variants
+    }
+    return Sessions(factors, tuple(ordered), names, grids)
+
+
+def _codes(frame: pd.DataFrame, columns: list[str]) -> tuple[npt.NDArray[np.intp], list[CellKey]]:
+    """Number the distinct combinations of columns; return each row's number and what the numbers mean."""
+    columns_as_found = frame[columns].astype(object)
+    index = pd.MultiIndex.from_frame(columns_as_found.where(columns_as_found.notna(), ""))
+    codes, distinct = pd.factorize(index)
+    return codes, [tuple(_plain(value) for value in key) for key in distinct]
+
+
+def _plain(value: object) -> FactorValue:
+    """Return a factor's value as a plain int or str, so that 8, 8.0 and numpy's 8 are one."""
+    if isinstance(value, bool | np.bool_):
+        return str(value).lower()
+    if isinstance(value, int | float | np.number) and float(value).is_integer():
+        return int(value)
+    return str(value)
+
+
+def _grid(sessions: pd.DataFrame, shape: tuple[int, int]) -> Variant:
+    log, medians = np.full(shape, np.nan), np.full(shape, np.nan)
+    where = sessions["cell"].to_numpy(), sessions["block"].to_numpy()
+    log[where] = sessions["log"]
+    medians[where] = sessions["value"]
+    return Variant(log, medians)
+
+
+def _require_columns(samples: pd.DataFrame, names: Iterable[str]) -> None:
+    missing = [name for name in names if name not in samples.columns]
+    if missing:
+        raise InputError.single(
+            _WHERE, f"the column {', '.join(missing)} is missing", "see docs/statistics.md for the columns"
+        )
+
+
+def _require_variants(samples: pd.DataFrame, variants: Sequence[str]) -> None:
+    if len(set(variants)) < len(variants):
+        raise InputError.single(
+            _WHERE, f"{variants[0]!r} cannot be compared with itself", "name two variants"
+        )
+    present = set(samples["variant"].unique())
+    for name in variants:
+        if name not in present:
+            raise InputError.single(_WHERE, f"there is none of variant {name!r}", "check the variant's name")
+
+
+def _refuse_gaps(samples: pd.DataFrame, columns: Sequence[str]) -> None:
+    for name in columns:
+        if samples[name].isna().any():
+            raise InputError.single(
+                _WHERE, f"the column {name} has empty fields", "every sample needs its cell and its block"
+            )
+
+
+def _refuse_duplicates(samples: pd.DataFrame, identity: list[str]) -> None:
+    doubled = samples.duplicated(identity)
+    if doubled.any():
+        row = samples.loc[doubled, identity].iloc[0]
+        raise InputError.single(
+            _WHERE,
+            "a sample occurs twice: " + ", ".join(f"{name} {row[name]}" for name in identity),
+            "if a further factor was varied, name its column in `factors`",
+        )
+
+
+def _refuse_impossible(samples: pd.DataFrame, metric: str) -> None:
+    values = pd.to_numeric(samples[metric], errors="coerce").to_numpy(dtype=float)
+    wrong = (values <= 0) | np.isinf(values) | (np.isnan(values) & samples[metric].notna().to_numpy())
+    if wrong.any():
+        value = samples[metric].to_numpy()[wrong][0]
+        raise InputError.single(
+            _WHERE, f"{metric} {value} is no measurement", "leave out what failed; never put 0 in its place"
+        )
+
+
+def _refuse_two_sessions(medians: pd.DataFrame, cells: list[str], blocks: tuple[str, ...]) -> None:
+    doubled = medians.duplicated(["cell", "block", "variant"])
+    if doubled.any():
+        row = medians[doubled].iloc[0]
+        raise InputError.single(
+            _WHERE,
+            f"block {blocks[row['block']]} has two sessions of {row['variant']} for {cells[row['cell']]}",
+            "a block holds one session a variant; name further factors in `factors`",
+        )

@@ -1,0 +1,323 @@
+"""Comparisons as text: for the terminal, a commit message, a merge request, a spreadsheet, a program."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pandas as pd
+
+from harness.analysis.comparison import EXTRA_COLUMNS, RESULT_COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from harness.analysis.result import Comparison
+
+JSON_FORMAT_VERSION = 1
+_HEADS = {"rw": "RW", "bs": "BLKSIZE", "iodepth": "IODEPTH"}
+_COMMIT_WIDTH = 72
+_SMALLEST_P = 0.001
+_NOTHING = "-"
+
+
+class TableFormat(StrEnum):
+    """How a comparison is written."""
+
+    TEXT = "text"
+    COMMIT = "commit"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table in text.
+
+    Attributes:
+        head: its heading.
+        cells: a string a row.
+        left: whether it is left-aligned.
+    """
+
+    head: str
+    cells: list[str]
+    left: bool = False
+
+
+def render(comparison: Comparison, fmt: TableFormat | str = TableFormat.TEXT, *, ci: bool = False) -> str:
+    """Write a comparison.
+
+    Args:
+        comparison: what `result.build` returned.
+        fmt: how.
+        ci: in the commit format, add intervals and a footer.
+
+    Returns:
+        Text that ends with a newline.
+    """
+    writers: dict[TableFormat, Callable[[Comparison], str]] = {
+        TableFormat.TEXT: _text,
+        TableFormat.COMMIT: _commit_with_intervals if ci else _commit,
+        TableFormat.MARKDOWN: _markdown,
+        TableFormat.CSV: _csv,
+        TableFormat.JSON: _json,
+    }
+    return writers[TableFormat(fmt)](comparison)
+
+
+def percent(fraction: float, *, decimals: int = 1, sign: bool = True) -> str:
+    """Return a fraction as people read it: ``+3.3%``; zero is ``+0.0%``; ``-`` when there is none."""
+    if math.isnan(fraction):
+        return _NOTHING
+    # Adding 0 turns the -0.0 that rounding leaves into 0.0.
+    rounded = round(fraction * 100, decimals) + 0.0
+    return f"{rounded:{'+' if sign else ''}.{decimals}f}%"
+
+
+def interval(low: float, high: float) -> str:
+    """Return an interval: ``[+2.1%, +4.4%]``; ``-`` when there is none, or one without bounds."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return _NOTHING
+    return f"[{percent(low)}, {percent(high)}]"
+
+
+def layout(columns: list[Column]) -> list[str]:
+    """Return the lines of a table: one space between columns, no trailing blanks."""
+    widths = [max(map(len, [column.head, *column.cells])) for column in columns]
+    rows = [[column.head for column in columns], *zip(*(column.cells for column in columns), strict=True)]
+    return [
+        " ".join(
+            text.ljust(width) if column.left else text.rjust(width)
+            for text, width, column in zip(row, widths, columns, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _clean(value: object) -> str:
+    """Return text from outside without anything a terminal would act on."""
+    return "".join(character if character.isprintable() else "?" for character in str(value))
+
+
+def _key_columns(comparison: Comparison) -> list[Column]:
+    frame = comparison.frames[comparison.contenders[0]]
+    return [
+        Column(_HEADS.get(name, _clean(name).upper()), [_clean(value) for value in frame[name]])
+        for name in comparison.key_columns
+    ]
+
+
+def _values(comparison: Comparison, contender: str, column: str, head: str) -> Column:
+    values = comparison.frames[contender][column]
+    return Column(_clean(head), [comparison.metric.format(value) for value in values])
+
+
+def _changes(frame: pd.DataFrame) -> Column:
+    return Column("CHANGE", [percent(value) for value in frame["change"]], left=True)
+
+
+def _intervals(frame: pd.DataFrame, head: str) -> Column:
+    bounds = zip(frame["ci_low"], frame["ci_high"], strict=True)
+    return Column(head, [interval(low, high) for low, high in bounds], left=True)
+
+
+def _level(comparison: Comparison) -> str:
+    return f"{(1 - comparison.alpha) * 100:g}%"
+
+
+def _commit_columns(comparison: Comparison, *, ci: bool) -> list[Column]:
+    first = comparison.contenders[0]
+    columns = [*_key_columns(comparison), _values(comparison, first, "baseline", comparison.baseline)]
+    for name in comparison.contenders:
+        frame = comparison.frames[name]
+        columns += [_values(comparison, name, "contender", name), _changes(frame)]
+        if ci and comparison.no_verdict is None:
+            columns.append(_intervals(frame, f"{_level(comparison)} CI"))
+    return columns
+
+
+def _commit(comparison: Comparison) -> str:
+    return _lines(layout(_commit_columns(comparison, ci=False)))
+
+
+def _commit_with_intervals(comparison: Comparison) -> str:
+    how = comparison.no_verdict
+    if how is None:
+        counts = pd.concat([frame["n_blocks"] for frame in comparison.frames.values()])
+        few, many = counts[counts > 0].min(), counts.max()
+        sessions = f"{many}" if few == many else f"{few} to {many}"
+        how = f"{sessions} sessions of each build, interleaved; {_level(comparison)} Hodges-Lehmann intervals"
+    else:
+        how = f"Estimates only: {how}"
+    footer = [
+        line
+        for text in (how, *comparison.footer)
+        for line in textwrap.wrap(_clean(text), _COMMIT_WIDTH, break_long_words=False, break_on_hyphens=False)
+    ]
+    return _lines([*layout(_commit_columns(comparison, ci=True)), "", *footer])
+
+
+def _lines(lines: list[str]) -> str:
+    return "\n".join(lines) + "\n"
+
+
+def _p(value: float) -> str:
+    if math.isnan(value):
+        return _NOTHING
+    return f"<{_SMALLEST_P}" if value < _SMALLEST_P else f"{value:.3f}"
+
+
+def _note(row: dict[str, Any]) -> str:
+    reason = row.get("reason")
+    notes = [
+        "small" if row["small"] else "",
+        "device-bound" if row.get("device_bound") else "",
+        str(reason).split(":")[0] if isinstance(reason, str) else "",
+    ]
+    return ", ".join(note for note in notes if note)
+
+
+def _full_columns(comparison: Comparison, contender: str) -> list[Column]:
+    """Return the columns of the text and Markdown tables, the pooled row last where there are verdicts."""
+    frame, pooled = comparison.frames[contender], comparison.pooled(contender)
+    keys = _key_columns(comparison)
+    values = [
+        _values(comparison, contender, "baseline", comparison.baseline),
+        _values(comparison, contender, "contender", contender),
+    ]
+    if comparison.no_verdict is not None:
+        counts = zip(frame["n_baseline"], frame["n_contender"], strict=True)
+        limited = ["device-bound" if mark else "" for mark in frame["device_bound"]]
+        sessions = Column("SESSIONS", [f"{old}+{new}" for old, new in counts])
+        note = [Column("NOTE", limited, left=True)] if any(limited) else []
+        return [*keys, *values, _changes(frame), sessions, *note]
+    rows: list[dict[str, Any]] = [*_records(frame), pooled]
+    notes = [_clean(_note(row)) for row in rows]
+    for column, text in zip([*keys, *values], ["all", "cells"] + [""] * len([*keys, *values]), strict=False):
+        column.cells.append(text)
+    return [
+        *keys,
+        *values,
+        Column("CHANGE", [percent(row["change"]) for row in rows], left=True),
+        Column(
+            f"{_level(comparison)} INTERVAL",
+            [interval(row["ci_low"], row["ci_high"]) for row in rows],
+            left=True,
+        ),
+        Column("P(ADJ)", [_p(row.get("p_adjusted", row["p_value"])) for row in rows]),
+        Column("VERDICT", [_verdict(row["verdict"]) for row in rows], left=True),
+        Column("MDE", [percent(row["mde"], sign=False) for row in rows]),
+        Column("BLOCKS", [str(row["n_blocks"]) for row in rows]),
+        Column("STRAY", [f"{row['stray_baseline']}+{row['stray_contender']}" for row in rows]),
+        *([Column("NOTE", notes, left=True)] if any(notes) else []),
+    ]
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _verdict(value: object) -> str:
+    return value if isinstance(value, str) else _NOTHING
+
+
+def _explanation(comparison: Comparison) -> list[str]:
+    """Return what the columns mean, for this table."""
+    lines = []
+    if comparison.no_verdict is None:
+        cells = len(comparison.frames[comparison.contenders[0]])
+        names = _clean(f"{comparison.baseline}+{'/'.join(comparison.contenders)}")
+        change = "Change: Hodges-Lehmann estimate over paired sessions."
+        alpha = f"alpha {comparison.alpha * 100:g}%, {cells} cells (Holm)"
+        verdict = f"Verdict: margin {comparison.margin * 100:g}%, {alpha}."
+        visible = "MDE: the smallest change that would be found 4 times in 5."
+        lines = [f"{change} {verdict}", f"{visible} Stray: sessions far from the others, {names}."]
+        if any(frame["small"].any() for frame in comparison.frames.values()):
+            lines.append("Small: real, but within the margin.")
+    bound = comparison.device_bound()
+    if bound:
+        lines.append(
+            "Device-bound, cannot show a difference in QEMU: "
+            + ", ".join(_clean(cell) for cell in bound)
+            + "."
+        )
+    return lines
+
+
+def _text(comparison: Comparison) -> str:
+    lines: list[str] = []
+    for contender in comparison.contenders:
+        title = f"{_clean(contender)} against {_clean(comparison.baseline)}: {comparison.metric.heading}"
+        lines += [title, "", *layout(_full_columns(comparison, contender)), ""]
+    lines += [f"warning: {_clean(warning)}" for warning in comparison.warnings]
+    lines += [*_explanation(comparison), *(_clean(line) for line in comparison.footer)]
+    return _lines([*lines]).rstrip("\n") + "\n"
+
+
+def _markdown(comparison: Comparison) -> str:
+    lines: list[str] = []
+    for contender in comparison.contenders:
+        columns = _full_columns(comparison, contender)
+        title = f"**{contender}** against **{comparison.baseline}**: {comparison.metric.heading}"
+        lines += [_markdown_safe(title, keep="*"), ""]
+        lines.append(_markdown_row([column.head for column in columns]))
+        lines.append("|" + "|".join(":---" if column.left else "---:" for column in columns) + "|")
+        lines += [_markdown_row(row) for row in zip(*(column.cells for column in columns), strict=True)]
+        lines.append("")
+    lines += [f"- **warning**: {_markdown_safe(warning)}" for warning in comparison.warnings]
+    lines += [f"- {_markdown_safe(line)}" for line in (*_explanation(comparison), *comparison.footer)]
+    return _lines(lines).rstrip("\n") + "\n"
+
+
+def _markdown_row(cells: Any) -> str:
+    return "| " + " | ".join(_markdown_safe(cell) for cell in cells) + " |"
+
+
+def _markdown_safe(text: str, *, keep: str = "") -> str:
+    return "".join(
+        f"\\{character}" if character in "|*_`<>[]\\" and character not in keep else character
+        for character in _clean(text)
+    )
+
+
+def _csv(comparison: Comparison) -> str:
+    frames = []
+    for contender, frame in comparison.frames.items():
+        part = frame[[*comparison.key_columns, *RESULT_COLUMNS]].copy()
+        if len(comparison.contenders) > 1:
+            part.insert(0, "variant", contender)
+        frames.append(part)
+    return str(pd.concat(frames).to_csv(index=False, lineterminator="\n"))
+
+
+def _json(comparison: Comparison) -> str:
+    pooled = [{"variant": name, **comparison.pooled(name)} for name in comparison.contenders]
+    columns = [*comparison.key_columns, *RESULT_COLUMNS, *EXTRA_COLUMNS]
+    document = {
+        "format_version": JSON_FORMAT_VERSION,
+        "metric": comparison.metric.name,
+        "higher_is_better": comparison.metric.higher_is_better,
+        "baseline": comparison.baseline,
+        "contenders": list(comparison.contenders),
+        "factors": list(comparison.key_columns),
+        "margin": comparison.margin,
+        "alpha": comparison.alpha,
+        "no_verdict": comparison.no_verdict,
+        "cells": [
+            {"variant": name, **row}
+            for name, frame in comparison.frames.items()
+            for row in _records(frame[columns])
+        ],
+        "pooled": pooled[0] if len(pooled) == 1 else pooled,
+        "warnings": list(comparison.warnings),
+        "footer": list(comparison.footer),
+        "environment": comparison.environment,
+    }
+    options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
+    return orjson.dumps(document, default=str, option=options).decode()

@@ -1,0 +1,126 @@
+"""What a run directory records: what really happened, and when.
+
+Times are ISO 8601 in UTC; durations are seconds. Paths are relative to the session's directory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from harness.core.model import FactorValue  # noqa: TC001 - pydantic reads these annotations
+
+FORMAT_VERSION = 1
+"""The run directory's format; readers accept this and older ones, and refuse newer ones."""
+
+
+class RunState(StrEnum):
+    """How far a run has come."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+
+class SessionState(StrEnum):
+    """How far a session has come."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+class IterationState(StrEnum):
+    """Whether an iteration counts."""
+
+    OK = "ok"
+    FAILED = "failed"
+
+
+@dataclass(slots=True)
+class IterationRecord:
+    """One fio invocation that took place.
+
+    Attributes:
+        number: its number in the plan.
+        boot: which of the session's boots it ran in, from 0.
+        reason: why it does not count; None when it does.
+        file: fio's untouched output; None when there was none.
+        sha256: of that file.
+    """
+
+    number: int
+    repeat: int
+    factors: dict[str, FactorValue]
+    boot: int
+    started: str
+    seconds: float
+    state: IterationState
+    exit_code: int | None = None
+    reason: str | None = None
+    file: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(slots=True)
+class BootRecord:
+    """One boot of a session's guest; more than one when the session was resumed.
+
+    Attributes:
+        ready_seconds: from create to the agent's first answer; None when it never came.
+        facts: the emulator's pid, sha256 and argv, the guest's kernel and fio.
+        failure: why it ended early; None when it did not.
+    """
+
+    started: str
+    ended: str | None = None
+    ready_seconds: float | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    failure: str | None = None
+
+
+@dataclass(slots=True)
+class SessionRecord:
+    """One session of the plan as it happened."""
+
+    number: int
+    block: int
+    variant: str
+    guest: dict[str, FactorValue]
+    state: SessionState
+    boots: list[BootRecord] = field(default_factory=list)
+    iterations: list[IterationRecord] = field(default_factory=list)
+
+    def accepted(self) -> set[int]:
+        """Return the numbers of the iterations that count."""
+        return {record.number for record in self.iterations if record.state is IterationState.OK}
+
+
+@dataclass(slots=True)
+class RunRecord:
+    """The head of a run directory (``run.json``).
+
+    Attributes:
+        accel: ``kvm`` or ``tcg``, as used.
+        accel_reason: why, in plain words.
+        stopped: why the run ended, in plain words; None while it runs.
+        builds: a variant's provisioned build.
+        guest_image: the provisioned guest.
+    """
+
+    format_version: int
+    run_id: str
+    name: str
+    state: RunState
+    created: str
+    harness_version: str
+    accel: str
+    accel_reason: str
+    builds: dict[str, dict[str, Any]]
+    guest_image: dict[str, Any]
+    ended: str | None = None
+    stopped: str | None = None
+    wall_seconds: float = 0.0

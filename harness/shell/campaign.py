@@ -1,0 +1,224 @@
+"""The campaign: executes a plan against protocols, and survives what goes wrong on the way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from harness.core.errors import GuestError, HarnessError, Interrupted
+from harness.core.fio_output import why_rejected
+from harness.core.records import (
+    BootRecord,
+    IterationRecord,
+    IterationState,
+    RunState,
+    SessionRecord,
+    SessionState,
+)
+from harness.shell.events import (
+    Event,
+    IterationDone,
+    RunEnded,
+    RunStarted,
+    SessionFailed,
+    SessionReady,
+    SessionStarted,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from harness.core.planning import Plan, PlannedIteration, PlannedSession
+    from harness.core.protocols import Clock, Execution, GuestSession, Lab, StopSignal, Store
+
+MAX_FRUITLESS_SESSIONS = 2
+"""Sessions of one variant in a row without one accepted iteration, after which the run stops."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a campaign ended.
+
+    Attributes:
+        state: as recorded in the run directory.
+        stopped: why, in plain words.
+        failures: what went wrong, one line each.
+    """
+
+    state: RunState
+    stopped: str
+    failures: list[str] = field(default_factory=list)
+
+
+class Campaign:
+    """Runs what is missing of a plan.
+
+    Args:
+        plan: what to run.
+        store: where it is kept; what it holds already is not run again.
+        lab: where guests are booted.
+        clock: time.
+        stop: the user's wish to end.
+        emit: told what happens.
+        enough: asked after every pair of blocks, with the number of whole blocks; returns why the run
+            can end now, or None. It may read interval widths, never a sign or a p-value.
+    """
+
+    def __init__(
+        self,
+        *,
+        plan: Plan,
+        store: Store,
+        lab: Lab,
+        clock: Clock,
+        stop: StopSignal,
+        emit: Callable[[Event], None],
+        enough: Callable[[int], str | None] = lambda _blocks: None,
+    ) -> None:
+        self._plan = plan
+        self._store = store
+        self._lab = lab
+        self._clock = clock
+        self._stop = stop
+        self._emit = emit
+        self._enough = enough
+        self._failures: list[str] = []
+        self._fruitless: Counter[str] = Counter()
+
+    def run(self) -> Outcome:
+        """Run to the end of the plan, to the stopping rule, to an interrupt or to a failure.
+
+        Raises:
+            HarnessError: something no further session can mend (libvirt gone, disk full). What was
+                measured is kept, and the state says ``failed``.
+        """
+        began = self._clock.monotonic()
+        self._store.set_state(RunState.RUNNING, stopped=None, wall_seconds=0.0)
+        self._emit(RunStarted(self._plan, self._remaining()))
+        outcome = Outcome(RunState.FAILED, "an unexpected error", self._failures)
+        try:
+            outcome.stopped = self._sessions()
+            outcome.state = RunState.FAILED if self._failures else RunState.FINISHED
+        except Interrupted:
+            outcome.state, outcome.stopped = RunState.INTERRUPTED, "interrupted by the user"
+        except HarnessError as error:
+            outcome.stopped = error.message
+            raise
+        finally:
+            self._store.set_state(
+                outcome.state, stopped=outcome.stopped, wall_seconds=self._clock.monotonic() - began
+            )
+            self._emit(RunEnded(outcome.stopped))
+        return outcome
+
+    def _remaining(self) -> int:
+        return sum(len(self._missing(session)) for session in self._plan.sessions)
+
+    def _missing(self, session: PlannedSession) -> list[PlannedIteration]:
+        accepted = self._store.load_session(session).accepted()
+        return [iteration for iteration in session.iterations if iteration.number not in accepted]
+
+    def _sessions(self) -> str:
+        for index, session in enumerate(self._plan.sessions):
+            if self._begins_pair(index) and (reason := self._enough(session.block)):
+                return reason
+            missing = self._missing(session)
+            if missing:
+                self._session(session, missing)
+            if self._fruitless[session.variant] >= MAX_FRUITLESS_SESSIONS:
+                return (
+                    f"{MAX_FRUITLESS_SESSIONS} sessions of {session.variant} in a row gave nothing: "
+                    f"{self._failures[-1]}"
+                )
+        return "the plan is done"
+
+    def _begins_pair(self, index: int) -> bool:
+        """Return whether a pair of blocks ended just before this session."""
+        block = self._plan.sessions[index].block
+        return index > 0 and block % 2 == 0 and self._plan.sessions[index - 1].block != block
+
+    def _session(self, session: PlannedSession, missing: list[PlannedIteration]) -> None:
+        record = self._store.load_session(session)
+        record.state = SessionState.RUNNING
+        boot = BootRecord(started=_stamp(self._clock.now()))
+        record.boots.append(boot)
+        self._store.save_session(session, record)
+        self._emit(SessionStarted(session))
+        try:
+            with self._lab.session(session, self._store.session_directory(session)) as guest:
+                boot.ready_seconds, boot.facts = round(guest.ready_seconds, 3), guest.facts
+                self._store.save_session(session, record)
+                self._emit(SessionReady(session, guest.ready_seconds))
+                for iteration in missing:
+                    self._iteration(guest, session, record, iteration)
+            record.state = SessionState.DONE
+        except GuestError as error:
+            record.state, boot.failure = SessionState.FAILED, error.message
+            self._fail(session, error.message)
+        except HarnessError as error:
+            # Interrupted, or something no further session can mend: the session can be resumed.
+            record.state, boot.failure = SessionState.INTERRUPTED, error.message
+            raise
+        finally:
+            boot.ended = _stamp(self._clock.now())
+            self._store.save_session(session, record)
+        self._count_fruitless(session, record)
+
+    def _count_fruitless(self, session: PlannedSession, record: SessionRecord) -> None:
+        boot = len(record.boots) - 1
+        fruitful = any(entry.boot == boot and entry.state is IterationState.OK for entry in record.iterations)
+        self._fruitless[session.variant] = 0 if fruitful else self._fruitless[session.variant] + 1
+
+    def _iteration(
+        self,
+        guest: GuestSession,
+        session: PlannedSession,
+        record: SessionRecord,
+        iteration: PlannedIteration,
+    ) -> None:
+        execution = guest.run_cell(iteration.cell, runtime=self._plan.runtime, ramp=self._plan.ramp)
+        entry = self._judge(session, iteration, execution, boot=len(record.boots) - 1)
+        record.iterations.append(entry)
+        # On disk before the next one starts: what was reported as done is never lost.
+        self._store.save_session(session, record)
+        self._emit(IterationDone(session, iteration, execution.seconds, entry.reason))
+        if entry.reason:
+            self._failures.append(f"session {session.directory}, {iteration.cell.label}: {entry.reason}")
+
+    def _judge(
+        self, session: PlannedSession, iteration: PlannedIteration, execution: Execution, *, boot: int
+    ) -> IterationRecord:
+        file = sha256 = None
+        if execution.stdout:
+            file, sha256 = self._store.save_output(session, iteration, execution.stdout, boot=boot)
+        reason = why_rejected(
+            execution.stdout,
+            execution.stderr,
+            exit_code=execution.exit_code,
+            cell=iteration.cell,
+            runtime=self._plan.runtime,
+            ramp=self._plan.ramp,
+        )
+        return IterationRecord(
+            number=iteration.number,
+            repeat=iteration.repeat,
+            factors=iteration.cell.factors(),
+            boot=boot,
+            started=_stamp(execution.started),
+            seconds=round(execution.seconds, 3),
+            state=IterationState.FAILED if reason else IterationState.OK,
+            exit_code=execution.exit_code,
+            reason=reason,
+            file=file,
+            sha256=sha256,
+        )
+
+    def _fail(self, session: PlannedSession, reason: str) -> None:
+        self._failures.append(f"session {session.directory}: {reason}")
+        self._emit(SessionFailed(session, reason))
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds")

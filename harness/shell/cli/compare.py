@@ -1,0 +1,90 @@
+"""``harness compare``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.shell.cli.options import PATH
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.analysis.result import Comparison
+
+_EXIT_CODES = {"slower": 3, "unclear": 4}
+
+
+@click.command()
+@click.argument("old", metavar="RUN_DIR|OLD", type=PATH)
+@click.argument("new", metavar="[NEW]", type=PATH, required=False)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "commit", "markdown", "csv", "json"]),
+    default="text",
+    show_default=True,
+    help="How to print it; commit is the table for a commit message.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.option("--ci", is_flag=True, help="With --format commit: add intervals and a footer.")
+@click.option("--metric", default="iops", show_default=True, help="What to compare: iops, bw, clat_p99 ...")
+@click.option("--margin", metavar="PERCENT", help="What counts as equal [default: the experiment's, or 2%].")
+@click.option(
+    "--alpha", metavar="PERCENT", help="The chance of a false alarm [default: the experiment's, or 5%]."
+)
+@click.option("--fail-on", type=click.Choice(["slower", "unclear"]), multiple=True, help="Exit with 3 or 4.")
+def command(
+    old: Path,
+    new: Path | None,
+    *,
+    form: str,
+    as_json: bool,
+    ci: bool,
+    metric: str,
+    margin: str | None,
+    alpha: str | None,
+    fail_on: tuple[str, ...],
+) -> int:
+    """Print the OLD/NEW/CHANGE table.
+
+    Of one run directory; or of two sets of results, each a run directory, a directory of fio JSON files
+    made by anything, or a CSV with the columns rw,bs,iodepth,iops (further columns are further factors).
+    Only a run directory gets verdicts: its sessions were interleaved.
+
+    \b
+      harness compare runs/quick-20260101T120000
+      harness compare old.csv new.csv --format commit
+      harness compare runs/X --format json --fail-on slower
+    """
+    from harness.analysis.tables import render
+    from harness.shell.comparing import Judgement, compare_run, compare_two
+
+    judgement = Judgement(metric, _fraction("--margin", margin), _fraction("--alpha", alpha))
+    comparison = compare_two(old, new, judgement) if new else compare_run(old, judgement)
+    form = "json" if as_json else form
+    click.echo(render(comparison, form, ci=ci), nl=False)
+    if form in {"commit", "csv"}:
+        # Data only on stdout; but nothing is dropped in silence.
+        for warning in comparison.warnings:
+            click.echo(f"harness: warning: {warning}", err=True)
+    return exit_code(comparison, fail_on)
+
+
+def exit_code(comparison: Comparison, fail_on: tuple[str, ...]) -> int:
+    """Return the exit code that the verdicts ask for; ``slower`` weighs more than ``unclear``."""
+    verdicts = {str(verdict) for verdict in comparison.verdicts() if verdict is not None}
+    return next((code for name, code in _EXIT_CODES.items() if name in fail_on and name in verdicts), 0)
+
+
+def _fraction(option: str, text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        value = float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1:
+        raise click.BadParameter(f"{text!r} is no fraction such as 2% or 0.02", param_hint=option)
+    return value

@@ -1,0 +1,57 @@
+"""Arguments and options that several verbs share."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.adapters.waiting import Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# click would refuse a missing file in its own words; the loader names the remedy as well.
+PATH: Any = click.Path(path_type=Path)
+
+experiment_argument = click.argument("experiment", type=PATH)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+state_dir_option = click.option(
+    "--state-dir",
+    type=PATH,
+    default=None,
+    help="Where builds, guest images and disks are kept "
+    "[default: /var/lib/qemu-ab-harness as root, else ~/.local/state/qemu-ab-harness].",
+)
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print errors and the result only.")
+
+
+def print_json(value: Any) -> None:
+    """Print JSON on stdout."""
+    import orjson
+
+    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+@contextmanager
+def stopping_on_signals() -> Iterator[Stop]:
+    """Turn SIGINT and SIGTERM into a wish to stop; a second one ends the process at once."""
+    stop = Stop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    previous = {number: signal.getsignal(number) for number in signals}
+
+    def on_signal(number: int, _frame: object) -> None:
+        signal.signal(number, previous[signal.Signals(number)])
+        click.echo("harness: stopping: ending the guest, keeping what was measured", err=True)
+        stop.set()
+
+    for number in signals:
+        signal.signal(number, on_signal)
+    try:
+        yield stop
+    finally:
+        for number in signals:
+            signal.signal(number, previous[number])

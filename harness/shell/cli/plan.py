@@ -1,0 +1,72 @@
+"""``harness plan``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.shell.cli.options import (
+    experiment_argument,
+    json_option,
+    print_json,
+    state_dir_option,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.core.planning import Plan
+    from harness.shell.expectation import Expectation
+
+
+@click.command()
+@experiment_argument
+@click.option("--blocks", type=click.IntRange(1), help="Plan this many blocks instead of the experiment's.")
+@click.option("--seed", type=click.IntRange(0), help="Order by this seed instead of the experiment's.")
+@click.option("--all", "show_all", is_flag=True, help="List every session, not only the first two pairs.")
+@state_dir_option
+@json_option
+def command(
+    experiment: Path,
+    *,
+    blocks: int | None,
+    seed: int | None,
+    show_all: bool,
+    state_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Show what would run, in order, and how long it would take; nothing is touched.
+
+    \b
+      harness plan fio/quick.yml
+      harness plan fio/coroutine-pool.yml --blocks 60 --json
+    """
+    from harness.adapters.workspace import Workspace
+    from harness.core.planning import plan_to_json
+    from harness.shell.declare import Changes, declare, plan_of
+    from harness.shell.expectation import expect
+
+    declared = declare(experiment, Changes(blocks=blocks, seed=seed))
+    plan = plan_of(declared.experiment)
+    expected = expect(declared.experiment, plan, Workspace.at(state_dir))
+    if as_json:
+        print_json(plan_to_json(plan) | {"expected": expected.to_json()})
+        return
+    _print(plan, expected, show_all=show_all)
+
+
+def _print(plan: Plan, expected: Expectation, *, show_all: bool) -> None:
+    shown = [session for session in plan.sessions if show_all or session.block < 4]  # noqa: PLR2004 - two pairs
+    for session in shown:
+        cells = " ".join(iteration.cell.label for iteration in session.iterations)
+        click.echo(f"block {session.block:>3}  session {session.number:>4}  {session.variant:<12} {cells}")
+    if len(shown) < len(plan.sessions):
+        click.echo(f"... {len(plan.sessions) - len(shown)} more sessions (--all)")
+    click.echo("")
+    click.echo(
+        f"{plan.blocks} blocks, {len(plan.sessions)} sessions, {plan.iteration_count} iterations, "
+        f"seed {plan.seed}"
+    )
+    for line in expected.lines():
+        click.echo(line)

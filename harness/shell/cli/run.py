@@ -1,0 +1,152 @@
+"""``harness run``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.core.errors import InputError, Interrupted
+from harness.shell.cli.options import PATH, quiet_option, state_dir_option, stopping_on_signals
+
+if TYPE_CHECKING:
+    from harness.adapters.provision import Manifest
+    from harness.adapters.store import RunDirectory
+    from harness.adapters.waiting import Stop
+    from harness.adapters.workspace import Workspace
+    from harness.shell.campaign import Outcome
+    from harness.shell.console import Console
+    from harness.shell.declare import Declared
+
+
+@click.command()
+@click.argument("experiment", type=PATH, required=False)
+@click.option("--resume", "resume_dir", type=PATH, help="Go on with what is missing of this run directory.")
+@click.option("--run-dir", type=PATH, help="The new run directory [default: runs/NAME-TIME].")
+@click.option("--no-provision", is_flag=True, help="Trust what `harness provision` made before.")
+@click.option("--blocks", type=click.IntRange(1), help="Run this many blocks instead of the experiment's.")
+@click.option("--seed", type=click.IntRange(0), help="Order by this seed instead of the experiment's.")
+@click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), help="Instead of the experiment's.")
+@click.option("--aa", is_flag=True, help="Measure the baseline against itself: the host's noise floor.")
+@click.option("--fail-on", type=click.Choice(["slower", "unclear"]), multiple=True, help="Exit with 3 or 4.")
+@state_dir_option
+@quiet_option
+def command(
+    experiment: Path | None,
+    *,
+    resume_dir: Path | None,
+    run_dir: Path | None,
+    no_provision: bool,
+    blocks: int | None,
+    seed: int | None,
+    accel: str | None,
+    aa: bool,
+    fail_on: tuple[str, ...],
+    state_dir: Path | None,
+    quiet: bool,
+) -> int:
+    """Run an experiment and print its table.
+
+    Provisions what is missing, decides whether KVM works here, boots the guests in the plan's order and
+    keeps everything in a run directory. Ctrl-C ends the guest and keeps what was measured.
+
+    \b
+      harness run fio/quick.yml
+      harness run fio/quick.yml --aa --blocks 10
+      harness run --resume runs/quick-20260101T120000
+    """
+    from harness.adapters.workspace import Workspace
+    from harness.shell.console import Console
+    from harness.shell.declare import Changes, declare
+
+    _check_usage(
+        experiment, resume_dir, {"--run-dir": run_dir, "--blocks": blocks, "--seed": seed, "--aa": aa}
+    )
+    console, workspace = Console(quiet=quiet), Workspace.at(state_dir)
+    with stopping_on_signals() as stop:
+        if experiment is not None:
+            declared = declare(experiment, Changes(blocks=blocks, seed=seed, accel=accel, aa=aa))
+            directory = run_dir or Path("runs") / f"{declared.experiment.name}-{datetime.now():%Y%m%dT%H%M%S}"  # noqa: DTZ005 - people read it
+            found = _provisioned(declared, workspace, console, stop, no_provision=no_provision)
+            run, outcome = _start(declared, found, directory, workspace, console, stop)
+        else:
+            assert resume_dir is not None  # noqa: S101 - _check_usage saw to it
+            run, outcome = _resume(resume_dir, workspace, console, stop)
+    return _report(run, outcome, console, fail_on)
+
+
+def _check_usage(experiment: Path | None, resume_dir: Path | None, options: dict[str, object]) -> None:
+    if (experiment is None) == (resume_dir is None):
+        raise click.UsageError(
+            "name an experiment, or a run directory with --resume; see `harness run --help`"
+        )
+    wrong = [name for name, value in options.items() if value]
+    if resume_dir is not None and wrong:
+        raise click.UsageError(f"{', '.join(wrong)}: a run that goes on keeps its plan and its directory")
+
+
+def _provisioned(
+    declared: Declared, workspace: Workspace, console: Console, stop: Stop, *, no_provision: bool
+) -> Manifest:
+    from harness.adapters.provision import Manifest, read_manifest
+    from harness.shell.runner import provision_for
+
+    if no_provision:
+        path = workspace.manifest(declared.experiment.name)
+        found = read_manifest(path)
+        if set(found.builds) != set(declared.experiment.builds):
+            raise InputError.single(
+                str(path),
+                f"has the builds {', '.join(found.builds)}, not {', '.join(declared.experiment.builds)}",
+                f"run `harness provision {declared.source}`, or leave --no-provision out",
+            )
+        return found
+    result = provision_for(declared, workspace, on_task=console.task, stop=stop)
+    console.say(f"provisioned: changed={result.changed} ok={result.ok}")
+    return Manifest(result.builds, result.guest_image)
+
+
+def _start(
+    declared: Declared, found: Manifest, directory: Path, workspace: Workspace, console: Console, stop: Stop
+) -> tuple[RunDirectory, Outcome]:
+    from harness.shell.runner import Runner
+
+    with console.progress() as progress:
+        runner = Runner(workspace, stop, console.say, progress.emit)
+        return runner.start(declared, found, directory)
+
+
+def _resume(
+    directory: Path, workspace: Workspace, console: Console, stop: Stop
+) -> tuple[RunDirectory, Outcome]:
+    from harness.adapters.store import RunDirectory
+    from harness.shell.runner import Runner
+
+    run = RunDirectory.open(directory)
+    with console.progress() as progress:
+        return run, Runner(workspace, stop, console.say, progress.emit).resume(run)
+
+
+def _report(run: RunDirectory, outcome: Outcome, console: Console, fail_on: tuple[str, ...]) -> int:
+    from harness.core.records import RunState
+    from harness.shell.cli.compare import exit_code
+    from harness.shell.comparing import Judgement, compare_run
+
+    console.say(f"run directory: {run.path}")
+    if outcome.state is RunState.INTERRUPTED:
+        console.say(f"interrupted; go on with: harness run --resume {run.path}")
+        return Interrupted.exit_code
+    code = 0
+    try:
+        from harness.analysis.tables import render
+
+        comparison = compare_run(run.path, Judgement())
+        click.echo(render(comparison, "text"), nl=False)
+        code = exit_code(comparison, fail_on)
+    except InputError as error:
+        console.error(error)
+    for failure in outcome.failures:
+        console.say(f"failed: {failure}")
+    return 1 if outcome.state is RunState.FAILED else code

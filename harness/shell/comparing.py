@@ -1,0 +1,146 @@
+"""From a run directory, or from anybody's results, to a comparison."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.adapters.imports import NOT_INTERLEAVED, Imported, cells_as_found, read_results, together
+from harness.adapters.run_samples import RunSamples, read_samples
+from harness.adapters.store import RunDirectory, is_run_directory
+from harness.analysis.ordering import why_not_interleaved
+from harness.analysis.result import Comparison, build
+from harness.core.errors import InputError
+from harness.core.experiment import Experiment, load_experiment
+from harness.core.model import TABLE_FACTORS
+from harness.core.units import format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import pandas as pd
+
+    from harness.core.records import RunRecord
+
+TCG_NOTICE = (
+    "Measured under TCG (emulation): the numbers compare builds only roughly, and say nothing of KVM."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """How to judge; None takes what the experiment says."""
+
+    metric: str = "iops"
+    margin: float | None = None
+    alpha: float | None = None
+
+
+def compare_run(path: Path, judgement: Judgement) -> Comparison:
+    """Compare the variants of one run.
+
+    Raises:
+        InputError: the directory is no run, is damaged, or holds nothing yet.
+    """
+    run = RunDirectory.open(path)
+    experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
+    found, record = read_samples(run), run.record
+    factors = experiment.varied_factors()
+    measured = set(found.frame["variant"])
+    contenders = [name for name in experiment.contenders if name in measured]
+    if experiment.baseline not in measured or not contenders:
+        raise InputError.single(
+            str(path),
+            f"only {', '.join(sorted(measured))} gave numbers so far: there is nothing to compare",
+            f"harness run --resume {path}",
+        )
+    absent = [f"{name} gave no numbers at all" for name in experiment.contenders if name not in measured]
+    return build(
+        found.frame,
+        baseline=experiment.baseline,
+        contenders=contenders,
+        margin=experiment.protocol.margin if judgement.margin is None else judgement.margin,
+        alpha=experiment.protocol.alpha if judgement.alpha is None else judgement.alpha,
+        metric=judgement.metric,
+        factors=factors[len(TABLE_FACTORS) :],
+        cells=[tuple(cell.factors()[name] for name in factors) for cell in experiment.cells()],
+        no_verdict=why_not_interleaved(found.order),
+        warnings=[*absent, *found.warnings],
+        footer=_footer(experiment, record, found),
+        environment={
+            **run.environment,
+            "accel": record.accel,
+            "accel_reason": record.accel_reason,
+            "builds": record.builds,
+            "guest_image": record.guest_image,
+        },
+    )
+
+
+def compare_two(old: Path, new: Path, judgement: Judgement) -> Comparison:
+    """Compare two sets of results: run directories, trees of fio JSON, CSV files.
+
+    They were not interleaved, so there are estimates and no verdict.
+
+    Raises:
+        InputError: one of them cannot be read, or they do not fit together.
+    """
+    both = together(_side(old, "OLD"), _side(new, "NEW"))
+    return build(
+        both.samples,
+        baseline="OLD",
+        contenders=["NEW"],
+        margin=0.02 if judgement.margin is None else judgement.margin,
+        alpha=0.05 if judgement.alpha is None else judgement.alpha,
+        metric=judgement.metric,
+        factors=both.factors,
+        cells=cells_as_found(both),
+        no_verdict=NOT_INTERLEAVED,
+        warnings=both.warnings,
+    )
+
+
+def _side(path: Path, variant: str) -> Imported:
+    if not is_run_directory(path):
+        return read_results(path, variant)
+    run = RunDirectory.open(path)
+    experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
+    frame = read_samples(run).frame
+    chosen = _variant_of(frame, experiment, variant, path)
+    frame = frame[frame["variant"] == chosen].assign(variant=variant, block=float("nan"))
+    warning = f"{variant} is {chosen} of {path}"
+    return Imported(frame, experiment.varied_factors()[len(TABLE_FACTORS) :], (warning,))
+
+
+def _variant_of(frame: pd.DataFrame, experiment: Experiment, side: str, path: Path) -> str:
+    """Return which variant of a run stands for a side: the one of its name, or the obvious one."""
+    measured: Sequence[str] = [name for name in experiment.variants if name in set(frame["variant"])]
+    if side in measured:
+        return side
+    contenders = [name for name in measured if name != experiment.baseline]
+    if side == "OLD" and experiment.baseline in measured:
+        return experiment.baseline
+    if len(contenders) == 1:
+        return contenders[0]
+    raise InputError.single(
+        str(path),
+        f"has the variants {', '.join(measured)}: which one is {side}?",
+        "compare the run by itself: harness compare RUN_DIR",
+    )
+
+
+def _footer(experiment: Experiment, record: RunRecord, found: RunSamples) -> list[str]:
+    sessions = len(found.order)
+    blocks = 1 + max(block for block, _variant in found.order)
+    lines = [
+        (
+            f"{sessions} sessions in {blocks} interleaved blocks (seed {experiment.protocol.seed}), "
+            f"fio {format_duration(found.fio_seconds)}, wall {format_duration(record.wall_seconds)}; "
+            f"{record.stopped or 'still running'}."
+        ),
+        *(f"{name}: {record.builds[name]['version']}" for name in experiment.variants),
+    ]
+    if record.accel == "tcg":
+        lines.append(f"{TCG_NOTICE} Why: {record.accel_reason}.")
+    return lines

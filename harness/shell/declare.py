@@ -1,0 +1,88 @@
+"""From the user's file and options to a validated experiment and its plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import yaml
+
+from harness.adapters.disks import check_disks
+from harness.adapters.files import read_text
+from harness.core.experiment import Experiment, load_experiment
+from harness.core.planning import Plan, make_plan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """An experiment as the user declared it.
+
+    Attributes:
+        source: the file's name, for messages.
+        text: what goes into the run directory.
+    """
+
+    experiment: Experiment
+    source: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What the command line changes of an experiment; None leaves it as it is.
+
+    Attributes:
+        aa: measure the baseline against itself, for the noise floor.
+    """
+
+    blocks: int | None = None
+    seed: int | None = None
+    accel: str | None = None
+    aa: bool = False
+
+
+def declare(path: Path, changes: Changes | None = None) -> Declared:
+    """Read and validate an experiment whole, before anything is touched.
+
+    Raises:
+        InputError: with every problem found.
+    """
+    source, text = str(path), read_text(path)
+    experiment = load_experiment(text, source)
+    if changes and changes != Changes():
+        text = _changed(experiment, changes)
+        experiment = load_experiment(text, f"{source}, changed by the command line")
+    check_disks(experiment, source)
+    return Declared(experiment, source, text)
+
+
+def plan_of(experiment: Experiment) -> Plan:
+    """Return the experiment's plan; with a stopping rule, up to its maximum of blocks."""
+    protocol = experiment.protocol
+    return make_plan(
+        variants=experiment.variants,
+        cells=experiment.cells(),
+        guests=experiment.guest_configs(),
+        blocks=protocol.max_blocks if protocol.until is not None else protocol.blocks,
+        repeats=protocol.iterations,
+        runtime=protocol.runtime,
+        ramp=protocol.ramp,
+        seed=protocol.seed,
+    )
+
+
+def _changed(experiment: Experiment, changes: Changes) -> str:
+    document = yaml.safe_load(experiment.to_yaml())
+    if changes.blocks is not None:
+        document["protocol"] |= {"blocks": changes.blocks, "max_blocks": changes.blocks}
+    if changes.seed is not None:
+        document["protocol"]["seed"] = changes.seed
+    if changes.accel is not None:
+        document["accel"] = changes.accel
+    if changes.aa:
+        build = document["builds"][experiment.baseline]
+        document["builds"] = {experiment.baseline: build, f"{experiment.baseline}-again": build}
+    return str(yaml.safe_dump(document, sort_keys=False))

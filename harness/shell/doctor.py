@@ -1,0 +1,137 @@
+"""What ``harness doctor`` looks at; nothing here changes anything."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from harness.adapters import accel
+from harness.adapters.files import read_json
+from harness.adapters.host import cpu_facts, free_bytes, read_setting
+from harness.core.errors import HarnessError, InputError
+from harness.core.model import Accel
+
+if TYPE_CHECKING:
+    from harness.adapters.workspace import Workspace
+
+_PLENTY_BYTES = 3 * 2**30
+_DEFAULT_MAX_MAP_COUNT = 65530
+
+
+class Health(StrEnum):
+    """What a finding means for a run."""
+
+    OK = "ok"
+    NOTE = "note"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at.
+
+    Attributes:
+        what: what was looked at.
+        found: what it is.
+        remedy: what to do about it; None where nothing is to be done.
+    """
+
+    what: str
+    health: Health
+    found: str
+    remedy: str | None = None
+
+
+def examine(workspace: Workspace) -> list[Finding]:
+    """Look at everything a run needs on this host."""
+    return [
+        _cpu(),
+        _kvm(workspace),
+        _libvirt(workspace),
+        *_builds(workspace),
+        _fio(),
+        _space(workspace),
+        _max_map_count(),
+    ]
+
+
+def _cpu() -> Finding:
+    cpu = cpu_facts()
+    flag = cpu["virtualization"]
+    virtualization = f"has {flag}" if flag else "has neither vmx nor svm"
+    return Finding("CPU", Health.OK, f"{cpu['model']} x {cpu['count']}, {virtualization}")
+
+
+def _kvm(workspace: Workspace) -> Finding:
+    decision = accel.remembered(workspace.accel_cache)
+    if decision is None:
+        state = "there, but not tried yet" if accel.KVM_DEVICE.exists() else "not there"
+        return Finding(
+            "KVM", Health.NOTE, f"/dev/kvm is {state}", "the first run boots a guest under it and remembers"
+        )
+    if decision.accel is Accel.KVM:
+        return Finding("KVM", Health.OK, decision.reason)
+    return Finding(
+        "KVM",
+        Health.NOTE,
+        f"not usable, runs fall back to TCG: {decision.reason}",
+        f"after mending it, delete {workspace.accel_cache}",
+    )
+
+
+def _libvirt(workspace: Workspace) -> Finding:
+    from harness.adapters.hypervisor import Hypervisor
+
+    try:
+        with Hypervisor("qemu:///embed", workspace.embed_root) as hypervisor:
+            return Finding("libvirt", Health.OK, f"qemu:///embed works, version {hypervisor.version}")
+    except HarnessError as error:
+        remedy = error.remedy or "run `harness provision EXPERIMENT`"
+        return Finding("libvirt", Health.BROKEN, error.message, remedy)
+
+
+def _builds(workspace: Workspace) -> list[Finding]:
+    found: dict[str, str] = {}
+    for manifest in sorted((workspace.state / "manifests").glob("*.json")):
+        try:
+            builds = read_json(manifest)["builds"].values()
+            found |= {build["sha256"]: build["version"] for build in builds}
+        except (InputError, KeyError, TypeError, AttributeError):
+            return [Finding("QEMU", Health.BROKEN, f"{manifest} is damaged", "run `harness provision` again")]
+    if not found:
+        return [
+            Finding("QEMU", Health.NOTE, "no build is provisioned yet", "harness provision fio/quick.yml")
+        ]
+    return [Finding("QEMU", Health.OK, f"{version} [{sha[:12]}]") for sha, version in found.items()]
+
+
+def _fio() -> Finding:
+    path = shutil.which("fio")
+    if path is None:
+        return Finding(
+            "fio", Health.NOTE, "not installed here", "provisioning installs it for the guest image"
+        )
+    return Finding("fio", Health.OK, path)
+
+
+def _space(workspace: Workspace) -> Finding:
+    free = free_bytes(workspace.state)
+    text = f"{free / 2**30:.1f} GiB free for {workspace.state}"
+    if free < _PLENTY_BYTES:
+        return Finding("disk space", Health.NOTE, text, "builds, image and disk need about 3 GiB")
+    return Finding("disk space", Health.OK, text)
+
+
+def _max_map_count() -> Finding:
+    value = read_setting("/proc/sys/vm/max_map_count")
+    if value is None:
+        return Finding("vm.max_map_count", Health.NOTE, "could not be read here")
+    if int(value) > _DEFAULT_MAX_MAP_COUNT:
+        return Finding(
+            "vm.max_map_count",
+            Health.NOTE,
+            f"{value}: above the kernel's default of {_DEFAULT_MAX_MAP_COUNT}, which hides exhausted mappings",
+        )
+    return Finding("vm.max_map_count", Health.OK, value)

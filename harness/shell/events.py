@@ -1,0 +1,68 @@
+"""What happens during a run, for whoever shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.core.planning import Plan, PlannedIteration, PlannedSession
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """The run begins, or goes on.
+
+    Attributes:
+        remaining: iterations still to do.
+    """
+
+    plan: Plan
+    remaining: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStarted:
+    """A guest is being booted."""
+
+    session: PlannedSession
+
+
+@dataclass(frozen=True, slots=True)
+class SessionReady:
+    """The guest answers."""
+
+    session: PlannedSession
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class IterationDone:
+    """One fio invocation ended.
+
+    Attributes:
+        reason: why it does not count; None when it does.
+    """
+
+    session: PlannedSession
+    iteration: PlannedIteration
+    seconds: float
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFailed:
+    """A session ended before its last iteration."""
+
+    session: PlannedSession
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """The run is over."""
+
+    stopped: str
+
+
+Event = RunStarted | SessionStarted | SessionReady | IterationDone | SessionFailed | RunEnded

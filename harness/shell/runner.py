@@ -1,0 +1,238 @@
+"""Puts the adapters together: from a declared experiment to a finished run directory."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import __version__
+from harness.adapters import accel as accel_probe
+from harness.adapters.disks import prepare_disks
+from harness.adapters.files import make_directory, sha256_of, write_atomic
+from harness.adapters.host import environment
+from harness.adapters.hypervisor import Hypervisor
+from harness.adapters.lab import DOMAIN_PREFIX, LibvirtLab, Timeouts
+from harness.adapters.locks import host_alone
+from harness.adapters.provision import Manifest, ProvisionResult, TaskEvent, provision
+from harness.adapters.store import RunDirectory
+from harness.adapters.waiting import Stop, SystemClock
+from harness.core.capabilities import qemu_version, requirements, unmet
+from harness.core.errors import HarnessError, InputError, Problem
+from harness.core.experiment import Experiment, load_experiment
+from harness.core.model import Accel, BuildRecord, GuestImage
+from harness.core.planning import PlannedSession
+from harness.core.records import FORMAT_VERSION, RunRecord, RunState
+from harness.resources import resource_dir
+from harness.shell.campaign import Campaign, Outcome
+from harness.shell.declare import Declared, plan_of
+from harness.shell.stopping import stopping_rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from harness.adapters.accel import AccelDecision
+    from harness.adapters.workspace import Workspace
+    from harness.shell.events import Event
+
+
+def provision_for(
+    declared: Declared, workspace: Workspace, *, on_task: Callable[[TaskEvent], None], stop: Stop
+) -> ProvisionResult:
+    """Converge this host to what the experiment needs, by the same playbook that people run by hand.
+
+    Raises:
+        ProvisionError: a task failed; names task, host and message.
+    """
+    # The playbook reads a file, and what is run may differ from the user's file (--aa, --blocks).
+    experiment_file = make_directory(workspace.state / "experiments") / f"{declared.experiment.name}.yml"
+    write_atomic(experiment_file, declared.text.encode())
+    return provision(
+        experiment_file=experiment_file,
+        state_dir=workspace.state,
+        manifest=workspace.manifest(declared.experiment.name),
+        playbooks=resource_dir("playbooks"),
+        inventory=resource_dir("inventory") / "local.yml",
+        on_task=on_task,
+        cancelled=stop.is_set,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Runs experiments on this host.
+
+    Attributes:
+        say: told, in a sentence, what takes time.
+        emit: told what happens during a run.
+    """
+
+    workspace: Workspace
+    stop: Stop
+    say: Callable[[str], None]
+    emit: Callable[[Event], None]
+
+    def start(
+        self, declared: Declared, provisioned: Manifest, directory: Path
+    ) -> tuple[RunDirectory, Outcome]:
+        """Run an experiment into a new run directory.
+
+        Raises:
+            HarnessError: it could not begin, or could not go on; the directory keeps what was measured.
+        """
+        experiment = declared.experiment
+        with self._host(experiment) as hypervisor:
+            run_id = f"{experiment.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+            lab = self._lab(hypervisor, experiment, run_id, provisioned)
+            check_requirements(declared, lab)
+            decision = self.decide_accel(experiment.accel, lab)
+            record = RunRecord(
+                format_version=FORMAT_VERSION,
+                run_id=run_id,
+                name=experiment.name,
+                state=RunState.RUNNING,
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+                harness_version=__version__,
+                accel=decision.accel,
+                accel_reason=decision.reason,
+                builds={name: asdict(build) for name, build in provisioned.builds.items()},
+                guest_image=asdict(lab.image),
+            )
+            run = RunDirectory.create(
+                directory,
+                record=record,
+                experiment=declared.text,
+                plan=plan_of(experiment),
+                environment={**environment(), "libvirt": str(hypervisor.version), "harness": __version__},
+            )
+            return run, self._campaign(run, experiment, lab.under(decision.accel))
+
+    def resume(self, run: RunDirectory) -> Outcome:
+        """Go on with what is missing of a run.
+
+        Raises:
+            HarnessError: a build or the guest image is no longer what the run began with.
+        """
+        record = run.record
+        experiment = load_experiment(run.experiment, f"{run.path}/experiment.yml")
+        builds = {name: BuildRecord(**build) for name, build in record.builds.items()}
+        image = GuestImage(**record.guest_image)
+        check_unchanged(builds)
+        with self._host(experiment) as hypervisor:
+            lab = self._lab(hypervisor, experiment, record.run_id, Manifest(builds, image))
+            return self._campaign(run, experiment, lab.under(Accel(record.accel)))
+
+    def decide_accel(self, wanted: Accel, lab: LibvirtLab) -> AccelDecision:
+        """Return the accelerator to use, booting a guest under KVM when this host was never asked before."""
+        return accel_probe.decide(
+            wanted,
+            cache=self.workspace.accel_cache,
+            boots_under_kvm=functools.partial(self._boot_under_kvm, lab),
+            say=self.say,
+        )
+
+    def _boot_under_kvm(self, lab: LibvirtLab) -> None:
+        experiment = lab.experiment
+        probe = PlannedSession(0, 0, experiment.baseline, experiment.guest_configs()[0], ())
+        directory = make_directory(self.workspace.state / "probe")
+        with lab.under(Accel.KVM, boot_seconds=accel_probe.probe_seconds()).session(probe, directory):
+            pass
+
+    @contextlib.contextmanager
+    def _host(self, experiment: Experiment) -> Iterator[Hypervisor]:
+        """Be alone on this host, with what a run that was killed left behind cleaned up."""
+        with host_alone(), Hypervisor(experiment.libvirt, self.workspace.embed_root) as hypervisor:
+            # Only a dead run can have left these: the host's lock is ours.
+            for name in hypervisor.domains(DOMAIN_PREFIX):
+                self.say(f"ending {name}, left behind by a run that was killed")
+                hypervisor.destroy(name)
+            yield hypervisor
+
+    def _lab(
+        self, hypervisor: Hypervisor, experiment: Experiment, run_id: str, provisioned: Manifest
+    ) -> LibvirtLab:
+        image = guest_image(experiment, provisioned)
+        return LibvirtLab(
+            hypervisor=hypervisor,
+            experiment=experiment,
+            run_id=run_id,
+            accel=Accel.TCG,
+            builds=provisioned.builds,
+            image=image,
+            template=resource_dir("templates") / "test.xml.j2",
+            fio_script=resource_dir("fio") / "fio.sh",
+            disks=prepare_disks(experiment, self.workspace.disks),
+            timeouts=Timeouts(
+                boot=experiment.timeouts.boot_seconds(Accel.TCG),
+                agent=experiment.timeouts.agent,
+                grace=experiment.timeouts.fio_grace,
+            ),
+            stop=self.stop,
+        )
+
+    def _campaign(self, run: RunDirectory, experiment: Experiment, lab: LibvirtLab) -> Outcome:
+        with run.writing():
+            return Campaign(
+                plan=run.plan,
+                store=run,
+                lab=lab,
+                clock=SystemClock(),
+                stop=self.stop,
+                emit=self.emit,
+                enough=stopping_rule(run, experiment),
+            ).run()
+
+
+def check_requirements(declared: Declared, lab: LibvirtLab) -> None:
+    """Refuse, before anything boots, what this libvirt or one of the builds cannot do.
+
+    Raises:
+        InputError: with every such setting and the version it needs.
+    """
+    problems: list[Problem] = []
+    for config in declared.experiment.guest_configs():
+        for name, build in lab.builds.items():
+            spec = lab.domain_spec(PlannedSession(0, 0, name, config, ()), Path("/dev/null"))
+            version = qemu_version(build.version) or (0, 0, 0)
+            problems += unmet(requirements(spec), lab.hypervisor.version.parts, version, build=name)
+    if problems:
+        found = [replace(problem, where=f"{declared.source}: {problem.where}") for problem in problems]
+        raise InputError(list(dict.fromkeys(found)))
+
+
+def check_unchanged(builds: dict[str, BuildRecord]) -> None:
+    """Refuse to go on with a build that is not the one the run began with.
+
+    Raises:
+        HarnessError: a binary is gone or differs.
+    """
+    for build in builds.values():
+        try:
+            found = sha256_of(build.binary)
+        except OSError as error:
+            raise HarnessError(
+                f"{build.name}: {build.binary}: {error.strerror}", remedy="run `harness provision` again"
+            ) from error
+        if found != build.sha256:
+            raise HarnessError(
+                f"{build.name}: {build.binary} changed since the run began: "
+                f"{build.sha256[:12]}, now {found[:12]}",
+                remedy="start a new run: one run measures one binary a variant",
+            )
+
+
+def guest_image(experiment: Experiment, provisioned: Manifest) -> GuestImage:
+    """Return the guest image: the user's own kernel and initramfs, or the provisioned one.
+
+    Raises:
+        InputError: there is none.
+    """
+    guest = experiment.guest
+    if guest.kernel and guest.initrd:
+        return GuestImage(guest.kernel, guest.initrd, "", "unknown", "unknown")
+    if provisioned.guest_image is None:
+        raise InputError.single("guest.image", "was not provisioned", "run `harness provision EXPERIMENT`")
+    return provisioned.guest_image

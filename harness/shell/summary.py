@@ -1,0 +1,49 @@
+"""A run directory in one object, for ``harness show``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.adapters.store import RunDirectory
+    from harness.core.planning import PlannedSession
+    from harness.core.records import SessionRecord
+
+
+def summarise(run: RunDirectory) -> dict[str, Any]:
+    """Return the run's head, its host, and every session that began.
+
+    Raises:
+        InputError: a file of it is damaged.
+    """
+    plan = run.plan
+    sessions = [
+        _session(planned, record) for planned in plan.sessions if (record := run.load_session(planned)).boots
+    ]
+    return {
+        "run": asdict(run.record),
+        "environment": run.environment,
+        "planned": plan.iteration_count,
+        "accepted": sum(session["accepted"] for session in sessions),
+        "sessions": sessions,
+    }
+
+
+def _session(planned: PlannedSession, record: SessionRecord) -> dict[str, Any]:
+    accepted = record.accepted()
+    failures = [boot.failure for boot in record.boots if boot.failure]
+    failures += [f"{entry.factors}: {entry.reason}" for entry in record.iterations if entry.reason]
+    return {
+        "number": planned.number,
+        "block": planned.block,
+        "variant": planned.variant,
+        "guest": dict(planned.guest),
+        "state": record.state,
+        "boots": len(record.boots),
+        "ready_seconds": record.boots[-1].ready_seconds,
+        "planned": len(planned.iterations),
+        "accepted": len(accepted),
+        "facts": record.boots[-1].facts,
+        "failures": failures,
+    }
