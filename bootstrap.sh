@@ -1,10 +1,10 @@
 #!/bin/sh
 # Make .venv: install what pip needs from the distribution, where it is missing, and the project into a venv.
 #
-# usage: bootstrap.sh [setup|dev|host]
-#   setup  (default) packages and venv
-#   dev    the packages that only `make lint` needs
-#   host   the packages alone
+# usage: bootstrap.sh [setup|install|dev]
+#   setup    (default) packages and venv, with the tools for tests and linters
+#   install  the same without these tools
+#   dev      the package that only `make lint` needs
 # PYTHON names the interpreter to use, VENV the directory to make.
 set -eu
 cd "$(dirname "$0")"
@@ -82,7 +82,7 @@ find_python() {
 
 inputs() {
     cat pyproject.toml constraints.txt bootstrap.sh | sha256sum
-    pwd
+    echo "$PWD .$extras"
 }
 
 make_venv() {
@@ -93,13 +93,15 @@ make_venv() {
     install_missing
     python=$(find_python)
     [ -x "$venv/bin/pip" ] || "$python" -m venv "$venv" || die "$python cannot make a venv in $venv"
-    "$venv/bin/python" -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]' ||
+    "$venv/bin/python" -m pip install --disable-pip-version-check -q -c constraints.txt -e ".$extras" ||
         die "pip failed; see above (remove $venv to begin anew)"
     inputs >"$stamp"
+    echo "bootstrap: installed $venv/bin/harness"
 }
 
 case $part in
-    setup) make_venv ;;
-    dev | host) install_missing ;;
-    *) die "unknown part $part; one of setup, dev, host" ;;
+    setup) extras='[dev]' && make_venv ;;
+    install) extras='' && make_venv ;;
+    dev) install_missing ;;
+    *) die "unknown part $part; one of setup, install, dev" ;;
 esac

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,9 +95,15 @@ def _find_out(boots_under_kvm: Callable[[], None], say: Callable[[str], None]) -
     try:
         boots_under_kvm()
     except (GuestError, HypervisorError) as error:
-        cause = error.message.partition("\n")[0].removesuffix("; its console ends:")
-        return AccelDecision(Accel.TCG, f"/dev/kvm is there, but no guest boots under it: {cause}")
+        return AccelDecision(Accel.TCG, f"/dev/kvm is there, but no guest boots under it ({_cause(error)})")
     return AccelDecision(Accel.KVM, "a guest booted under KVM")
+
+
+def _cause(error: HarnessError) -> str:
+    """Return the heart of a message: what QEMU itself said, or its first line."""
+    lines = error.message.splitlines()
+    said = re.search(r"qemu-[^ ]*: (?:error: )?(.+)", error.message)
+    return said[1] if said else lines[0].removesuffix("; its console ends:").removesuffix(":")
 
 
 def _host_key() -> dict[str, object]:

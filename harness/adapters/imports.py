@@ -91,21 +91,32 @@ def read_results(path: Path, variant: str) -> Imported:
 def together(old: Imported, new: Imported) -> Imported:
     """Put both sides into one frame, for `harness.analysis.result.build` with NOT_INTERLEAVED.
 
-    A further factor that only one side knows cannot tell its cells apart on the other: it is refused.
+    A further factor that only one side knows is left out, with a warning, when it has one value there; when
+    it varies, it cannot tell the other side's cells apart, and is refused.
 
     Raises:
         InputError: the sides do not have the same factors.
     """
-    samples = pd.concat([old.samples, new.samples], ignore_index=True)
-    further = [name for name in samples.columns if name not in _NOT_FACTORS]
-    for name in further:
-        if samples[name].isna().any() and not samples[name].isna().all():
-            raise InputError.single(
-                "compare", f"only one side has the factor {name}", "give both sides the same columns"
-            )
-    factors = _varying(samples, further)
-    samples = samples.drop(columns=[name for name in further if name not in factors])
-    return Imported(samples, factors, (*old.warnings, *new.warnings))
+    sides = (old.samples, new.samples)
+    further = dict.fromkeys(name for side in sides for name in side.columns if name not in _NOT_FACTORS)
+    unknown = [name for name in further if not all(_knows(side, name) for side in sides)]
+    problems = [
+        Problem(
+            "compare", f"only one side has the factor {name}, and it varies", "give both sides that column"
+        )
+        for name in unknown
+        if any(_varying(side, [name]) for side in sides if name in side.columns)
+    ]
+    if problems:
+        raise InputError(problems)
+    warnings = [f"only one side says what {name} was" for name in unknown]
+    samples = pd.concat(sides, ignore_index=True).drop(columns=unknown)
+    factors = _varying(samples, (name for name in further if name not in unknown))
+    return Imported(samples, factors, (*old.warnings, *new.warnings, *warnings))
+
+
+def _knows(side: pd.DataFrame, factor: str) -> bool:
+    return factor in side.columns and bool(side[factor].notna().all())
 
 
 def cells_as_found(imported: Imported) -> list[tuple[FactorValue, ...]]:

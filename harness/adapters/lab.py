@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import platform
 import time
 import uuid
 from dataclasses import dataclass, replace
@@ -96,7 +97,7 @@ class LibvirtLab:
                     remedy="a slow host may need more: set timeouts.boot in the experiment",
                 )
             ready = time.monotonic() - began
-            facts |= self._guest_facts(agent)
+            facts |= self._guest_facts(agent) | self._own_facts()
             yield BootedGuest(agent, read_text(self.fio_script), self.timeouts, ready, facts)
         finally:
             waiter.close()
@@ -128,6 +129,13 @@ class LibvirtLab:
             console_log=str(console.absolute()),
             disk_path=str(disk) if disk else None,
         )
+
+    def _own_facts(self) -> dict[str, Any]:
+        return {
+            "accel": self.accel.value,
+            "host_kernel": platform.release(),
+            "image_sha256": self.image.sha256,
+        }
 
     def _guest_facts(self, agent: AgentConnection) -> dict[str, Any]:
         script = (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from harness.core.agreement import SessionFacts
 from harness.core.errors import InputError
 from harness.core.fio_output import metrics, parse_fio
 from harness.core.records import IterationState, SessionRecord
@@ -24,12 +25,14 @@ class RunSamples:
         frame: a row an accepted iteration: ``variant, block, session, iteration``, factors, metrics.
         order: (block, variant) of every session that gave samples, in the order they really ran.
         fio_seconds: time fio measured or ramped, in accepted iterations.
+        sessions: what every boot that gave samples ran on.
         warnings: failed iterations and sessions, a sentence each.
     """
 
     frame: pd.DataFrame
     order: list[tuple[int, str]]
     fio_seconds: float
+    sessions: list[SessionFacts]
     warnings: list[str]
 
 
@@ -42,6 +45,7 @@ def read_samples(run: RunDirectory) -> RunSamples:
     plan = run.plan
     rows: list[dict[str, object]] = []
     started: list[tuple[str, int, str]] = []
+    facts: list[SessionFacts] = []
     warnings: list[str] = []
     for planned in plan.sessions:
         record = run.load_session(planned)
@@ -49,7 +53,10 @@ def read_samples(run: RunDirectory) -> RunSamples:
         rows += found
         warnings += _warnings(planned, record)
         if found:
-            started.append((record.boots[0].started, planned.block, planned.variant))
+            boots = sorted({entry.boot for entry in record.iterations if entry.state is IterationState.OK})
+            # A session that was repeated counts as run when it last was.
+            started.append((record.boots[boots[-1]].started, planned.block, planned.variant))
+            facts += [_facts(run, planned, record, boot) for boot in boots]
     if not rows:
         raise InputError.single(
             str(run.path), "holds no accepted iteration yet", "finish it with harness run --resume"
@@ -58,8 +65,14 @@ def read_samples(run: RunDirectory) -> RunSamples:
         frame=pd.DataFrame(rows),
         order=[(block, variant) for _moment, block, variant in sorted(started)],
         fio_seconds=len(rows) * (plan.runtime + plan.ramp),
+        sessions=facts,
         warnings=warnings,
     )
+
+
+def _facts(run: RunDirectory, planned: PlannedSession, record: SessionRecord, boot: int) -> SessionFacts:
+    label = planned.directory if boot == 0 else f"{planned.directory} (boot {boot + 1})"
+    return SessionFacts(label, planned.guest, record.boots[boot].facts, run.read_domain_xml(planned))
 
 
 def _rows(run: RunDirectory, planned: PlannedSession, record: SessionRecord) -> list[dict[str, object]]:

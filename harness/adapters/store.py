@@ -164,6 +164,11 @@ class RunDirectory:
             )
         return text
 
+    def read_domain_xml(self, planned: PlannedSession) -> str | None:
+        """Return the session's domain XML, or None when it is not kept."""
+        path = self.path / "sessions" / planned.directory / "domain.xml"
+        return read_text(path) if path.exists() else None
+
     def set_state(self, state: RunState, *, stopped: str | None, wall_seconds: float) -> None:
         """Put the run's state on disk; ``wall_seconds`` are added to what earlier parts took."""
         record = self.record

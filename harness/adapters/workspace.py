@@ -46,6 +46,11 @@ class Workspace:
         return self.state / "accel.json"
 
     @property
+    def experience(self) -> Path:
+        """Where is kept what runs on this host cost and how much their sessions differed."""
+        return self.state / "experience.json"
+
+    @property
     def disks(self) -> Path:
         """Where disk images are made."""
         return self.state / "disks"

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from harness.analysis.device import device_bound
-from harness.analysis.metrics import Metric, find_metric
+from harness.analysis.metrics import find_metric
 from harness.analysis.remarks import find_warnings
 from harness.analysis.rows import Rule, paired_rows, unpaired_rows
-from harness.analysis.samples import Sessions, Variant, by_session
+from harness.analysis.samples import Sessions, by_session
 from harness.core.model import TABLE_FACTORS
 
 if TYPE_CHECKING:

@@ -67,9 +67,11 @@ METRICS: dict[str, Metric] = {
 }
 """Every metric the harness knows, by name."""
 
-ALIASES = {"bw": "bw_bytes", "clat": "clat_mean_ns", "lat": "lat_mean_ns", "cpu": "qemu_cpu_ns_per_io"} | {
-    name: f"clat_{name}_ns" for name in _PERCENTILES if name != "mean"
-}
+ALIASES = (
+    {"bw": "bw_bytes", "clat": "clat_mean_ns", "lat": "lat_mean_ns", "cpu": "qemu_cpu_ns_per_io"}
+    | {name: f"clat_{name}_ns" for name in _PERCENTILES if name != "mean"}
+    | {name.removesuffix("_ns"): name for name in METRICS if name.startswith(("clat_", "lat_"))}
+)
 """Short names for the command line."""
 
 

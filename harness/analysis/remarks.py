@@ -20,7 +20,8 @@ TOO_NOISY = 0.1
 _MANY_STRAY = 3
 
 
-def findfind_warnings(sessions: Sessions, frame: pd.DataFrame, rule: Rule) -> list[str]:
+def find_warnings(sessions: Sessions, frame: pd.DataFrame, rule: Rule) -> list[str]:
+    """Return what a reader must be told: what is missing, too little, or odd; a sentence each."""
     found = [f"no verdict: {rule.no_verdict}; the estimates may be noise"] if rule.no_verdict else []
     for name, variant in sessions.variants.items():
         missing = [sessions.label(int(cell)) for cell in np.flatnonzero(~variant.present.any(axis=1))]

@@ -46,7 +46,7 @@ def _median(values: FloatArray) -> float:
 
 
 def unpaired_rows(sessions: Sessions, rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return medians and their ratio, and why there is no more."""
+    """Return medians and their ratio, and why there is no more; in the shape of `paired_rows`."""
     old, new = _sides(sessions)
     cells = range(len(sessions.cells))
     before = np.array([_median(old.medians[cell][old.present[cell]]) for cell in cells])
@@ -92,6 +92,11 @@ def _plain_row(rows: dict[str, Any], cell: int) -> dict[str, Any]:
 
 
 def paired_rows(sessions: Sessions, rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return everything that can be said of interleaved sessions.
+
+    Returns:
+        Column name -> values, shape (C,); and the row for all cells together as plain values.
+    """
     old, new = _sides(sessions)
     differences = new.log - old.log
     rows = _empty_rows(len(sessions.cells))

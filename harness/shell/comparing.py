@@ -10,6 +10,7 @@ from harness.adapters.run_samples import RunSamples, read_samples
 from harness.adapters.store import RunDirectory, is_run_directory
 from harness.analysis.ordering import why_not_interleaved
 from harness.analysis.result import Comparison, build
+from harness.core.agreement import disagreements
 from harness.core.errors import InputError
 from harness.core.experiment import Experiment, load_experiment
 from harness.core.model import TABLE_FACTORS
@@ -65,7 +66,7 @@ def compare_run(path: Path, judgement: Judgement) -> Comparison:
         metric=judgement.metric,
         factors=factors[len(TABLE_FACTORS) :],
         cells=[tuple(cell.factors()[name] for name in factors) for cell in experiment.cells()],
-        no_verdict=why_not_interleaved(found.order),
+        no_verdict=_why_no_verdict(found),
         warnings=[*absent, *found.warnings],
         footer=_footer(experiment, record, found),
         environment={
@@ -76,6 +77,12 @@ def compare_run(path: Path, judgement: Judgement) -> Comparison:
             "guest_image": record.guest_image,
         },
     )
+
+
+def _why_no_verdict(found: RunSamples) -> str | None:
+    """Return why a verdict would blame the build for something else; None when it may be given."""
+    differing = disagreements(found.sessions)
+    return "; ".join(differing) if differing else why_not_interleaved(found.order)
 
 
 def compare_two(old: Path, new: Path, judgement: Judgement) -> Comparison:

@@ -211,7 +211,8 @@ class BarProgress(RunProgress):
         elif isinstance(event, SessionReady):
             self._describe(task, event.session.block, event.session.variant, plan, "measuring")
         elif isinstance(event, IterationDone):
-            self._describe(task, event.session.block, event.session.variant, plan, event.iteration.cell.label)
+            label = event.iteration.cell.label
+            self._describe(task, event.session.block, event.session.variant, plan, label)
             self._progress.advance(task)
 
     def _describe(self, task: TaskID, block: int, variant: str, plan: Plan, what: str) -> None:

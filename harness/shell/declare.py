@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import yaml
 
 from harness.adapters.disks import check_disks
 from harness.adapters.files import read_text
+from harness.core.errors import InputError
 from harness.core.experiment import Experiment, load_experiment
 from harness.core.planning import Plan, make_plan
+from harness.core.units import parse_duration
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from harness.adapters.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,13 @@ class Changes:
 
     Attributes:
         aa: measure the baseline against itself, for the noise floor.
+        iterations: passes over the cells of a session.
+        runtime: measured seconds an iteration.
     """
 
     blocks: int | None = None
+    iterations: int | None = None
+    runtime: float | None = None
     seed: int | None = None
     accel: str | None = None
     aa: bool = False
@@ -77,12 +85,32 @@ def plan_of(experiment: Experiment) -> Plan:
 def _changed(experiment: Experiment, changes: Changes) -> str:
     document = yaml.safe_load(experiment.to_yaml())
     if changes.blocks is not None:
-        document["protocol"] |= {"blocks": changes.blocks, "max_blocks": changes.blocks}
-    if changes.seed is not None:
-        document["protocol"]["seed"] = changes.seed
+        # A number of blocks asked for is the number that runs: no stopping rule beside it.
+        document["protocol"] |= {"blocks": changes.blocks}
+        document["protocol"].pop("until", None)
+    for key in ("iterations", "runtime", "seed"):
+        if (value := getattr(changes, key)) is not None:
+            document["protocol"][key] = value
     if changes.accel is not None:
         document["accel"] = changes.accel
     if changes.aa:
         build = document["builds"][experiment.baseline]
         document["builds"] = {experiment.baseline: build, f"{experiment.baseline}-again": build}
     return str(yaml.safe_dump(document, sort_keys=False))
+
+
+def declare_within(path: Path, changes: Changes, *, budget: str, workspace: Workspace) -> Declared:
+    """Read an experiment, with the protocol that fits best into a wall time (``40m``).
+
+    Raises:
+        InputError: with every problem found; or the time is too short.
+    """
+    from harness.shell.expectation import within_budget
+
+    try:
+        seconds = parse_duration(budget)
+    except ValueError as error:
+        raise InputError.single("--budget", str(error), "write e.g. --budget 40m") from error
+    choice = within_budget(declare(path, changes).experiment, seconds, workspace)
+    protocol = replace(changes, blocks=choice.blocks, iterations=choice.repeats, runtime=choice.runtime)
+    return declare(path, protocol)

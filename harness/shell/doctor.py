@@ -132,6 +132,6 @@ def _max_map_count() -> Finding:
         return Finding(
             "vm.max_map_count",
             Health.NOTE,
-            f"{value}: above the kernel's default of {_DEFAULT_MAX_MAP_COUNT}, which hides exhausted mappings",
+            f"{value}: above the default of {_DEFAULT_MAX_MAP_COUNT}, which hides exhausted mappings",
         )
     return Finding("vm.max_map_count", Health.OK, value)

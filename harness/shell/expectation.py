@@ -7,19 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.adapters.accel import remembered
-from harness.analysis.statistics import expected_mde
+from harness.adapters.experience import Experience, recall
+from harness.analysis.statistics import blocks_needed, expected_mde
+from harness.core.budget import choose
+from harness.core.errors import InputError
 from harness.core.model import Accel
-from harness.core.planning import KVM_COSTS, TCG_COSTS
 from harness.core.units import format_duration
 
 if TYPE_CHECKING:
     from harness.adapters.workspace import Workspace
+    from harness.core.budget import Choice
     from harness.core.experiment import Experiment
     from harness.core.planning import Plan
-
-SESSION_SD = {Accel.KVM: 0.012, Accel.TCG: 0.20}
-"""Boot-to-boot standard deviation of a cell: of a quiet KVM host (docs/statistics.md), and of a shared
-machine under TCG, where the same build differed from itself by 19 to 23 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +28,10 @@ class Expectation:
     Attributes:
         wall_seconds: booting included.
         fio_seconds: ramp and runtime of all iterations.
-        mde: the smallest change found with 80 % power, a fraction; None when no number of this size tells.
+        mde: the smallest change found with 80 % power, a fraction; None when there are too few blocks.
         session_sd: what it was computed with.
         accel: the accelerator it was computed for.
+        measured: whether costs and noise were measured on this host, or are a guess.
     """
 
     wall_seconds: float
@@ -39,6 +39,7 @@ class Expectation:
     mde: float | None
     session_sd: float
     accel: Accel
+    measured: bool
 
     def to_json(self) -> dict[str, Any]:
         """Return it as ``harness plan --json`` has it."""
@@ -48,35 +49,67 @@ class Expectation:
             "mde": self.mde,
             "session_sd": self.session_sd,
             "accel": self.accel.value,
+            "measured": self.measured,
         }
 
     def lines(self) -> list[str]:
         """Return it for people."""
         mde = "nothing: too few blocks" if self.mde is None else f"changes of {self.mde:.1%} and more"
+        source = "as measured on this host" if self.measured else "a guess: no run on this host yet"
         cost = (
             f"Expected under {self.accel.value.upper()}: {format_duration(self.wall_seconds)} of wall time, "
-            f"{format_duration(self.fio_seconds)} of it fio."
+            f"{format_duration(self.fio_seconds)} of it fio ({source})."
         )
         return [cost, f"It should find {mde} (80 % power, if sessions differ by {self.session_sd:.1%})."]
 
 
 def expect(experiment: Experiment, plan: Plan, workspace: Workspace) -> Expectation:
     """Return what to expect of a plan on this host; a host never asked about KVM counts as TCG."""
-    accel = experiment.accel
-    if accel is Accel.AUTO:
-        decision = remembered(workspace.accel_cache)
-        accel = decision.accel if decision else Accel.TCG
-    sd = SESSION_SD[accel]
-    mde = expected_mde(
-        blocks=plan.blocks,
-        cells=len(experiment.cells()),
-        session_sd=sd,
-        alpha=experiment.protocol.alpha,
-    )
+    accel, known = _experience(experiment, workspace)
+    protocol = experiment.protocol
+    sd = known.noise.of_session(runtime=protocol.runtime, repeats=protocol.iterations)
+    mde = expected_mde(blocks=plan.blocks, cells=len(experiment.cells()), session_sd=sd, alpha=protocol.alpha)
     return Expectation(
-        wall_seconds=plan.wall_seconds(KVM_COSTS if accel is Accel.KVM else TCG_COSTS),
+        wall_seconds=plan.wall_seconds(known.costs),
         fio_seconds=plan.fio_seconds,
         mde=mde if math.isfinite(mde) else None,
         session_sd=sd,
         accel=accel,
+        measured=known.measured,
     )
+
+
+def within_budget(experiment: Experiment, budget: float, workspace: Workspace) -> Choice:
+    """Return the protocol with the narrowest expected interval within a wall time.
+
+    Raises:
+        InputError: not even the fewest blocks that can give a verdict fit.
+    """
+    _accel, known = _experience(experiment, workspace)
+    cells = experiment.cells()
+    fewest = blocks_needed(len(cells), experiment.protocol.alpha)
+    choice = choose(
+        budget=budget,
+        variants=len(experiment.variants),
+        guests=len(experiment.guest_configs()),
+        cells=len(cells),
+        ramp=experiment.protocol.ramp,
+        costs=known.costs,
+        noise=known.noise,
+        min_blocks=fewest,
+    )
+    if choice is None:
+        raise InputError.single(
+            "--budget",
+            f"{format_duration(budget)} is too short for the {fewest} blocks that {len(cells)} cells need",
+            "give more time, or make the matrix smaller",
+        )
+    return choice
+
+
+def _experience(experiment: Experiment, workspace: Workspace) -> tuple[Accel, Experience]:
+    accel = experiment.accel
+    if accel is Accel.AUTO:
+        decision = remembered(workspace.accel_cache)
+        accel = decision.accel if decision else Accel.TCG
+    return accel, recall(workspace.experience, accel)

@@ -1,4 +1,3 @@
-#!/usr/bin/python
 """Ansible module: unpack distribution packages and their dependencies into a directory of their own."""
 
 from __future__ import annotations
@@ -41,7 +40,6 @@ options:
     elements: str
     default: []
     description: Name patterns; packages of the first one's source version that come along without dependencies.
-  companion_closure: {type: bool, default: true, description: Take the companions' dependencies as well.}
   parent: {type: path, required: true, description: Directory that holds the trees.}
   label: {type: str, description: First part of the directory's name; default the first package.}
   apt_dir: {type: path, required: true, description: Directory of the private apt environment.}
@@ -87,8 +85,7 @@ class Tree:
     @property
     def request(self) -> Path:
         """The link from what was asked for to the tree that answers it."""
-        asked = {k: self.params[k] for k in ("packages", "suite", "version", "keep", "leave", "companions",
-                                             "companion_closure", "label")}  # fmt: skip
+        asked = {k: self.params[k] for k in ("packages", "suite", "version", "keep", "leave", "companions", "label")}  # fmt: skip
         digest = hashlib.sha256(json.dumps([RECIPE, asked], sort_keys=True).encode()).hexdigest()
         return self.parent / ".requests" / digest[:16]
 
@@ -150,7 +147,9 @@ class Tree:
             'Acquire::Languages "none";\n'
             'Acquire::Retries "3";\n'
             # Hooks of the host (docker-clean, package managers' caches) are not ours to run.
-            "#clear DPkg::Post-Invoke;\n#clear APT::Update::Post-Invoke;\n#clear APT::Update::Post-Invoke-Success;\n"
+            "#clear DPkg::Post-Invoke;\n"
+            "#clear APT::Update::Post-Invoke;\n"
+            "#clear APT::Update::Post-Invoke-Success;\n"
         )
 
     def sources(self) -> str:
@@ -175,7 +174,7 @@ class Tree:
         )  # fmt: skip
         if code:
             self.fail("apt cannot read this machine's package sources; see /etc/apt/sources.list*", err)
-        found = dict.fromkeys(tuple(line.split("|")) for line in out.splitlines() if line.count("|") == 3)
+        found = dict.fromkeys(tuple(line.split("|")) for line in out.splitlines())
         entries = [(uri, suite, self.options(key)) for uri, suite, part, key in found if part == "main"]
         os_release = Path("/etc/os-release").read_text(encoding="utf-8")
         codename = "".join(groups[0] for groups in lines_with(r'^VERSION_CODENAME="?([^"\n]*)', os_release))
@@ -184,8 +183,8 @@ class Tree:
         base = next((name for name in names if name in suites), None)
         if base is None:
             self.fail(
-                f"no source for {codename or 'this distribution'} with component main in apt's configuration; "
-                "add one to /etc/apt/sources.list"
+                f"no source for {codename or 'this distribution'} and component main in apt's "
+                "configuration; add one to /etc/apt/sources.list"
             )
         return base, entries
 
@@ -235,7 +234,7 @@ class Tree:
         _, known, _ = self.apt("apt-cache", "madison", self.packages[0])
         versions = sorted({line.split("|")[1].strip() for line in known.splitlines() if line.count("|") > 1})
         if not versions:
-            self.fail("no such package; check the name with `apt-cache search`, or name a suite that has it", err)
+            self.fail("no such package; check its name with `apt-cache search`, or name a suite with it", err)
         if self.version and self.version not in versions:
             self.fail(f"no such version; the mirror has {', '.join(versions)}", err)
         self.fail(f"apt cannot resolve its dependencies; versions known: {', '.join(versions)}", err)
@@ -267,9 +266,6 @@ class Tree:
         closure = self.simulate([first, *self.packages[1:]])
         version = closure[self.packages[0]]
         companions = self.companions(version)
-        if companions and self.params["companion_closure"]:
-            named = [f"{name}={own}" for name, own in companions.items()]
-            closure = self.simulate([f"{self.packages[0]}={version}", *self.packages[1:], *named])
         chosen = {
             name: own
             for name, own in sorted((closure | companions).items())
@@ -360,7 +356,6 @@ def main() -> None:
             "keep": {"type": "list", "elements": "str", "required": True},
             "leave": {"type": "list", "elements": "str", "default": []},
             "companions": {"type": "list", "elements": "str", "default": []},
-            "companion_closure": {"type": "bool", "default": True},
             "parent": {"type": "path", "required": True},
             "label": {"type": "str"},
             "apt_dir": {"type": "path", "required": True},
@@ -381,7 +376,7 @@ def main() -> None:
             made = tree.existing() if not module.params["refresh"] else None
             result = {"changed": False, **made} if made else tree.make()
     except OSError as error:
-        module.fail_json(msg=f"package {tree.packages[0]}: {error}; is the state directory writable, the disk full?")
+        tree.fail(f"{error}; is the state directory writable, and the disk not full?")
     module.exit_json(complete=True, **result)
 
 

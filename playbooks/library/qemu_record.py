@@ -1,4 +1,3 @@
-#!/usr/bin/python
 """Ansible module: check that a build is QEMU, and pin it by version and content hash."""
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ options:
 
 PROBE = '{"execute":"qmp_capabilities"}\n{"execute":"qom-list-types"}\n{"execute":"quit"}\n'
 """What libvirt asks first. It makes QEMU load every module, which is where mixed versions abort."""
+
 
 class Build:
     """One build to be pinned."""
@@ -69,10 +69,8 @@ class Build:
 
     def probe(self) -> None:
         """Start QEMU as libvirt's probe does; a build that fails here would fail there with less words."""
-        code, out, err = self.module.run_command(
-            [str(self.emulator), "-S", "-machine", "none", "-nodefaults", "-display", "none", "-qmp", "stdio"],
-            data=PROBE,
-        )
+        options = "-S -machine none -nodefaults -display none -qmp stdio"
+        code, out, err = self.module.run_command([str(self.emulator), *options.split()], data=PROBE)
         if code or '"return": [' not in out:
             self.fail(
                 f"QEMU ended with {code} when asked for its types; its modules may be of another version, "
@@ -131,7 +129,7 @@ def main() -> None:
     dest = Path(module.params["dest"]) if module.params["dest"] else None
     record, earlier = build.record(), kept(dest)
     if earlier and earlier.get("sha256") != record["sha256"]:
-        build.fail(f"{record['binary']} is not what was recorded in {dest}; remove {dest.parent if dest else ''}")
+        build.fail(f"{record['binary']} is not what {dest} recorded; remove the directory of the latter")
     if earlier == record:
         module.exit_json(changed=False, record=record)
     build.probe()

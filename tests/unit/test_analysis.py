@@ -418,4 +418,5 @@ def test_metrics_know_their_unit_and_direction() -> None:
     assert find_metric("clat").heading == "completion latency, mean in us (less is better)"
     assert find_metric("bw").format(2.0**20 * 1.5) == "1.5"
     assert find_metric("p99").format(1234.0) == "1.2"
+    assert find_metric("clat_p99").name == find_metric("p99").name == "clat_p99_ns"
     assert find_metric("iops").format(float("nan")) == "-"

@@ -155,8 +155,13 @@ def test_a_damaged_archive_is_skipped_and_named(tmp_path: Path) -> None:
 def test_both_sides_need_the_same_factors(tmp_path: Path) -> None:
     old = read_results(write(tmp_path / "o.csv", "rw,bs,iodepth,aio,iops\nr,4k,1,native,1\n"), "OLD")
     new = read_results(write(tmp_path / "n.csv", "rw,bs,iodepth,iops\nr,4k,1,1\n"), "NEW")
+    assert together(old, new).factors == ()
+    assert together(old, new).warnings == ("only one side says what aio was",)
+    two = read_results(
+        write(tmp_path / "t.csv", "rw,bs,iodepth,aio,iops\nr,4k,1,native,1\nr,4k,1,threads,1\n"), "OLD"
+    )
     with pytest.raises(InputError, match="only one side has the factor aio"):
-        together(old, new)
+        together(two, new)
 
 
 def test_a_factor_that_differs_between_the_sides_is_a_column(tmp_path: Path) -> None:

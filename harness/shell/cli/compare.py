@@ -59,7 +59,7 @@ def command(
       harness compare runs/X --format json --fail-on slower
     """
     from harness.analysis.tables import render
-    from harness.shell.comparing import Judgement, compare_run, compare_two
+    from harness.shell.comparing import TCG_NOTICE, Judgement, compare_run, compare_two
 
     judgement = Judgement(metric, _fraction("--margin", margin), _fraction("--alpha", alpha))
     comparison = compare_two(old, new, judgement) if new else compare_run(old, judgement)
@@ -69,6 +69,8 @@ def command(
         # Data only on stdout; but nothing is dropped in silence.
         for warning in comparison.warnings:
             click.echo(f"harness: warning: {warning}", err=True)
+        if comparison.environment.get("accel") == "tcg":
+            click.echo(f"harness: note: {TCG_NOTICE}", err=True)
     return exit_code(comparison, fail_on)
 
 

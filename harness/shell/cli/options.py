@@ -26,6 +26,11 @@ state_dir_option = click.option(
     help="Where builds, guest images and disks are kept "
     "[default: /var/lib/qemu-ab-harness as root, else ~/.local/state/qemu-ab-harness].",
 )
+budget_option = click.option(
+    "--budget",
+    metavar="TIME",
+    help="Choose blocks, passes and runtime for the narrowest interval within this wall time (40m).",
+)
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print errors and the result only.")
 
 

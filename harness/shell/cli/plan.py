@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.shell.cli.options import (
+    budget_option,
     experiment_argument,
     json_option,
     print_json,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 @experiment_argument
 @click.option("--blocks", type=click.IntRange(1), help="Plan this many blocks instead of the experiment's.")
 @click.option("--seed", type=click.IntRange(0), help="Order by this seed instead of the experiment's.")
+@budget_option
 @click.option("--all", "show_all", is_flag=True, help="List every session, not only the first two pairs.")
 @state_dir_option
 @json_option
@@ -32,24 +34,30 @@ def command(
     *,
     blocks: int | None,
     seed: int | None,
+    budget: str | None,
     show_all: bool,
     state_dir: Path | None,
     as_json: bool,
 ) -> None:
     """Show what would run, in order, and how long it would take; nothing is touched.
 
-    \b
-      harness plan fio/quick.yml
-      harness plan fio/coroutine-pool.yml --blocks 60 --json
+      \b
+        harness plan fio/quick.yml
+        harness plan fio/coroutine-pool.yml --budget 40m
+    harness plan fio/coroutine-pool.yml --blocks 60 --json
     """
     from harness.adapters.workspace import Workspace
     from harness.core.planning import plan_to_json
-    from harness.shell.declare import Changes, declare, plan_of
+    from harness.shell.declare import Changes, declare, declare_within, plan_of
     from harness.shell.expectation import expect
 
-    declared = declare(experiment, Changes(blocks=blocks, seed=seed))
+    workspace, changes = Workspace.at(state_dir), Changes(blocks=blocks, seed=seed)
+    if budget is None:
+        declared = declare(experiment, changes)
+    else:
+        declared = declare_within(experiment, changes, budget=budget, workspace=workspace)
     plan = plan_of(declared.experiment)
-    expected = expect(declared.experiment, plan, Workspace.at(state_dir))
+    expected = expect(declared.experiment, plan, workspace)
     if as_json:
         print_json(plan_to_json(plan) | {"expected": expected.to_json()})
         return
@@ -66,7 +74,7 @@ def _print(plan: Plan, expected: Expectation, *, show_all: bool) -> None:
     click.echo("")
     click.echo(
         f"{plan.blocks} blocks, {len(plan.sessions)} sessions, {plan.iteration_count} iterations, "
-        f"seed {plan.seed}"
+        f"{plan.runtime:g} s each after {plan.ramp:g} s of ramp, seed {plan.seed}"
     )
     for line in expected.lines():
         click.echo(line)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.core.errors import InputError, Interrupted
-from harness.shell.cli.options import PATH, quiet_option, state_dir_option, stopping_on_signals
+from harness.shell.cli.options import PATH, budget_option, quiet_option, state_dir_option, stopping_on_signals
 
 if TYPE_CHECKING:
     from harness.adapters.provision import Manifest
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--no-provision", is_flag=True, help="Trust what `harness provision` made before.")
 @click.option("--blocks", type=click.IntRange(1), help="Run this many blocks instead of the experiment's.")
 @click.option("--seed", type=click.IntRange(0), help="Order by this seed instead of the experiment's.")
+@budget_option
 @click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), help="Instead of the experiment's.")
 @click.option("--aa", is_flag=True, help="Measure the baseline against itself: the host's noise floor.")
 @click.option("--fail-on", type=click.Choice(["slower", "unclear"]), multiple=True, help="Exit with 3 or 4.")
@@ -41,6 +42,7 @@ def command(
     no_provision: bool,
     blocks: int | None,
     seed: int | None,
+    budget: str | None,
     accel: str | None,
     aa: bool,
     fail_on: tuple[str, ...],
@@ -59,7 +61,7 @@ def command(
     """
     from harness.adapters.workspace import Workspace
     from harness.shell.console import Console
-    from harness.shell.declare import Changes, declare
+    from harness.shell.declare import Changes, declare, declare_within
 
     _check_usage(
         experiment, resume_dir, {"--run-dir": run_dir, "--blocks": blocks, "--seed": seed, "--aa": aa}
@@ -67,14 +69,18 @@ def command(
     console, workspace = Console(quiet=quiet), Workspace.at(state_dir)
     with stopping_on_signals() as stop:
         if experiment is not None:
-            declared = declare(experiment, Changes(blocks=blocks, seed=seed, accel=accel, aa=aa))
+            changes = Changes(blocks=blocks, seed=seed, accel=accel, aa=aa)
+            if budget is None:
+                declared = declare(experiment, changes)
+            else:
+                declared = declare_within(experiment, changes, budget=budget, workspace=workspace)
             directory = run_dir or Path("runs") / f"{declared.experiment.name}-{datetime.now():%Y%m%dT%H%M%S}"  # noqa: DTZ005 - people read it
             found = _provisioned(declared, workspace, console, stop, no_provision=no_provision)
             run, outcome = _start(declared, found, directory, workspace, console, stop)
         else:
             assert resume_dir is not None  # noqa: S101 - _check_usage saw to it
             run, outcome = _resume(resume_dir, workspace, console, stop)
-    return _report(run, outcome, console, fail_on)
+    return _report(run, outcome, workspace, console, fail_on)
 
 
 def _check_usage(experiment: Path | None, resume_dir: Path | None, options: dict[str, object]) -> None:
@@ -129,10 +135,13 @@ def _resume(
         return run, Runner(workspace, stop, console.say, progress.emit).resume(run)
 
 
-def _report(run: RunDirectory, outcome: Outcome, console: Console, fail_on: tuple[str, ...]) -> int:
+def _report(
+    run: RunDirectory, outcome: Outcome, workspace: Workspace, console: Console, fail_on: tuple[str, ...]
+) -> int:
     from harness.core.records import RunState
     from harness.shell.cli.compare import exit_code
     from harness.shell.comparing import Judgement, compare_run
+    from harness.shell.learning import learn
 
     console.say(f"run directory: {run.path}")
     if outcome.state is RunState.INTERRUPTED:
@@ -145,6 +154,7 @@ def _report(run: RunDirectory, outcome: Outcome, console: Console, fail_on: tupl
         comparison = compare_run(run.path, Judgement())
         click.echo(render(comparison, "text"), nl=False)
         code = exit_code(comparison, fail_on)
+        learn(run, workspace.experience)
     except InputError as error:
         console.error(error)
     for failure in outcome.failures:
