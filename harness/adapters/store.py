@@ -169,6 +169,15 @@ class RunDirectory:
         path = self.path / "sessions" / planned.directory / "domain.xml"
         return read_text(path) if path.exists() else None
 
+    def write_ceilings(self, ceilings: list[dict[str, Any]]) -> None:
+        """Keep what the host reached without a guest: a cell's factors and its ``iops`` each."""
+        write_json(self.path / "ceiling.json", ceilings)
+
+    def read_ceilings(self) -> list[dict[str, Any]]:
+        """Return what ``write_ceilings`` kept; nothing when it was not measured."""
+        path = self.path / "ceiling.json"
+        return list(read_json(path)) if path.exists() else []
+
     def set_state(self, state: RunState, *, stopped: str | None, wall_seconds: float) -> None:
         """Put the run's state on disk; ``wall_seconds`` are added to what earlier parts took."""
         record = self.record

@@ -39,7 +39,7 @@ class SessionFacts:
 
 
 def disagreements(sessions: Sequence[SessionFacts]) -> list[str]:
-    """Return what differs between sessions and must not, a sentence each; none when a verdict may be given."""
+    """Return what differs between sessions and must not, a sentence each; none when all agree."""
     found: list[str] = []
     groups: dict[tuple[tuple[str, Any], ...], list[SessionFacts]] = defaultdict(list)
     for session in sessions:

@@ -67,6 +67,7 @@ def compare_run(path: Path, judgement: Judgement) -> Comparison:
         factors=factors[len(TABLE_FACTORS) :],
         cells=[tuple(cell.factors()[name] for name in factors) for cell in experiment.cells()],
         no_verdict=_why_no_verdict(found),
+        ceilings={tuple(c[name] for name in factors): c["iops"] for c in run.read_ceilings()},
         warnings=[*absent, *found.warnings],
         footer=_footer(experiment, record, found),
         environment={

@@ -153,7 +153,8 @@ class LineProgress(RunProgress):
         guest = "".join(f" {name}={value}" for name, value in session.guest)
         self._console.say(
             f"block {session.block + 1}/{plan.blocks}, session {session.number + 1}/{len(plan.sessions)} "
-            f"{session.variant}{guest}: up in {event.seconds:.1f} s, left {self._estimate.left(self._elapsed)}"
+            f"{session.variant}{guest}: up in {event.seconds:.1f} s, "
+            f"left {self._estimate.left(self._elapsed)}"
         )
 
 

@@ -7,10 +7,11 @@ import functools
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness import __version__
 from harness.adapters import accel as accel_probe
+from harness.adapters.ceiling import measure_ceiling
 from harness.adapters.disks import prepare_disks
 from harness.adapters.files import make_directory, sha256_of, write_atomic
 from harness.adapters.host import environment
@@ -76,7 +77,7 @@ class Runner:
     emit: Callable[[Event], None]
 
     def start(
-        self, declared: Declared, provisioned: Manifest, directory: Path
+        self, declared: Declared, provisioned: Manifest, directory: Path, *, ceiling: bool = False
     ) -> tuple[RunDirectory, Outcome]:
         """Run an experiment into a new run directory.
 
@@ -108,6 +109,8 @@ class Runner:
                 plan=plan_of(experiment),
                 environment={**environment(), "libvirt": str(hypervisor.version), "harness": __version__},
             )
+            if ceiling:
+                self._measure_ceilings(run, experiment, lab)
             return run, self._campaign(run, experiment, lab.under(decision.accel))
 
     def resume(self, run: RunDirectory) -> Outcome:
@@ -133,6 +136,18 @@ class Runner:
             boots_under_kvm=functools.partial(self._boot_under_kvm, lab),
             say=self.say,
         )
+
+    def _measure_ceilings(self, run: RunDirectory, experiment: Experiment, lab: LibvirtLab) -> None:
+        protocol = experiment.protocol
+        found: list[dict[str, Any]] = []
+        for cell in experiment.cells():
+            target = lab.disks[cell.guest]
+            if target is None or self.stop.is_set():
+                break
+            self.say(f"measuring the host's ceiling without a guest: {cell.label}")
+            iops = measure_ceiling(cell, target, runtime=protocol.runtime, ramp=protocol.ramp)
+            found.append({**cell.factors(), "iops": iops})
+        run.write_ceilings(found)
 
     def _boot_under_kvm(self, lab: LibvirtLab) -> None:
         experiment = lab.experiment

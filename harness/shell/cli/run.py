@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @budget_option
 @click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), help="Instead of the experiment's.")
 @click.option("--aa", is_flag=True, help="Measure the baseline against itself: the host's noise floor.")
+@click.option("--ceiling", is_flag=True, help="First measure the disk on the host without a guest.")
 @click.option("--fail-on", type=click.Choice(["slower", "unclear"]), multiple=True, help="Exit with 3 or 4.")
 @state_dir_option
 @quiet_option
@@ -45,6 +46,7 @@ def command(
     budget: str | None,
     accel: str | None,
     aa: bool,
+    ceiling: bool,
     fail_on: tuple[str, ...],
     state_dir: Path | None,
     quiet: bool,
@@ -59,6 +61,7 @@ def command(
       harness run fio/quick.yml --aa --blocks 10
       harness run --resume runs/quick-20260101T120000
     """
+    from harness.adapters.ceiling import check_ceiling
     from harness.adapters.workspace import Workspace
     from harness.shell.console import Console
     from harness.shell.declare import Changes, declare, declare_within
@@ -74,9 +77,11 @@ def command(
                 declared = declare(experiment, changes)
             else:
                 declared = declare_within(experiment, changes, budget=budget, workspace=workspace)
+            if ceiling:
+                check_ceiling(declared.experiment, declared.source)
             directory = run_dir or Path("runs") / f"{declared.experiment.name}-{datetime.now():%Y%m%dT%H%M%S}"  # noqa: DTZ005 - people read it
             found = _provisioned(declared, workspace, console, stop, no_provision=no_provision)
-            run, outcome = _start(declared, found, directory, workspace, console, stop)
+            run, outcome = _start(declared, found, directory, workspace, console, stop, ceiling=ceiling)
         else:
             assert resume_dir is not None  # noqa: S101 - _check_usage saw to it
             run, outcome = _resume(resume_dir, workspace, console, stop)
@@ -115,13 +120,20 @@ def _provisioned(
 
 
 def _start(
-    declared: Declared, found: Manifest, directory: Path, workspace: Workspace, console: Console, stop: Stop
+    declared: Declared,
+    found: Manifest,
+    directory: Path,
+    workspace: Workspace,
+    console: Console,
+    stop: Stop,
+    *,
+    ceiling: bool,
 ) -> tuple[RunDirectory, Outcome]:
     from harness.shell.runner import Runner
 
     with console.progress() as progress:
         runner = Runner(workspace, stop, console.say, progress.emit)
-        return runner.start(declared, found, directory)
+        return runner.start(declared, found, directory, ceiling=ceiling)
 
 
 def _resume(
