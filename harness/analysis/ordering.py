@@ -87,3 +87,15 @@ def why_not_interleaved(sessions: Sequence[tuple[int, str]]) -> str | None:
     if len(full) >= _TELLING_BLOCKS and len({order[0] for order in full}) == 1:
         return f"{full[0][0]} ran first in every block: what comes with the order looks like a change"
     return None
+
+
+def scattered_blocks(sessions: Sequence[tuple[int, str]]) -> list[int]:
+    """Return the blocks whose sessions did not run next to each other, as after a repeated session.
+
+    Args:
+        sessions: (block, variant) in the order they really ran.
+    """
+    where = defaultdict(list)
+    for position, (block, _variant) in enumerate(sessions):
+        where[block].append(position)
+    return [block for block, at in where.items() if at[-1] - at[0] + 1 != len(at)]

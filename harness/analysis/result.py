@@ -34,6 +34,7 @@ class Comparison:
         warnings: sentences, worst first.
         footer: the caller's lines: order, fio time, wall time, why it stopped, TCG.
         environment: host, builds and guest, for JSON.
+        noise_floor: the change an A/A run of this host cannot tell from none, by cell; empty without one.
     """
 
     metric: Metric
@@ -47,11 +48,21 @@ class Comparison:
     warnings: tuple[str, ...] = ()
     footer: tuple[str, ...] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
+    noise_floor: Mapping[CellKey, float] = field(default_factory=dict)
 
     @property
     def key_columns(self) -> list[str]:
         """The columns that name a cell."""
         return [*TABLE_FACTORS, *self.factors]
+
+    def resolution(self) -> dict[CellKey, float]:
+        """Return, of an A/A run, the largest change its intervals cannot exclude: the noise floor by cell."""
+        floor: dict[CellKey, float] = {}
+        for frame in self.frames.values():
+            keys = frame[self.key_columns].itertuples(index=False, name=None)
+            for key, low, high in zip(keys, frame["ci_low"], frame["ci_high"], strict=True):
+                floor[key] = max(floor.get(key, 0.0), abs(low), abs(high))
+        return floor
 
     def pooled(self, contender: str) -> dict[str, Any]:
         """Return the row for all cells together."""
@@ -90,6 +101,7 @@ def build(
     warnings: Sequence[str] = (),
     footer: Sequence[str] = (),
     environment: Mapping[str, Any] | None = None,
+    noise_floor: Mapping[CellKey, float] | None = None,
 ) -> Comparison:
     """Compare, and put what a reader must know beside the result.
 
@@ -107,6 +119,7 @@ def build(
         warnings: the caller's, shown before those of the analysis.
         footer: the caller's lines.
         environment: for JSON.
+        noise_floor: what an A/A run of the same host resolves, as a fraction by cell.
 
     Raises:
         InputError: as `compare`.
@@ -148,4 +161,5 @@ def build(
         warnings=tuple(found),
         footer=tuple(footer),
         environment=dict(environment or {}),
+        noise_floor=dict(noise_floor or {}),
     )

@@ -1,7 +1,7 @@
 """When to stop measuring: by the width of the intervals, and by nothing else.
 
-A rule that looks at p values or signs finds changes that are not there (docs/statistics.md),
-statistics.md); the width says nothing about the direction. So this module returns widths only.
+A rule that looks at p values or signs finds changes that are not there (docs/statistics.md); the width says
+nothing about the direction. So this module returns widths only.
 """
 
 from __future__ import annotations

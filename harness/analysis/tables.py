@@ -211,12 +211,22 @@ def _full_columns(comparison: Comparison, contender: str) -> list[Column]:
             left=True,
         ),
         Column("P(ADJ)", [_p(row.get("p_adjusted", row["p_value"])) for row in rows]),
+        *_floor_column(comparison, frame),
         Column("VERDICT", [_verdict(row["verdict"]) for row in rows], left=True),
         Column("MDE", [percent(row["mde"], sign=False) for row in rows]),
         Column("BLOCKS", [str(row["n_blocks"]) for row in rows]),
         Column("STRAY", [f"{row['stray_baseline']}+{row['stray_contender']}" for row in rows]),
         *([Column("NOTE", notes, left=True)] if any(notes) else []),
     ]
+
+
+def _floor_column(comparison: Comparison, frame: pd.DataFrame) -> list[Column]:
+    """Return what the host cannot resolve, where an A/A run said so; nothing for the pooled row."""
+    if not comparison.noise_floor:
+        return []
+    keys = frame[comparison.key_columns].itertuples(index=False, name=None)
+    floor = [percent(comparison.noise_floor.get(key, math.nan), sign=False) for key in keys]
+    return [Column("A/A", [*floor, ""])]
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -240,6 +250,10 @@ def _explanation(comparison: Comparison) -> list[str]:
         lines = [f"{change} {verdict}", f"{visible} Stray: sessions far from the others, {names}."]
         if any(frame["small"].any() for frame in comparison.frames.values()):
             lines.append("Small: real, but within the margin.")
+    if comparison.noise_floor:
+        lines.append(
+            "A/A: the noise floor, what the same build against itself could not exclude on this host."
+        )
     bound = comparison.device_bound()
     if bound:
         lines.append(
@@ -313,6 +327,10 @@ def _json(comparison: Comparison) -> str:
             {"variant": name, **row}
             for name, frame in comparison.frames.items()
             for row in _records(frame[columns])
+        ],
+        "noise_floor": [
+            {**dict(zip(comparison.key_columns, key, strict=True)), "resolution": value}
+            for key, value in comparison.noise_floor.items()
         ],
         "pooled": pooled[0] if len(pooled) == 1 else pooled,
         "warnings": list(comparison.warnings),

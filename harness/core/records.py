@@ -109,6 +109,7 @@ class RunRecord:
         stopped: why the run ended, in plain words; None while it runs.
         builds: a variant's provisioned build.
         guest_image: the provisioned guest.
+        noise_floor: the A/A run directory of this host that the run points at.
     """
 
     format_version: int
@@ -124,3 +125,4 @@ class RunRecord:
     ended: str | None = None
     stopped: str | None = None
     wall_seconds: float = 0.0
+    noise_floor: str | None = None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.adapters.imports import NOT_INTERLEAVED, Imported, cells_as_found, read_results, together
 from harness.adapters.run_samples import RunSamples, read_samples
 from harness.adapters.store import RunDirectory, is_run_directory
-from harness.analysis.ordering import why_not_interleaved
+from harness.analysis.ordering import scattered_blocks, why_not_interleaved
 from harness.analysis.result import Comparison, build
 from harness.core.agreement import disagreements
 from harness.core.errors import InputError
@@ -18,10 +19,10 @@ from harness.core.units import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import pandas as pd
 
+    from harness.analysis.ordering import CellKey
     from harness.core.records import RunRecord
 
 TCG_NOTICE = (
@@ -38,15 +39,21 @@ class Judgement:
     alpha: float | None = None
 
 
-def compare_run(path: Path, judgement: Judgement) -> Comparison:
+def compare_run(path: Path, judgement: Judgement, noise_floor: Path | None = None) -> Comparison:
     """Compare the variants of one run.
 
+    Args:
+        path: the run directory.
+        judgement: how to judge.
+        noise_floor: an A/A run of the same host; the one the run points at when None.
+
     Raises:
-        InputError: the directory is no run, is damaged, or holds nothing yet.
+        InputError: a directory is no run, is damaged, holds nothing yet, or is of another host.
     """
     run = RunDirectory.open(path)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
-    found, record = read_samples(run), run.record
+    found, record = _adjacent(read_samples(run)), run.record
+    floor = noise_floor or (Path(record.noise_floor) if record.noise_floor else None)
     factors = experiment.varied_factors()
     measured = set(found.frame["variant"])
     contenders = [name for name in experiment.contenders if name in measured]
@@ -70,6 +77,7 @@ def compare_run(path: Path, judgement: Judgement) -> Comparison:
         ceilings={tuple(c[name] for name in factors): c["iops"] for c in run.read_ceilings()},
         warnings=[*absent, *found.warnings],
         footer=_footer(experiment, record, found),
+        noise_floor=_noise_floor(floor, run, judgement) if floor else None,
         environment={
             **run.environment,
             "accel": record.accel,
@@ -78,6 +86,55 @@ def compare_run(path: Path, judgement: Judgement) -> Comparison:
             "guest_image": record.guest_image,
         },
     )
+
+
+def _adjacent(found: RunSamples) -> RunSamples:
+    """Leave out the blocks whose sessions did not run next to each other, and say so."""
+    scattered = scattered_blocks(found.order)
+    if not scattered:
+        return found
+    numbers = ", ".join(str(block) for block in scattered)
+    return replace(
+        found,
+        frame=found.frame[~found.frame["block"].isin(scattered)],
+        order=[entry for entry in found.order if entry[0] not in scattered],
+        warnings=[*found.warnings, f"left out, since its sessions were not side by side: block {numbers}"],
+    )
+
+
+def _noise_floor(path: Path, run: RunDirectory, judgement: Judgement) -> dict[CellKey, float]:
+    """Return what an A/A run of the same host resolves.
+
+    Raises:
+        InputError: it is no A/A run, or of another host or accelerator.
+    """
+    other = RunDirectory.open(path)
+    if len({build["sha256"] for build in other.record.builds.values()}) != 1:
+        raise InputError.single(
+            str(path), "is no A/A run: its variants are different builds", "make one with harness run --aa"
+        )
+    here, there = _place(run), _place(other)
+    differing = [name for name in here if here[name] != there[name]]
+    if differing:
+        name = differing[0]
+        raise InputError.single(
+            str(path),
+            f"is the noise floor of another host: {name} is {there[name]} there and {here[name]} here",
+            "measure the noise floor on the host of the run: harness run --aa",
+        )
+    return compare_run(path, judgement).resolution()
+
+
+def _place(run: RunDirectory) -> dict[str, object]:
+    host = run.environment.get("host", {})
+    cpu = host.get("cpu", {})
+    return {
+        "host": host.get("name"),
+        "cpu": cpu.get("model"),
+        "cpus": cpu.get("count"),
+        "kernel": host.get("kernel"),
+        "accel": run.record.accel,
+    }
 
 
 def _why_no_verdict(found: RunSamples) -> str | None:
@@ -149,6 +206,8 @@ def _footer(experiment: Experiment, record: RunRecord, found: RunSamples) -> lis
         ),
         *(f"{name}: {record.builds[name]['version']}" for name in experiment.variants),
     ]
+    if len({build["sha256"] for build in record.builds.values()}) == 1:
+        lines.append("A/A: both variants are the same build; the intervals are what this host can resolve.")
     if record.accel == "tcg":
         lines.append(f"{TCG_NOTICE} Why: {record.accel_reason}.")
     return lines

@@ -63,6 +63,19 @@ def provision_for(
 
 
 @dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What a run does beside the experiment.
+
+    Attributes:
+        ceiling: first measure the disk on the host without a guest.
+        noise_floor: an A/A run of this host, to be shown beside the results.
+    """
+
+    ceiling: bool = False
+    noise_floor: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Runner:
     """Runs experiments on this host.
 
@@ -77,7 +90,7 @@ class Runner:
     emit: Callable[[Event], None]
 
     def start(
-        self, declared: Declared, provisioned: Manifest, directory: Path, *, ceiling: bool = False
+        self, declared: Declared, provisioned: Manifest, directory: Path, options: RunOptions
     ) -> tuple[RunDirectory, Outcome]:
         """Run an experiment into a new run directory.
 
@@ -101,6 +114,7 @@ class Runner:
                 accel_reason=decision.reason,
                 builds={name: asdict(build) for name, build in provisioned.builds.items()},
                 guest_image=asdict(lab.image),
+                noise_floor=str(options.noise_floor.absolute()) if options.noise_floor else None,
             )
             run = RunDirectory.create(
                 directory,
@@ -109,7 +123,7 @@ class Runner:
                 plan=plan_of(experiment),
                 environment={**environment(), "libvirt": str(hypervisor.version), "harness": __version__},
             )
-            if ceiling:
+            if options.ceiling:
                 self._measure_ceilings(run, experiment, lab)
             return run, self._campaign(run, experiment, lab.under(decision.accel))
 

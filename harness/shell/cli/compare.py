@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.shell.cli.options import PATH
+from harness.shell.cli.options import PATH, noise_floor_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +34,7 @@ _EXIT_CODES = {"slower": 3, "unclear": 4}
 @click.option(
     "--alpha", metavar="PERCENT", help="The chance of a false alarm [default: the experiment's, or 5%]."
 )
+@noise_floor_option
 @click.option("--fail-on", type=click.Choice(["slower", "unclear"]), multiple=True, help="Exit with 3 or 4.")
 def command(
     old: Path,
@@ -45,6 +46,7 @@ def command(
     metric: str,
     margin: str | None,
     alpha: str | None,
+    noise_floor: Path | None,
     fail_on: tuple[str, ...],
 ) -> int:
     """Print the OLD/NEW/CHANGE table.
@@ -62,7 +64,9 @@ def command(
     from harness.shell.comparing import TCG_NOTICE, Judgement, compare_run, compare_two
 
     judgement = Judgement(metric, _fraction("--margin", margin), _fraction("--alpha", alpha))
-    comparison = compare_two(old, new, judgement) if new else compare_run(old, judgement)
+    if new is not None and noise_floor is not None:
+        raise click.UsageError("--noise-floor goes with one run directory, not with two sets of results")
+    comparison = compare_two(old, new, judgement) if new else compare_run(old, judgement, noise_floor)
     form = "json" if as_json else form
     click.echo(render(comparison, form, ci=ci), nl=False)
     if form in {"commit", "csv"}:
@@ -75,8 +79,11 @@ def command(
 
 
 def exit_code(comparison: Comparison, fail_on: tuple[str, ...]) -> int:
-    """Return the exit code that the verdicts ask for; ``slower`` weighs more than ``unclear``."""
-    verdicts = {str(verdict) for verdict in comparison.verdicts() if verdict is not None}
+    """Return the exit code that the verdicts ask for; ``slower`` weighs more than ``unclear``.
+
+    Where no verdict was possible nothing is clear.
+    """
+    verdicts = {str(verdict or "unclear") for verdict in comparison.verdicts()}
     return next((code for name, code in _EXIT_CODES.items() if name in fail_on and name in verdicts), 0)
 
 

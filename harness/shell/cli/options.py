@@ -31,6 +31,12 @@ budget_option = click.option(
     metavar="TIME",
     help="Choose blocks, passes and runtime for the narrowest interval within this wall time (40m).",
 )
+noise_floor_option = click.option(
+    "--noise-floor",
+    type=PATH,
+    metavar="AA_RUN_DIR",
+    help="An A/A run of this host (harness run --aa): what it cannot resolve is shown beside the results.",
+)
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print errors and the result only.")
 
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.core.errors import InputError, Interrupted
-from harness.shell.cli.options import PATH, budget_option, quiet_option, state_dir_option, stopping_on_signals
+from harness.shell.cli.options import (
+    PATH,
+    budget_option,
+    noise_floor_option,
+    quiet_option,
+    state_dir_option,
+    stopping_on_signals,
+)
 
 if TYPE_CHECKING:
     from harness.adapters.provision import Manifest
@@ -19,6 +26,7 @@ if TYPE_CHECKING:
     from harness.shell.campaign import Outcome
     from harness.shell.console import Console
     from harness.shell.declare import Declared
+    from harness.shell.runner import RunOptions
 
 
 @click.command()
@@ -32,6 +40,7 @@ if TYPE_CHECKING:
 @click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), help="Instead of the experiment's.")
 @click.option("--aa", is_flag=True, help="Measure the baseline against itself: the host's noise floor.")
 @click.option("--ceiling", is_flag=True, help="First measure the disk on the host without a guest.")
+@noise_floor_option
 @click.option("--fail-on", type=click.Choice(["slower", "unclear"]), multiple=True, help="Exit with 3 or 4.")
 @state_dir_option
 @quiet_option
@@ -47,6 +56,7 @@ def command(
     accel: str | None,
     aa: bool,
     ceiling: bool,
+    noise_floor: Path | None,
     fail_on: tuple[str, ...],
     state_dir: Path | None,
     quiet: bool,
@@ -63,8 +73,10 @@ def command(
     """
     from harness.adapters.ceiling import check_ceiling
     from harness.adapters.workspace import Workspace
+    from harness.shell.comparing import Judgement, compare_run
     from harness.shell.console import Console
     from harness.shell.declare import Changes, declare, declare_within
+    from harness.shell.runner import RunOptions
 
     _check_usage(
         experiment, resume_dir, {"--run-dir": run_dir, "--blocks": blocks, "--seed": seed, "--aa": aa}
@@ -77,11 +89,14 @@ def command(
                 declared = declare(experiment, changes)
             else:
                 declared = declare_within(experiment, changes, budget=budget, workspace=workspace)
+            options = RunOptions(ceiling=ceiling, noise_floor=noise_floor)
+            if noise_floor is not None:
+                compare_run(noise_floor, Judgement())  # a damaged one is found before the run, not after
             if ceiling:
                 check_ceiling(declared.experiment, declared.source)
             directory = run_dir or Path("runs") / f"{declared.experiment.name}-{datetime.now():%Y%m%dT%H%M%S}"  # noqa: DTZ005 - people read it
             found = _provisioned(declared, workspace, console, stop, no_provision=no_provision)
-            run, outcome = _start(declared, found, directory, workspace, console, stop, ceiling=ceiling)
+            run, outcome = _start(declared, found, directory, workspace, console, stop, options)
         else:
             assert resume_dir is not None  # noqa: S101 - _check_usage saw to it
             run, outcome = _resume(resume_dir, workspace, console, stop)
@@ -126,14 +141,13 @@ def _start(
     workspace: Workspace,
     console: Console,
     stop: Stop,
-    *,
-    ceiling: bool,
+    options: RunOptions,
 ) -> tuple[RunDirectory, Outcome]:
     from harness.shell.runner import Runner
 
     with console.progress() as progress:
         runner = Runner(workspace, stop, console.say, progress.emit)
-        return runner.start(declared, found, directory, ceiling=ceiling)
+        return runner.start(declared, found, directory, options)
 
 
 def _resume(
