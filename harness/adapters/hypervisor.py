@@ -237,9 +237,18 @@ class Domain:
 
 
 def prepare_embed_root(root: Path) -> None:
-    """Make the directory and the configuration of an embedded driver."""
+    """Make the directory and the configuration of an embedded driver.
+
+    Raises:
+        HypervisorError: the directory is somebody else's, so nothing in it can be trusted.
+    """
     # QEMU runs as an ordinary user below it: the way down must be passable.
     make_directory(root, 0o711)
+    if root.is_symlink() or root.stat().st_uid != os.geteuid():
+        raise HypervisorError(
+            f"{root} belongs to somebody else",
+            remedy="remove it, or name another state directory (--state-dir)",
+        )
     if os.geteuid() == 0:
         user = group = _qemu_user()
         conf = _QEMU_CONF.format(user=user, group=group).encode()

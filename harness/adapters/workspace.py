@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.core.errors import InputError
-
 _SYSTEM_STATE = Path("/var/lib/qemu-ab-harness")
-_LONGEST_EMBED_ROOT = 50
-"""libvirt puts UNIX sockets below it, and their whole path may have 107 characters."""
+_LONGEST_EMBED_ROOT = 30
+"""libvirt puts the agent's UNIX socket below it (lib/qemu/channel/target/domain-N-NAME/PORT, up to 77
+characters), and the path of a socket may have 107."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,24 +22,24 @@ class Workspace:
 
     @classmethod
     def at(cls, state: Path | None = None) -> Workspace:
-        """Return the workspace in a directory, or in the user's own.
-
-        Raises:
-            InputError: the path is too long for the sockets below it.
-        """
-        state = (state or default_state_directory()).absolute()
-        if len(str(state / "embed")) > _LONGEST_EMBED_ROOT:
-            raise InputError.single(
-                str(state),
-                f"is too long for the UNIX sockets below it (over {_LONGEST_EMBED_ROOT - 6} characters)",
-                "name a shorter one with --state-dir or HARNESS_STATE_DIR",
-            )
-        return cls(state)
+        """Return the workspace in a directory, or in the user's own."""
+        return cls((state or default_state_directory()).absolute())
 
     @property
     def embed_root(self) -> Path:
-        """The directory of the embedded libvirt driver."""
-        return self.state / "embed"
+        """The directory of the embedded libvirt driver.
+
+        Below the state directory, or, where the sockets' paths would become too long, in the user's
+        runtime directory: nothing in it has to outlive a boot of the host.
+        """
+        inside = self.state / "embed"
+        if len(str(inside)) <= _LONGEST_EMBED_ROOT:
+            return inside
+        mark = hashlib.sha256(str(self.state).encode()).hexdigest()[:6]
+        runtime = os.environ.get("XDG_RUNTIME_DIR")
+        if runtime and len(runtime) + len(mark) + 4 <= _LONGEST_EMBED_ROOT and Path(runtime).is_dir():
+            return Path(runtime) / f"ab-{mark}"
+        return Path(tempfile.gettempdir()) / f"ab-{os.geteuid()}-{mark}"
 
     @property
     def accel_cache(self) -> Path:
