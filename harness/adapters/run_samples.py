@@ -98,8 +98,7 @@ def _warnings(planned: PlannedSession, record: SessionRecord) -> list[str]:
         if entry.reason and entry.number not in accepted
     ]
     found += [f"session {planned.directory}: {boot.failure}" for boot in record.boots if boot.failure]
-    if len(record.boots) > 1 and accepted:
-        found.append(
-            f"session {planned.directory} was booted {len(record.boots)} times: its cells saw two boots"
-        )
+    boots = {entry.boot for entry in record.iterations if entry.number in accepted}
+    if len(boots) > 1:
+        found.append(f"session {planned.directory} was resumed: its cells were measured in {len(boots)} boots")
     return found

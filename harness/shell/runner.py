@@ -18,6 +18,7 @@ from harness.adapters.host import environment
 from harness.adapters.hypervisor import Hypervisor
 from harness.adapters.lab import DOMAIN_PREFIX, LibvirtLab, Timeouts
 from harness.adapters.locks import host_alone
+from harness.adapters.paths import check_paths
 from harness.adapters.provision import Manifest, ProvisionResult, TaskEvent, provision
 from harness.adapters.store import RunDirectory
 from harness.adapters.waiting import Stop, SystemClock
@@ -46,8 +47,10 @@ def provision_for(
     """Converge this host to what the experiment needs, by the same playbook that people run by hand.
 
     Raises:
+        InputError: a file that the experiment names is not there.
         ProvisionError: a task failed; names task, host and message.
     """
+    check_paths(declared.experiment, declared.source)
     # The playbook reads a file, and what is run may differ from the user's file (--aa, --blocks).
     experiment_file = make_directory(workspace.state / "experiments") / f"{declared.experiment.name}.yml"
     write_atomic(experiment_file, declared.text.encode())

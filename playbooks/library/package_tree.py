@@ -1,3 +1,4 @@
+# ruff: noqa: INP001 - Ansible takes each file here for a module: there can be no __init__.py
 """Ansible module: unpack distribution packages and their dependencies into a directory of their own."""
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ options:
     type: list
     elements: str
     default: []
-    description: Name patterns; packages of the first one's source version that come along without dependencies.
+    description: Name patterns; packages of the same source version to take without dependencies.
   parent: {type: path, required: true, description: Directory that holds the trees.}
   label: {type: str, description: First part of the directory's name; default the first package.}
   apt_dir: {type: path, required: true, description: Directory of the private apt environment.}
@@ -85,7 +86,10 @@ class Tree:
     @property
     def request(self) -> Path:
         """The link from what was asked for to the tree that answers it."""
-        asked = {k: self.params[k] for k in ("packages", "suite", "version", "keep", "leave", "companions", "label")}  # fmt: skip
+        asked = {
+            key: self.params[key]
+            for key in ("packages", "suite", "version", "keep", "leave", "companions", "label")
+        }
         digest = hashlib.sha256(json.dumps([RECIPE, asked], sort_keys=True).encode()).hexdigest()
         return self.parent / ".requests" / digest[:16]
 

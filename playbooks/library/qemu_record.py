@@ -1,3 +1,4 @@
+# ruff: noqa: INP001 - Ansible takes each file here for a module: there can be no __init__.py
 """Ansible module: check that a build is QEMU, and pin it by version and content hash."""
 
 from __future__ import annotations
