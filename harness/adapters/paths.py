@@ -1,4 +1,4 @@
-"""The files on this host that an experiment names: there, and what they should be, before anything is touched."""
+"""The files on this host that an experiment names: there, and what they should be, before a start."""
 
 from __future__ import annotations
 

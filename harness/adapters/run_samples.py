@@ -100,5 +100,5 @@ def _warnings(planned: PlannedSession, record: SessionRecord) -> list[str]:
     found += [f"session {planned.directory}: {boot.failure}" for boot in record.boots if boot.failure]
     boots = {entry.boot for entry in record.iterations if entry.number in accepted}
     if len(boots) > 1:
-        found.append(f"session {planned.directory} was resumed: its cells were measured in {len(boots)} boots")
+        found.append(f"session {planned.directory} was resumed: its cells ran in {len(boots)} boots")
     return found

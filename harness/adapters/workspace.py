@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _SYSTEM_STATE = Path("/var/lib/qemu-ab-harness")
-_LONGEST_EMBED_ROOT = 30
-"""libvirt puts the agent's UNIX socket below it (lib/qemu/channel/target/domain-N-NAME/PORT, up to 77
-characters), and the path of a socket may have 107."""
+_LONGEST_EMBED_ROOT = 27
+"""libvirt puts the agent's UNIX socket below it, in lib/qemu/channel/target/domain-NNNN-<20 characters>/, and
+the path of a socket may have 107 characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Workspace:
         Below the state directory, or, where the sockets' paths would become too long, in the user's
         runtime directory: nothing in it has to outlive a boot of the host.
         """
-        inside = self.state / "embed"
+        inside = self.state / "lv"
         if len(str(inside)) <= _LONGEST_EMBED_ROOT:
             return inside
         mark = hashlib.sha256(str(self.state).encode()).hexdigest()[:6]
