@@ -1,0 +1,108 @@
+"""Stand-ins for the outside worlds: for orders of events only, never for the real run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from harness.core.errors import GuestError, Interrupted
+from harness.core.model import Cell
+from harness.core.planning import PlannedSession
+from harness.core.protocols import Execution
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def fio_json(cell: Cell, iops: float = 1000.0, *, error: int = 0, runtime_ms: int = 1000) -> str:
+    """Return what fio prints for a cell, as far as the harness reads it."""
+    ios = round(iops * runtime_ms / 1000)
+    read = {"io_bytes": ios * 4096, "bw_bytes": round(iops * 4096), "iops": iops, "runtime": runtime_ms}
+    options = {"rw": cell.rw, "bs": cell.bs, "iodepth": str(cell.iodepth), "ioengine": cell.ioengine}
+    job = {"jobname": "fio", "groupid": 0, "error": error, "job options": options}
+    return json.dumps({"fio version": "fio-3.33", "jobs": [{**job, "read": {**read, "total_ios": ios}}]})
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.seconds)
+
+    def monotonic(self) -> float:
+        self.seconds += 1.0
+        return self.seconds
+
+
+class FakeStop:
+    def __init__(self) -> None:
+        self.wanted = False
+
+    def is_set(self) -> bool:
+        return self.wanted
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Nobody waits in a fake."""
+
+    def forget(self, listener: Callable[[], None]) -> None:
+        """Nobody waits in a fake."""
+
+
+Behaviour = Callable[[PlannedSession, Cell, int], Execution]
+"""What the n-th fio run of the whole campaign does in a session; may raise."""
+
+
+def good(_session: PlannedSession, cell: Cell, _count: int) -> Execution:
+    return Execution(0, fio_json(cell), "", datetime(2026, 1, 1, tzinfo=UTC), 1.0)
+
+
+def interrupt_at(counts: set[int]) -> Behaviour:
+    def behave(session: PlannedSession, cell: Cell, count: int) -> Execution:
+        if count in counts:
+            raise Interrupted("interrupted")
+        return good(session, cell, count)
+
+    return behave
+
+
+@dataclass
+class FakeGuest:
+    lab: FakeLab
+    planned: PlannedSession
+    ready_seconds: float = 2.0
+    facts: dict[str, Any] = field(default_factory=lambda: {"guest_kernel": "6.1"})
+
+    def run_cell(self, cell: Cell, *, runtime: float, ramp: float) -> Execution:
+        assert (runtime, ramp) == (1.0, 0.0)
+        self.lab.count += 1
+        execution = self.lab.behave(self.planned, cell, self.lab.count)
+        self.lab.executed.append((self.planned.number, cell))
+        return execution
+
+
+@dataclass
+class FakeLab:
+    behave: Behaviour = good
+    unbootable: frozenset[str] = frozenset()
+    count: int = 0
+    booted: list[str] = field(default_factory=list)
+    executed: list[tuple[int, Cell]] = field(default_factory=list)
+    running: int = 0
+
+    @contextmanager
+    def session(self, planned: PlannedSession, directory: Path) -> Iterator[FakeGuest]:
+        assert directory.is_dir()
+        assert self.running == 0, "a measurement must be alone"
+        self.booted.append(planned.directory)
+        if planned.variant in self.unbootable:
+            raise GuestError(f"the guest on {planned.variant} did not answer")
+        self.running += 1
+        try:
+            yield FakeGuest(self, planned)
+        finally:
+            self.running -= 1

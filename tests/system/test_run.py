@@ -1,0 +1,192 @@
+"""The whole way: two builds, libvirt, guests, fio, run directory, table; and what goes wrong on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.system.support import EXPERIMENT, ROOT, harness
+
+pytestmark = pytest.mark.system
+
+
+def emulators() -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                argv = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if b"guest=qemu-ab-quick" in argv:
+                found.append(int(entry.name))
+    return found
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "harness", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+def wait_for(condition: object, seconds: float = 120) -> None:
+    assert callable(condition)
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+def accepted(run: Path) -> list[int]:
+    records = [json.loads(path.read_text()) for path in sorted(run.glob("sessions/*/session.json"))]
+    return [entry["number"] for r in records for entry in r["iterations"] if entry["state"] == "ok"]
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Provisioned by the same command that people use; a host that cannot be is a failure, not a skip."""
+    path = tmp_path_factory.mktemp("experiment") / "tiny.yml"
+    path.write_text(EXPERIMENT)
+    done = harness("provision", str(path), timeout=900)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(experiment: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    run = tmp_path_factory.mktemp("runs") / "run"
+    done = harness("run", str(experiment), "--run-dir", str(run))
+    assert done.returncode == 0, done.stderr
+    return run, done.stdout
+
+
+def test_the_table_has_both_builds(finished: tuple[Path, str]) -> None:
+    _run, out = finished
+    assert "      RW BLKSIZE IODEPTH" in out
+    assert "QEMU emulator version 7.2" in out
+    assert "QEMU emulator version 10.0" in out
+    accel = json.loads((_run / "run.json").read_text())["accel"]
+    assert ("TCG" in out) == (accel == "tcg")
+
+
+def test_each_session_ran_the_build_that_was_asked_for(finished: tuple[Path, str]) -> None:
+    run, _out = finished
+    head = json.loads((run / "run.json").read_text())
+    assert (head["format_version"], head["state"]) == (1, "finished")
+    sessions = sorted((run / "sessions").iterdir())
+    assert len(sessions) == 4
+    for directory in sessions:
+        assert (directory / "domain.xml").exists()
+        assert (directory / "console.log").read_text()
+        record = json.loads((directory / "session.json").read_text())
+        facts = record["boots"][0]["facts"]
+        assert facts["sha256"] == head["builds"][record["variant"]]["sha256"]
+        assert facts["guest_fio"].startswith("fio-")
+        assert any("virtio-blk-pci" in argument for argument in facts["argv"])
+
+
+def test_the_numbers_are_those_of_the_raw_json(finished: tuple[Path, str]) -> None:
+    run, _out = finished
+    iops: dict[str, list[float]] = {"OLD": [], "NEW": []}
+    for record in map(Path, run.glob("sessions/*/session.json")):
+        session = json.loads(record.read_text())
+        raw = json.loads((record.parent / session["iterations"][0]["file"]).read_text())
+        iops[session["variant"]].append(raw["jobs"][0]["read"]["iops"])
+    done = harness("compare", str(run), "--format", "json")
+    (cell,) = json.loads(done.stdout)["cells"]
+    assert cell["baseline"] == pytest.approx(statistics.median(iops["OLD"]))
+    assert cell["contender"] == pytest.approx(statistics.median(iops["NEW"]))
+
+
+def test_nothing_is_left_running(finished: tuple[Path, str]) -> None:
+    assert finished
+    assert emulators() == []
+
+
+def test_show_tells_what_happened(finished: tuple[Path, str]) -> None:
+    summary = json.loads(harness("show", str(finished[0]), "--json").stdout)
+    assert (summary["planned"], summary["accepted"]) == (4, 4)
+
+
+def test_the_host_and_its_accelerator_are_remembered(finished: tuple[Path, str]) -> None:
+    assert finished
+    done = harness("doctor", "--json")
+    kvm = next(finding for finding in json.loads(done.stdout) if finding["what"] == "KVM")
+    assert "not tried" not in kvm["found"]
+
+
+def test_interrupt_keeps_what_was_measured_and_resume_finishes(experiment: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = start("run", str(experiment), "--no-provision", "--run-dir", str(run))
+    wait_for(lambda: run.exists() and accepted(run))
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert emulators() == []
+    kept = accepted(run)
+    assert kept
+    assert json.loads((run / "run.json").read_text())["state"] == "interrupted"
+    second = harness("run", str(experiment), "--no-provision", "--run-dir", str(run))
+    assert second.returncode == 2, "a run directory that exists is not overwritten"
+    done = harness("run", "--resume", str(run))
+    assert done.returncode == 0, done.stderr
+    assert accepted(run) == [0, 1, 2, 3]
+
+
+def test_killed_harness_and_killed_guest(experiment: Path, tmp_path: Path) -> None:
+    """The harness is killed, its guest is cleaned up by the next start; there a guest is killed in turn."""
+    run = tmp_path / "run"
+    process = start("run", str(experiment), "--no-provision", "--run-dir", str(run))
+    wait_for(emulators)
+    rival = harness("run", str(experiment), "--no-provision", "--run-dir", str(tmp_path / "rival"))
+    assert rival.returncode == 1
+    assert f"process {process.pid}" in rival.stderr
+    process.kill()
+    process.communicate()
+    assert emulators(), "a killed harness cannot clean up"
+    orphans = emulators()
+    resumed = start("run", "--resume", str(run))
+    wait_for(
+        lambda: [pid for pid in emulators() if pid not in orphans] and not set(orphans) & set(emulators())
+    )
+    victim = emulators()[0]
+    os.kill(victim, signal.SIGKILL)
+    out, err = resumed.communicate(timeout=200)
+    assert resumed.returncode == 1
+    assert "stopped by itself" in err
+    assert "left behind by a run that was killed" in err
+    assert "RW BLKSIZE IODEPTH" in out, "the table is printed all the same"
+    assert len(accepted(run)) == 3
+    assert emulators() == []
+
+
+def test_a_guest_that_does_not_boot_stops_the_run(experiment: Path, tmp_path: Path) -> None:
+    manifest = Path("/var/lib/qemu-ab-harness/manifests/quick.json")
+    if "HARNESS_STATE_DIR" in os.environ:
+        manifest = Path(os.environ["HARNESS_STATE_DIR"]) / "manifests" / "quick.json"
+    kernel = json.loads(manifest.read_text())["guest_image"]["kernel"]
+    assert experiment.exists()
+    empty = tmp_path / "empty.cpio"
+    empty.write_bytes(b"")
+    path = tmp_path / "x.yml"
+    path.write_text(
+        EXPERIMENT.replace("vcpus: 1", f"vcpus: 1, kernel: {kernel}, initrd: {empty}").replace(
+            "baseline: OLD", "baseline: OLD\naccel: tcg\ntimeouts: {boot: 20s}"
+        )
+    )
+    done = harness("run", str(path), "--no-provision", "--run-dir", str(tmp_path / "run"))
+    assert done.returncode == 1
+    assert "its console ends:" in done.stderr
+    assert "in a row gave nothing" in done.stderr
