@@ -17,7 +17,7 @@ run: setup ## benchmark QEMU 7.2 against 10.0 here and print the table
 
 test: setup ## all tests, after providing the builds and the guest they boot
 	.venv/bin/harness provision $(EXPERIMENT)
-	.venv/bin/pytest
+	.venv/bin/pytest -m 'not slow'
 
 lint: setup ## every linter
 	@./bootstrap.sh dev

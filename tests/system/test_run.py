@@ -12,8 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-
-from tests.system.support import EXPERIMENT, ROOT, harness
+from support import EXPERIMENT, ROOT, harness
 
 pytestmark = pytest.mark.system
 

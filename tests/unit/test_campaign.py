@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakes import FakeClock, FakeLab, FakeStop, fio_json, good, interrupt_at
 from harness.adapters.store import RunDirectory
 from harness.core.errors import GuestError, HarnessError, InputError
 from harness.core.model import Cell
@@ -24,7 +25,6 @@ from harness.core.records import (
 )
 from harness.shell.campaign import Campaign, Outcome
 from harness.shell.events import Event, IterationDone, RunEnded, SessionFailed, SessionStarted
-from tests.fakes import FakeClock, FakeLab, FakeStop, fio_json, good, interrupt_at
 
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 
