@@ -141,9 +141,20 @@ class Hypervisor:
         return sorted(name for name in names if name.startswith(prefix))
 
     def destroy(self, name: str) -> None:
-        """Destroy a domain by name; one that is gone already is fine."""
-        with contextlib.suppress(libvirt.libvirtError):
-            Domain(self._connection, self._connection.lookupByName(name)).destroy()
+        """Destroy a domain by name; one that is gone already is fine.
+
+        Raises:
+            HypervisorError: libvirt could not destroy it.
+        """
+        try:
+            handle = self._connection.lookupByName(name)
+        except libvirt.libvirtError:
+            return
+        try:
+            handle.destroy()
+        except libvirt.libvirtError as error:
+            if name in self.domains(name):
+                raise HypervisorError(f"{name} could not be ended: {_first_line(error)}") from error
 
 
 class Domain:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from harness.adapters.hypervisor import Hypervisor
 from harness.adapters.lab import DOMAIN_PREFIX
 from harness.core.errors import HypervisorError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.libvirt
 
