@@ -53,6 +53,15 @@ def accepted(run: Path) -> list[int]:
     return [entry["number"] for r in records for entry in r["iterations"] if entry["state"] == "ok"]
 
 
+def measuring(run: Path) -> bool:
+    """Return whether a session's guest is up and its iteration under way."""
+    records = [json.loads(path.read_text()) for path in run.glob("sessions/*/session.json")]
+    return any(
+        record["state"] == "running" and record["boots"][-1]["ready_seconds"] is not None
+        for record in records
+    )
+
+
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Provisioned by the same command that people use; a host that cannot be is a failure, not a skip."""
@@ -157,9 +166,8 @@ def test_killed_harness_and_killed_guest(experiment: Path, tmp_path: Path) -> No
     assert emulators(), "a killed harness cannot clean up"
     orphans = emulators()
     resumed = start("run", "--resume", str(run))
-    wait_for(
-        lambda: [pid for pid in emulators() if pid not in orphans] and not set(orphans) & set(emulators())
-    )
+    wait_for(lambda: measuring(run))
+    assert not set(orphans) & set(emulators())
     victim = emulators()[0]
     os.kill(victim, signal.SIGKILL)
     out, err = resumed.communicate(timeout=200)
