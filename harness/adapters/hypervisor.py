@@ -106,6 +106,11 @@ class Hypervisor:
         try:
             self._connection = libvirt.open(uri)
         except libvirt.libvirtError as error:
+            if "Failed to acquire pid file" in str(error):
+                raise HypervisorError(
+                    f"the embedded libvirt below {embed_root} is in use by another process",
+                    remedy="a run is probably going on: try again when it has ended",
+                ) from error
             raise HypervisorError(
                 f"cannot connect to {self.uri}: {_first_line(error)}",
                 remedy="qemu:///embed needs no daemon; for the others, start virtqemud or libvirtd",
