@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from harness.core.errors import GuestError, Interrupted
+from harness.adapters.store import RunDirectory
+from harness.core.errors import GuestError
 from harness.core.model import Cell
-from harness.core.planning import PlannedSession
+from harness.core.planning import PlannedSession, make_plan
 from harness.core.protocols import Execution
+from harness.core.records import FORMAT_VERSION, RunRecord, RunState
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,11 +29,53 @@ def fio_json(cell: Cell, iops: float = 1000.0, *, error: int = 0, runtime_ms: in
     return json.dumps({"fio version": "fio-3.33", "jobs": [{**job, "read": {**read, "total_ios": ios}}]})
 
 
+EXPERIMENT = """\
+name: test
+builds: {OLD: {path: /old}, NEW: {path: /new}}
+baseline: OLD
+matrix: {rw: randread, bs: 4k, iodepth: [1, 8]}
+protocol: {blocks: BLOCKS, iterations: REPEATS, runtime: 1s, ramp: 0s, seed: 1}
+"""
+"""What `new_run` runs."""
+
+
+def new_run(path: Path, *, blocks: int = 2, repeats: int = 1, **record: Any) -> RunDirectory:
+    """Return a run directory of OLD and NEW with two cells; keywords go into its head."""
+    plan = make_plan(
+        variants=["OLD", "NEW"],
+        cells=[Cell("randread", "4k", 1), Cell("randread", "4k", 8)],
+        guests=[()],
+        blocks=blocks,
+        repeats=repeats,
+        runtime=1.0,
+        ramp=0.0,
+        seed=1,
+    )
+    head: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "run_id": "r",
+        "name": "test",
+        "state": RunState.RUNNING,
+        "created": "2026",
+        "harness_version": "0",
+        "accel": "tcg",
+        "accel_reason": "a test",
+        "builds": {name: {"version": f"QEMU of {name}", "sha256": name * 20} for name in plan.variants},
+        "guest_image": {"kernel_version": "6.1", "fio_version": "fio-3.33"},
+    }
+    text = EXPERIMENT.replace("BLOCKS", str(blocks)).replace("REPEATS", str(repeats))
+    environment = {"host": {"name": "here", "kernel": "6.1", "cpu": {"model": "x", "count": 2}}}
+    return RunDirectory.create(
+        path, record=RunRecord(**(head | record)), experiment=text, plan=plan, environment=environment
+    )
+
+
 class FakeClock:
     def __init__(self) -> None:
         self.seconds = 0.0
 
     def now(self) -> datetime:
+        self.seconds += 1.0
         return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.seconds)
 
     def monotonic(self) -> float:
@@ -45,6 +89,9 @@ class FakeStop:
 
     def is_set(self) -> bool:
         return self.wanted
+
+    def set(self) -> None:
+        self.wanted = True
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Nobody waits in a fake."""
@@ -61,10 +108,12 @@ def good(_session: PlannedSession, cell: Cell, _count: int) -> Execution:
     return Execution(0, fio_json(cell), "", datetime(2026, 1, 1, tzinfo=UTC), 1.0)
 
 
-def interrupt_at(counts: set[int]) -> Behaviour:
+def raise_at(at: int, error: type[BaseException]) -> Behaviour:
+    """Return what goes well but for the n-th fio run of a campaign."""
+
     def behave(session: PlannedSession, cell: Cell, count: int) -> Execution:
-        if count in counts:
-            raise Interrupted("interrupted")
+        if count == at:
+            raise error("now")
         return good(session, cell, count)
 
     return behave

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -66,9 +67,20 @@ def read_text(path: Path) -> str:
         InputError: it is missing, a directory, unreadable or not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        with io.TextIOWrapper(io.BytesIO(read_bytes(path)), encoding="utf-8") as stream:
+            return stream.read()
     except UnicodeDecodeError as error:
         raise InputError.single(str(path), "is not UTF-8 text", "give a text file") from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the content of a file the user named, to the byte.
+
+    Raises:
+        InputError: it is missing, a directory or unreadable.
+    """
+    try:
+        return path.read_bytes()
     except IsADirectoryError as error:
         raise InputError.single(str(path), "is a directory", "name the file in it") from error
     except FileNotFoundError as error:
@@ -122,3 +134,8 @@ def tail(path: Path, lines: int = 15, limit: int = 64 * 1024) -> str:
 def printable(text: str) -> str:
     """Return text from a guest without anything a terminal would act on."""
     return "".join(char if char.isprintable() or char == "\t" else "?" for char in text)
+
+
+def printable_lines(text: str) -> str:
+    """Return text of several lines without anything else a terminal would act on."""
+    return "\n".join(printable(line) for line in text.split("\n"))

@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from harness.adapters.files import printable_lines
 from harness.core.errors import GuestError, HypervisorError
 from harness.core.protocols import Execution
 
@@ -99,12 +100,15 @@ class AgentConnection:
         except HypervisorError as error:
             # A guest that died is the better explanation of an agent that does not answer.
             self._waiter.check()
-            raise GuestError(error.message, remedy=_remedy(error.message)) from error
+            raise GuestError(printable_lines(error.message), remedy=_remedy(error.message)) from error
         return answer
 
 
+_FORBIDDEN = ("disabled", "not allowed", "has not been found", "CommandNotFound")
+
+
 def _remedy(message: str) -> str | None:
-    if "disabled" in message or "not allowed" in message or "CommandNotFound" in message:
+    if any(words in message for words in _FORBIDDEN):
         return "this guest's agent forbids guest-exec; allow it in the guest, or use the built-in image"
     return None
 

@@ -39,7 +39,7 @@ def environment() -> dict[str, Any]:
             "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             "kernel": platform.release(),
             "kernel_command_line": read_setting("/proc/cmdline"),
-            "os": platform.freedesktop_os_release().get("PRETTY_NAME"),
+            "os": _operating_system(),
             "mitigations": _mitigations(),
             "sysctl": {name: read_setting("/proc/sys/" + name.replace(".", "/")) for name in _SYSCTLS},
             "settings": {name: read_setting(path) for name, path in _SETTINGS.items()},
@@ -67,6 +67,13 @@ def free_bytes(path: Path) -> int:
     """Return the free space for an ordinary user where a path is, or will be."""
     existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     return shutil.disk_usage(existing).free
+
+
+def _operating_system() -> str | None:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME")
+    except OSError:
+        return None
 
 
 def _mitigations() -> dict[str, str | None]:

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.core.errors import BusyError
+from harness.core.errors import BusyError, HarnessError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +32,7 @@ def exclusive(path: Path, *, what: str, remedy: str) -> Iterator[None]:
 
     Raises:
         BusyError: somebody else holds it; names the process.
+        HarnessError: the lock file cannot be made.
     """
     descriptor = _open(path)
     try:
@@ -47,21 +48,31 @@ def exclusive(path: Path, *, what: str, remedy: str) -> Iterator[None]:
 @contextlib.contextmanager
 def host_alone() -> Iterator[None]:
     """Be the only measurement on this host, whoever runs the others."""
-    directory = HOST_LOCK.parent if HOST_LOCK.parent.is_dir() else Path(tempfile.gettempdir())
     with exclusive(
-        directory / HOST_LOCK.name,
+        _host_lock(),
         what="this host",
         remedy="a measurement must be alone: wait for the other run to end, or stop it",
     ):
         yield
 
 
+def _host_lock() -> Path:
+    """Return the lock file; on some distributions ordinary users may not make one in /run/lock."""
+    if HOST_LOCK.exists() or os.access(HOST_LOCK.parent, os.W_OK):
+        return HOST_LOCK
+    return Path(tempfile.gettempdir()) / HOST_LOCK.name
+
+
 def _open(path: Path) -> int:
     try:
-        return os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
-    except PermissionError:
+        with contextlib.suppress(PermissionError):
+            return os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
         # Another user's file in a sticky directory may not be opened with O_CREAT; flock needs no more.
         return os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise HarnessError(
+            f"cannot make the lock {path}: {error.strerror}", remedy="make its directory writable"
+        ) from error
 
 
 def _holder(descriptor: int) -> str:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from harness.adapters.files import make_directory, read_json, read_text, write_atomic, write_json
+from harness.adapters.files import (
+    make_directory,
+    read_bytes,
+    read_json,
+    read_text,
+    write_atomic,
+    write_json,
+)
 from harness.adapters.locks import exclusive
 from harness.core.errors import InputError
 from harness.core.planning import (
@@ -29,6 +37,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _RUN = TypeAdapter(RunRecord)
 _SESSION = TypeAdapter(SessionRecord)
+_ENVIRONMENT = TypeAdapter(dict[str, Any])
 
 
 class RunDirectory:
@@ -49,12 +58,9 @@ class RunDirectory:
         """Make a new run directory.
 
         Raises:
-            InputError: the directory exists and is not empty.
+            InputError: as `check_new`.
         """
-        if path.exists() and any(path.iterdir()):
-            raise InputError.single(
-                str(path), "is not empty", "name a new directory, or continue this one with --resume"
-            )
+        check_new(path)
         make_directory(path / "sessions")
         write_atomic(path / "experiment.yml", experiment.encode())
         write_json(path / "plan.json", plan_to_json(plan))
@@ -118,8 +124,7 @@ class RunDirectory:
     @property
     def environment(self) -> dict[str, Any]:
         """What was recorded of the host."""
-        data: dict[str, Any] = read_json(self.path / "environment.json")
-        return data
+        return _read(_ENVIRONMENT, self.path / "environment.json")
 
     def session_directory(self, planned: PlannedSession) -> Path:
         """Return the session's directory, made."""
@@ -157,12 +162,12 @@ class RunDirectory:
             InputError: the file is missing, or is not what was saved.
         """
         path = self.path / "sessions" / planned.directory / file
-        text = read_text(path)
-        if hashlib.sha256(text.encode()).hexdigest() != sha256:
+        data = read_bytes(path)
+        if hashlib.sha256(data).hexdigest() != sha256:
             raise InputError.single(
                 str(path), "is not what fio printed: its SHA-256 differs from the record", "restore the file"
             )
-        return text
+        return data.decode()
 
     def read_domain_xml(self, planned: PlannedSession) -> str | None:
         """Return the session's domain XML, or None when it is not kept."""
@@ -186,6 +191,25 @@ class RunDirectory:
         record.wall_seconds += wall_seconds
         record.ended = None if state is RunState.RUNNING else datetime.now(UTC).isoformat(timespec="seconds")
         write_json(self.path / "run.json", asdict(record))
+
+
+def check_new(path: Path) -> None:
+    """Refuse what cannot become a new run directory.
+
+    Raises:
+        InputError: it exists and is not empty, is no directory, or may not be made.
+    """
+    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not existing.is_dir():
+        raise InputError.single(str(path), f"{existing} is not a directory", "name a new directory")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError.single(
+            str(path), f"{existing} is not writable for this user", "name another directory"
+        )
+    if existing == path and any(path.iterdir()):
+        raise InputError.single(
+            str(path), "is not empty", "name a new directory, or continue this one with --resume"
+        )
 
 
 def is_run_directory(path: Path) -> bool:

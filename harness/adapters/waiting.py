@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import threading
+import contextlib
+import queue
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from harness.core.errors import GuestError, Interrupted
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
 
     from harness.core.protocols import StopSignal
@@ -19,18 +21,18 @@ class Stop:
     """The user's wish to end the run; set from a signal handler."""
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._wanted = False
         self._listeners: list[Callable[[], None]] = []
 
     def set(self) -> None:
         """Ask everything that waits to end."""
-        self._event.set()
+        self._wanted = True
         for listener in self._listeners:
             listener()
 
     def is_set(self) -> bool:
         """Return whether the run should end."""
-        return self._event.is_set()
+        return self._wanted
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call a function when the wish is made; at once if it was made already."""
@@ -68,7 +70,9 @@ class Waiter:
         self._stop = stop
         self._stopped = stopped
         self._died = died
-        self._wake = threading.Event()
+        # Not an Event: its lock is not reentrant, and a signal handler that wakes whoever is just taking
+        # it would wait for itself for ever.
+        self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         stop.listen(self.wake)
 
     def close(self) -> None:
@@ -77,7 +81,7 @@ class Waiter:
 
     def wake(self) -> None:
         """Have the waiting one look again."""
-        self._wake.set()
+        self._wakes.put(None)
 
     def until(self, condition: Callable[[], bool], timeout: float) -> bool:
         """Wait until a condition holds, looking only when woken; return False when time ran out.
@@ -88,14 +92,20 @@ class Waiter:
         """
         deadline = time.monotonic() + timeout
         while True:
-            self._wake.clear()
+            self._forget_wakes()
             self.check()
             if condition():
                 return True
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return False
-            self._wake.wait(remaining)
+            with contextlib.suppress(queue.Empty):
+                self._wakes.get(timeout=remaining)
+
+    def _forget_wakes(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._wakes.get_nowait()
 
     def sleep(self, seconds: float) -> None:
         """Wait for a time.

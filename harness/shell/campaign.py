@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from harness.adapters.files import printable_lines
 from harness.core.errors import GuestError, HarnessError, Interrupted
 from harness.core.fio_output import why_rejected
 from harness.core.records import (
@@ -140,6 +141,7 @@ class Campaign:
         return index > 0 and block % 2 == 0 and self._plan.sessions[index - 1].block != block
 
     def _session(self, session: PlannedSession, missing: list[PlannedIteration]) -> None:
+        self._check_stop()
         record = self._store.load_session(session)
         record.state = SessionState.RUNNING
         boot = BootRecord(started=_stamp(self._clock.now()))
@@ -155,8 +157,9 @@ class Campaign:
                     self._iteration(guest, session, record, iteration)
             record.state = SessionState.DONE
         except GuestError as error:
-            record.state, boot.failure = SessionState.FAILED, error.message
-            self._fail(session, error.message)
+            # What is kept and shown may quote the guest: nothing in it commands a terminal.
+            record.state, boot.failure = SessionState.FAILED, printable_lines(error.message)
+            self._fail(session, boot.failure)
         except HarnessError as error:
             # Interrupted, or something no further session can mend: the session can be resumed.
             record.state, boot.failure = SessionState.INTERRUPTED, error.message
@@ -178,6 +181,7 @@ class Campaign:
         record: SessionRecord,
         iteration: PlannedIteration,
     ) -> None:
+        self._check_stop()
         execution = guest.run_cell(iteration.cell, runtime=self._plan.runtime, ramp=self._plan.ramp)
         entry = self._judge(session, iteration, execution, boot=len(record.boots) - 1)
         record.iterations.append(entry)
@@ -186,6 +190,10 @@ class Campaign:
         self._emit(IterationDone(session, iteration, execution.seconds, entry.reason))
         if entry.reason:
             self._failures.append(f"session {session.directory}, {iteration.cell.label}: {entry.reason}")
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise Interrupted("interrupted")
 
     def _judge(
         self, session: PlannedSession, iteration: PlannedIteration, execution: Execution, *, boot: int
@@ -210,7 +218,7 @@ class Campaign:
             seconds=round(execution.seconds, 3),
             state=IterationState.FAILED if reason else IterationState.OK,
             exit_code=execution.exit_code,
-            reason=reason,
+            reason=printable_lines(reason) if reason else None,
             file=file,
             sha256=sha256,
         )

@@ -53,7 +53,7 @@ def compare_run(path: Path, judgement: Judgement, noise_floor: Path | None = Non
     run = RunDirectory.open(path)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
     found, record = _adjacent(read_samples(run)), run.record
-    floor = noise_floor or (Path(record.noise_floor) if record.noise_floor else None)
+    floor, unavailable = _floor_of(record, noise_floor)
     factors = experiment.varied_factors()
     measured = set(found.frame["variant"])
     contenders = [name for name in experiment.contenders if name in measured]
@@ -75,7 +75,7 @@ def compare_run(path: Path, judgement: Judgement, noise_floor: Path | None = Non
         cells=[tuple(cell.factors()[name] for name in factors) for cell in experiment.cells()],
         no_verdict=_why_no_verdict(found),
         ceilings={tuple(c[name] for name in factors): c["iops"] for c in run.read_ceilings()},
-        warnings=[*absent, *found.warnings],
+        warnings=[*absent, *unavailable, *found.warnings],
         footer=_footer(experiment, record, found),
         noise_floor=_noise_floor(floor, run, judgement) if floor else None,
         environment={
@@ -88,10 +88,24 @@ def compare_run(path: Path, judgement: Judgement, noise_floor: Path | None = Non
     )
 
 
+def _floor_of(record: RunRecord, chosen: Path | None) -> tuple[Path | None, list[str]]:
+    """Return the A/A run to show beside the results, and a warning when the recorded one is not here.
+
+    A run directory can be read anywhere, also where the one that it points at did not come along.
+    """
+    if chosen is not None or record.noise_floor is None:
+        return chosen, []
+    recorded = Path(record.noise_floor)
+    if is_run_directory(recorded):
+        return recorded, []
+    return None, [f"the noise floor is not shown: its run directory {recorded} is not here"]
+
+
 def _adjacent(found: RunSamples) -> RunSamples:
     """Leave out the blocks whose sessions did not run next to each other, and say so."""
     scattered = scattered_blocks(found.order)
-    if not scattered:
+    if not scattered or len(scattered) == len({block for block, _variant in found.order}):
+        # With no block left there are still estimates; why_not_interleaved keeps the verdict back.
         return found
     numbers = ", ".join(str(block) for block in scattered)
     return replace(
@@ -197,7 +211,7 @@ def _variant_of(frame: pd.DataFrame, experiment: Experiment, side: str, path: Pa
 
 def _footer(experiment: Experiment, record: RunRecord, found: RunSamples) -> list[str]:
     sessions = len(found.order)
-    blocks = 1 + max(block for block, _variant in found.order)
+    blocks = len({block for block, _variant in found.order})
     lines = [
         (
             f"{sessions} sessions in {blocks} interleaved blocks (seed {experiment.protocol.seed}), "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from harness.adapters.files import printable_lines
 from harness.core.errors import HarnessError, InputError
 from harness.core.units import format_duration
 from harness.shell.events import (
@@ -38,11 +39,20 @@ class Console:
     def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
         self._stream = stream or sys.stderr
         self._quiet = quiet
+        self._bar: Progress | None = None
 
     def say(self, text: str) -> None:
         """Print one message."""
         if not self._quiet:
-            print(f"harness: {text}", file=self._stream, flush=True)
+            self.warn(text)
+
+    def warn(self, text: str) -> None:
+        """Print what went wrong without ending the command, also when quiet."""
+        line = f"harness: {printable_lines(text)}"
+        if self._bar is None:
+            print(line, file=self._stream, flush=True)
+        else:
+            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def error(self, error: HarnessError) -> None:
         """Print an error: the cause first, then the remedy."""
@@ -65,10 +75,15 @@ class Console:
             return RunProgress(self)
         return BarProgress(self, self._stream) if self._stream.isatty() else LineProgress(self)
 
+    def print_above(self, bar: Progress | None) -> None:
+        """Print messages above a progress bar as long as there is one, not into its line."""
+        self._bar = bar
+
     def _print(self, text: str, remedy: str | None) -> None:
-        print(text, file=self._stream)
+        # Messages may quote a guest or a file: nothing in them commands the terminal.
+        print(printable_lines(text), file=self._stream)
         if remedy:
-            print(f"  remedy: {remedy}", file=self._stream)
+            print(f"  remedy: {printable_lines(remedy)}", file=self._stream)
         self._stream.flush()
 
 
@@ -92,10 +107,10 @@ class RunProgress:
     def emit(self, event: Event) -> None:
         """Show one event."""
         if isinstance(event, SessionFailed):
-            self._console.say(f"session {event.session.directory} FAILED: {event.reason}")
+            self._console.warn(f"session {event.session.directory} FAILED: {event.reason}")
         elif isinstance(event, IterationDone) and event.reason:
             label = event.iteration.cell.label
-            self._console.say(f"session {event.session.directory}, {label} FAILED: {event.reason}")
+            self._console.warn(f"session {event.session.directory}, {label} FAILED: {event.reason}")
 
 
 class Estimate:
@@ -182,6 +197,7 @@ class BarProgress(RunProgress):
 
     def __enter__(self) -> Self:
         self._progress.start()
+        self._console.print_above(self._progress)
         return self
 
     def __exit__(
@@ -191,6 +207,7 @@ class BarProgress(RunProgress):
         traceback: TracebackType | None,
     ) -> None:
         """End the display."""
+        self._console.print_above(None)
         self._progress.stop()
 
     def emit(self, event: Event) -> None:

@@ -107,6 +107,10 @@ def declare_within(path: Path, changes: Changes, *, budget: str, workspace: Work
     """
     from harness.shell.expectation import within_budget
 
+    if changes.blocks is not None:
+        raise InputError.single(
+            "--budget", "chooses the number of blocks itself", "leave either --budget or --blocks out"
+        )
     try:
         seconds = parse_duration(budget)
     except ValueError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -82,7 +83,6 @@ def main() -> NoReturn:
 def run_cli(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     try:
-        # `harness --help | head` closes the pipe early; that is no error of anybody's.
         result: Any = cli.main(args=arguments, prog_name="harness", standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
@@ -93,10 +93,23 @@ def run_cli(arguments: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("harness: interrupted", err=True)
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as error:
+        return _system_refused(error)
     except HarnessError as error:
         Console().error(error)
         return error.exit_code
     return result if isinstance(result, int) else 0
+
+
+def _system_refused(error: OSError) -> int:
+    """Say what the system refused, a path or writing to stdout, and return the exit code."""
+    code = 0
+    # `harness --help | head` closes the pipe early; that is no error of anybody's.
+    if not isinstance(error, BrokenPipeError):
+        where = f"{error.filename}: " if error.filename else ""
+        Console().error(HarnessError(f"{where}{error.strerror or error}"))
+        code = HarnessError.exit_code
+    # What stdout still holds goes nowhere: writing it at exit would fail again.
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code

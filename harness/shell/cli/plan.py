@@ -41,10 +41,10 @@ def command(
 ) -> None:
     """Show what would run, in order, and how long it would take; nothing is touched.
 
-      \b
-        harness plan fio/quick.yml
-        harness plan fio/coroutine-pool.yml --budget 40m
-    harness plan fio/coroutine-pool.yml --blocks 60 --json
+    \b
+      harness plan fio/quick.yml
+      harness plan fio/coroutine-pool.yml --budget 40m
+      harness plan fio/coroutine-pool.yml --blocks 60 --json
     """
     from harness.adapters.workspace import Workspace
     from harness.core.planning import plan_to_json

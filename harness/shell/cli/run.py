@@ -72,15 +72,16 @@ def command(
       harness run --resume runs/quick-20260101T120000
     """
     from harness.adapters.ceiling import check_ceiling
+    from harness.adapters.store import check_new
     from harness.adapters.workspace import Workspace
     from harness.shell.comparing import Judgement, compare_run
     from harness.shell.console import Console
     from harness.shell.declare import Changes, declare, declare_within
     from harness.shell.runner import RunOptions
 
-    _check_usage(
-        experiment, resume_dir, {"--run-dir": run_dir, "--blocks": blocks, "--seed": seed, "--aa": aa}
-    )
+    kept: dict[str, object] = {"--run-dir": run_dir, "--blocks": blocks, "--seed": seed, "--budget": budget}
+    kept |= {"--accel": accel, "--aa": aa or None, "--ceiling": ceiling or None, "--noise-floor": noise_floor}
+    _check_usage(experiment, resume_dir, kept)
     console, workspace = Console(quiet=quiet), Workspace.at(state_dir)
     with stopping_on_signals() as stop:
         if experiment is not None:
@@ -95,6 +96,7 @@ def command(
             if ceiling:
                 check_ceiling(declared.experiment, declared.source)
             directory = run_dir or Path("runs") / f"{declared.experiment.name}-{datetime.now():%Y%m%dT%H%M%S}"  # noqa: DTZ005 - people read it
+            check_new(directory)  # provisioning may take minutes
             found = _provisioned(declared, workspace, console, stop, no_provision=no_provision)
             run, outcome = _start(declared, found, directory, workspace, console, stop, options)
         else:
@@ -108,7 +110,7 @@ def _check_usage(experiment: Path | None, resume_dir: Path | None, options: dict
         raise click.UsageError(
             "name an experiment, or a run directory with --resume; see `harness run --help`"
         )
-    wrong = [name for name, value in options.items() if value]
+    wrong = [name for name, value in options.items() if value is not None]
     if resume_dir is not None and wrong:
         raise click.UsageError(f"{', '.join(wrong)}: a run that goes on keeps its plan and its directory")
 
@@ -183,6 +185,7 @@ def _report(
         learn(run, workspace.experience)
     except InputError as error:
         console.error(error)
+        code = error.exit_code
     for failure in outcome.failures:
-        console.say(f"failed: {failure}")
+        console.warn(f"failed: {failure}")
     return 1 if outcome.state is RunState.FAILED else code

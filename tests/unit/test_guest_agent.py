@@ -1,0 +1,216 @@
+"""The guest agent's answers, as a program's end; a fake domain in place of libvirt's."""
+
+from __future__ import annotations
+
+import base64
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from harness.adapters.guest import AgentConnection
+from harness.adapters.waiting import Stop, Waiter
+from harness.core.errors import GuestError, HypervisorError, Interrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from harness.adapters.hypervisor import Domain
+
+Answer = dict[str, Any] | Exception
+STARTED: dict[str, Any] = {"pid": 42}
+RUNNING: dict[str, Any] = {"exited": False}
+LONG = 30.0
+
+
+def ended(out: bytes = b"", err: bytes = b"") -> dict[str, Any]:
+    data = {"out-data": base64.b64encode(out).decode(), "err-data": base64.b64encode(err).decode()}
+    return {"exited": True, "exitcode": 0, **data}
+
+
+class FakeDomain:
+    """Answers the agent's commands from a list, and keeps what it was asked."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.agent_connected = threading.Event()
+        self.stopped = threading.Event()
+        self.asked: list[tuple[float, dict[str, Any]]] = []
+        self._answers = list(answers)
+
+    def agent(self, command: dict[str, Any], timeout: float) -> Any:
+        assert timeout > 0
+        self.asked.append((time.monotonic(), command))
+        answer = self._answers.pop(0) if self._answers else RUNNING
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class Bench:
+    """A connection to a fake guest, with what can end it."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.domain = FakeDomain(*answers)
+        self.stop = Stop()
+        self.waiter = Waiter(
+            self.stop, self.domain.stopped, lambda: "the guest on NEW stopped by itself; Kernel panic"
+        )
+        self.agent = AgentConnection(cast("Domain", self.domain), self.waiter, 5.0)
+
+    def connect(self) -> None:
+        self.domain.agent_connected.set()
+        self.waiter.wake()
+
+    def die(self) -> None:
+        self.domain.stopped.set()
+        self.waiter.wake()
+
+
+@contextmanager
+def soon(action: Callable[[], None]) -> Iterator[None]:
+    """Do something while the block waits, and see that it did not wait to its end."""
+    began = time.monotonic()
+    timer = threading.Timer(0.05, action)
+    timer.start()
+    yield
+    timer.join()
+    assert time.monotonic() - began < LONG / 3
+
+
+def test_a_program_runs_to_its_end_with_its_output() -> None:
+    bench = Bench(STARTED, RUNNING, ended(b'{"jobs": []}\n', b"note: \xff\n"))
+    execution = bench.agent.run(["/bin/sh", "-s", "--", "--bs", "4k"], stdin="echo ü\n", grace=LONG)
+    assert (execution.exit_code, execution.stdout, execution.stderr) == (0, '{"jobs": []}\n', "note: �\n")
+    (_, start), *questions = bench.domain.asked
+    assert start["execute"] == "guest-exec"
+    assert start["arguments"] | {"input-data": None} == {
+        "path": "/bin/sh",
+        "arg": ["-s", "--", "--bs", "4k"],
+        "input-data": None,
+        "capture-output": True,
+    }
+    assert base64.b64decode(start["arguments"]["input-data"]).decode() == "echo ü\n"
+    assert [question for _, question in questions] == [
+        {"execute": "guest-exec-status", "arguments": {"pid": 42}}
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [({"exitcode": 1}, 1), ({"exitcode": 64}, 64), ({"signal": 9}, 137), ({"signal": 11}, 139)],
+)
+def test_an_exit_code_and_a_signal_read_as_in_a_shell(status: dict[str, int], code: int) -> None:
+    bench = Bench(STARTED, {"exited": True, **status})
+    execution = bench.agent.run(["/bin/false"], grace=LONG)
+    assert (execution.exit_code, execution.stdout, execution.stderr) == (code, "", "")
+
+
+def test_the_guest_is_left_alone_until_the_program_is_due() -> None:
+    bench = Bench(STARTED, ended())
+    bench.agent.run(["/bin/fio"], due=0.3, grace=LONG)
+    (began, _), (asked, _) = bench.domain.asked
+    assert asked - began >= 0.3
+
+
+def test_a_program_that_hangs_is_given_up() -> None:
+    bench = Bench(STARTED)
+    with pytest.raises(GuestError, match="/bin/sh in the guest did not end within 0 s of when it was due"):
+        bench.agent.run(["/bin/sh"], grace=0.2)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "The command guest-exec has been disabled for this instance",
+        "Command guest-exec has been disabled: the command is not allowed",
+        "The command guest-exec has not been found",
+    ],
+)
+def test_an_agent_that_forbids_guest_exec_is_explained(words: str) -> None:
+    bench = Bench(HypervisorError(f"guest agent: {words}"))
+    with pytest.raises(GuestError, match="guest-exec") as caught:
+        bench.agent.run(["/bin/sh"], grace=LONG)
+    assert "allow it in the guest" in str(caught.value.remedy)
+
+
+def test_another_error_of_the_agent_is_passed_on_without_that_remedy() -> None:
+    bench = Bench(HypervisorError("guest agent: Failed to execute child process “/x” (No such file)"))
+    with pytest.raises(GuestError, match="No such file") as caught:
+        bench.agent.run(["/x"], grace=LONG)
+    assert caught.value.remedy is None
+
+
+def test_an_agents_words_do_not_command_the_terminal() -> None:
+    bench = Bench(HypervisorError("guest agent: \x1b]0;owned\x07"))
+    with pytest.raises(GuestError) as caught:
+        bench.agent.run(["/bin/sh"], grace=LONG)
+    assert caught.value.message == "guest agent: ?]0;owned?"
+
+
+@pytest.mark.parametrize("key", ["out-truncated", "err-truncated"])
+def test_output_that_was_cut_off_is_an_error_and_no_result(key: str) -> None:
+    bench = Bench(STARTED, ended(b"{") | {key: True})
+    with pytest.raises(GuestError, match="more than the agent passes on"):
+        bench.agent.run(["/bin/sh"], grace=LONG)
+
+
+def test_an_interrupt_ends_a_run_at_once() -> None:
+    bench = Bench(STARTED)
+    with soon(bench.stop.set), pytest.raises(Interrupted):
+        bench.agent.run(["/bin/sh"], due=LONG, grace=LONG)
+    assert len(bench.domain.asked) == 1
+
+
+def test_a_guest_that_dies_ends_a_run_at_once_with_its_consoles_words() -> None:
+    bench = Bench(STARTED)
+    with soon(bench.die), pytest.raises(GuestError, match="stopped by itself; Kernel panic"):
+        bench.agent.run(["/bin/sh"], due=LONG, grace=LONG)
+
+
+def test_an_agent_that_is_gone_with_its_guest_is_explained_by_the_guest() -> None:
+    bench = Bench(STARTED, HypervisorError("guest agent: Guest agent is not responding"))
+    with bench_dying_on_answer(bench), pytest.raises(GuestError, match="Kernel panic"):
+        bench.agent.run(["/bin/sh"], due=0.01, grace=LONG)
+
+
+@contextmanager
+def bench_dying_on_answer(bench: Bench) -> Iterator[None]:
+    """Have the guest die while the agent is being asked, as libvirt sees it."""
+    ask = bench.domain.agent
+
+    def dying(command: dict[str, Any], timeout: float) -> Any:
+        if command["execute"] == "guest-exec-status":
+            bench.domain.stopped.set()
+        return ask(command, timeout)
+
+    bench.domain.agent = dying  # type: ignore[method-assign]
+    yield
+
+
+def test_the_agents_first_answer_is_waited_for_without_asking() -> None:
+    bench = Bench({})
+    with soon(bench.connect):
+        assert bench.agent.wait_ready(LONG)
+    assert [command["execute"] for _, command in bench.domain.asked] == ["guest-ping"]
+
+
+def test_an_agent_that_never_comes_is_no_answer_in_time() -> None:
+    bench = Bench()
+    assert not bench.agent.wait_ready(0.1)
+    assert bench.domain.asked == []
+
+
+def test_an_agent_that_connects_and_does_not_answer_is_not_ready() -> None:
+    bench = Bench(HypervisorError("guest agent: Guest agent is not responding"))
+    bench.connect()
+    assert not bench.agent.wait_ready(LONG)
+
+
+@pytest.mark.parametrize("how", ["die", "interrupt"])
+def test_booting_ends_at_once_when_the_guest_dies_or_the_user_stops(how: str) -> None:
+    bench = Bench()
+    action, error = {"die": (bench.die, GuestError), "interrupt": (bench.stop.set, Interrupted)}[how]
+    with soon(action), pytest.raises(error):
+        bench.agent.wait_ready(LONG)

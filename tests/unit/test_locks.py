@@ -1,0 +1,149 @@
+"""Locks: one measurement a host, one writer a run directory; never stale."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.adapters import locks
+from harness.adapters.locks import exclusive, host_alone
+from harness.core.errors import BusyError, HarnessError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from harness.adapters.locks import exclusive
+with exclusive(Path(sys.argv[1]), what="this host", remedy="wait"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@contextmanager
+def held_elsewhere(path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout
+            assert holder.stdout.readline() == b"held\n"
+            yield holder
+        finally:
+            holder.kill()
+
+
+def take(path: Path) -> None:
+    with exclusive(path, what="this host", remedy="wait for it"):
+        pass
+
+
+def test_a_second_process_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    with held_elsewhere(lock) as holder, pytest.raises(BusyError) as caught:
+        take(lock)
+    assert f"this host is in use by process {holder.pid} (" in caught.value.message
+    assert caught.value.remedy == "wait for it"
+    assert caught.value.exit_code == 1
+
+
+def test_a_lock_whose_holder_was_killed_is_free(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    with held_elsewhere(lock) as holder:
+        holder.kill()
+        holder.wait()
+        take(lock)
+    assert lock.exists()
+
+
+def test_a_lock_is_free_after_use_also_when_the_use_failed(tmp_path: Path) -> None:
+    def fail() -> None:
+        with exclusive(tmp_path / "lock", what="x", remedy="y"):
+            raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"):
+        fail()
+    take(tmp_path / "lock")
+
+
+def test_it_is_exclusive_within_one_process_too(tmp_path: Path) -> None:
+    with (
+        exclusive(tmp_path / "lock", what="x", remedy="y"),
+        pytest.raises(BusyError, match=f"process {os.getpid()} "),
+    ):
+        take(tmp_path / "lock")
+
+
+def test_two_locks_do_not_meet(tmp_path: Path) -> None:
+    with exclusive(tmp_path / "one", what="x", remedy="y"):
+        take(tmp_path / "two")
+
+
+def test_a_holder_that_cannot_be_seen_is_still_a_holder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As when the file's inode in /proc/locks is another one (overlay file systems).
+    descriptor = os.open(tmp_path / "lock", os.O_CREAT)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    real = os.fstat
+    monkeypatch.setattr(os, "fstat", lambda fd: os.stat_result((0, 1, *real(fd)[2:])))
+    with pytest.raises(BusyError, match="in use by another process"):
+        take(tmp_path / "lock")
+    os.close(descriptor)
+
+
+def test_a_lock_that_cannot_be_made_is_an_error_in_words(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match=r"cannot make the lock .*absent/lock: No such file"):
+        take(tmp_path / "absent" / "lock")
+
+
+def test_anothers_lock_file_in_a_sticky_directory_is_opened_without_making_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, real = tmp_path / "lock", os.open
+    path.touch()
+
+    def protected(name: Path, flags: int, *mode: int) -> int:
+        if flags & os.O_CREAT:
+            raise PermissionError(13, "Permission denied")
+        return real(name, flags, *mode)
+
+    monkeypatch.setattr(os, "open", protected)
+    take(path)
+
+
+def test_where_run_lock_is_roots_alone_the_lock_is_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roots, temporary = tmp_path / "run-lock", tmp_path / "tmp"
+    roots.mkdir()
+    temporary.mkdir()
+    monkeypatch.setattr(locks, "HOST_LOCK", roots / "harness.lock")
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setattr(os, "access", lambda _path, _mode: False)
+    with host_alone():
+        assert [path.name for path in temporary.iterdir()] == ["harness.lock"]
+    # One that is there already is everybody's.
+    (roots / "harness.lock").touch()
+    with host_alone(), pytest.raises(BusyError, match="this host is in use"):
+        take(roots / "harness.lock")
+
+
+def test_the_host_is_measured_by_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "HOST_LOCK", tmp_path / "harness.lock")
+    with (
+        held_elsewhere(tmp_path / "harness.lock") as holder,
+        pytest.raises(BusyError) as caught,
+        host_alone(),
+    ):
+        pass
+    assert f"process {holder.pid}" in caught.value.message
+    assert "must be alone" in str(caught.value.remedy)
