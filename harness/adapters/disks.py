@@ -16,7 +16,7 @@ from harness.core.units import format_size
 
 if TYPE_CHECKING:
     from harness.core.experiment import Experiment
-    from harness.core.planning import GuestConfig
+    from harness.core.model import GuestConfig
 
 _CHUNK_BYTES = 4 * 2**20
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from harness.adapters.hypervisor import Domain, Hypervisor
     from harness.core.experiment import Experiment
-    from harness.core.model import Accel, BuildRecord, Cell, GuestImage
-    from harness.core.planning import GuestConfig, PlannedSession
+    from harness.core.model import Accel, BuildRecord, Cell, GuestConfig, GuestImage
+    from harness.core.planning import PlannedSession
     from harness.core.protocols import Execution, StopSignal
 
 DOMAIN_PREFIX = "qemu-ab-"

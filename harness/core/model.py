@@ -7,6 +7,9 @@ from enum import StrEnum
 
 FactorValue = str | int
 
+GuestConfig = tuple[tuple[str, FactorValue], ...]
+"""One combination of the varied guest factors, as (name, value)."""
+
 FIO_FACTORS = ("rw", "bs", "iodepth", "numjobs", "ioengine")
 """Factors that fio takes: they vary within one session."""
 
@@ -141,7 +144,7 @@ class Cell:
     iodepth: int
     numjobs: int = 1
     ioengine: str = "libaio"
-    guest: tuple[tuple[str, FactorValue], ...] = ()
+    guest: GuestConfig = ()
 
     def factors(self) -> dict[str, FactorValue]:
         """Return every factor with its value: fio's first, then the guest's."""

@@ -12,15 +12,12 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from harness.core.model import FIO_FACTORS, Cell, FactorValue
+from harness.core.model import FIO_FACTORS, Cell, GuestConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 T = TypeVar("T")
-
-GuestConfig = tuple[tuple[str, FactorValue], ...]
-"""One combination of the varied guest factors, as (name, value)."""
 
 
 @dataclass(frozen=True, slots=True)

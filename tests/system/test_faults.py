@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import ROOT, harness
-from tiny import TINY, wait_until
+from tiny import TINY, accepted, sessions, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,14 +24,6 @@ pytest_plugins = ["tiny_fixtures"]
 pytestmark = [pytest.mark.system, pytest.mark.usefixtures("provisioned", "no_guest_left")]
 
 TCG = "accel: tcg\nbaseline: OLD"
-
-
-def sessions(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text()) for path in sorted(run.glob("sessions/*/session.json"))]
-
-
-def accepted(run: Path) -> list[int]:
-    return [e["number"] for record in sessions(run) for e in record["iterations"] if e["state"] == "ok"]
 
 
 def write(place: Path, text: str) -> str:

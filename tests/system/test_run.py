@@ -8,26 +8,17 @@ import signal
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from support import EXPERIMENT, ROOT, harness
+from tiny import accepted, guests, sessions, wait_until
 
 pytestmark = pytest.mark.system
 
 
 def emulators() -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                argv = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if b"guest=qemu-ab-quick" in argv:
-                found.append(int(entry.name))
-    return found
+    return guests("quick")
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
@@ -40,25 +31,11 @@ def start(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_for(condition: object, seconds: float = 120) -> None:
-    assert callable(condition)
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
-
-
-def accepted(run: Path) -> list[int]:
-    records = [json.loads(path.read_text()) for path in sorted(run.glob("sessions/*/session.json"))]
-    return [entry["number"] for r in records for entry in r["iterations"] if entry["state"] == "ok"]
-
-
 def measuring(run: Path) -> bool:
     """Return whether a session's guest is up and its iteration under way."""
-    records = [json.loads(path.read_text()) for path in run.glob("sessions/*/session.json")]
     return any(
         record["state"] == "running" and record["boots"][-1]["ready_seconds"] is not None
-        for record in records
+        for record in sessions(run)
     )
 
 
@@ -93,9 +70,9 @@ def test_each_session_ran_the_build_that_was_asked_for(finished: tuple[Path, str
     run, _out = finished
     head = json.loads((run / "run.json").read_text())
     assert (head["format_version"], head["state"]) == (1, "finished")
-    sessions = sorted((run / "sessions").iterdir())
-    assert len(sessions) == 4
-    for directory in sessions:
+    directories = sorted((run / "sessions").iterdir())
+    assert len(directories) == 4
+    for directory in directories:
         assert (directory / "domain.xml").exists()
         assert (directory / "console.log").read_text()
         record = json.loads((directory / "session.json").read_text())
@@ -138,7 +115,7 @@ def test_the_host_and_its_accelerator_are_remembered(finished: tuple[Path, str])
 def test_interrupt_keeps_what_was_measured_and_resume_finishes(experiment: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     process = start("run", str(experiment), "--no-provision", "--run-dir", str(run))
-    wait_for(lambda: run.exists() and accepted(run))
+    wait_until(lambda: run.exists() and accepted(run))
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
     assert process.returncode == 130
@@ -157,7 +134,7 @@ def test_killed_harness_and_killed_guest(experiment: Path, tmp_path: Path) -> No
     """The harness is killed, its guest is cleaned up by the next start; there a guest is killed in turn."""
     run = tmp_path / "run"
     process = start("run", str(experiment), "--no-provision", "--run-dir", str(run))
-    wait_for(emulators)
+    wait_until(emulators)
     rival = harness("run", str(experiment), "--no-provision", "--run-dir", str(tmp_path / "rival"))
     assert rival.returncode == 1
     assert f"process {process.pid}" in rival.stderr
@@ -166,7 +143,7 @@ def test_killed_harness_and_killed_guest(experiment: Path, tmp_path: Path) -> No
     assert emulators(), "a killed harness cannot clean up"
     orphans = emulators()
     resumed = start("run", "--resume", str(run))
-    wait_for(lambda: measuring(run))
+    wait_until(lambda: measuring(run))
     assert not set(orphans) & set(emulators())
     victim = emulators()[0]
     os.kill(victim, signal.SIGKILL)

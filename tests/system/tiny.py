@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from pathlib import Path
+from typing import Any
 
 from support import EXPERIMENT
 
@@ -30,3 +32,13 @@ def wait_until(condition: object, seconds: float = 120) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
+
+
+def sessions(run: Path) -> list[dict[str, Any]]:
+    """Return a run's session records, in order."""
+    return [json.loads(path.read_text()) for path in sorted(run.glob("sessions/*/session.json"))]
+
+
+def accepted(run: Path) -> list[int]:
+    """Return the numbers of the iterations that count, in order."""
+    return [e["number"] for record in sessions(run) for e in record["iterations"] if e["state"] == "ok"]

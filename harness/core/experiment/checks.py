@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 
-from harness.core.experiment.model import GUEST_FACTOR_PATHS, Experiment, GuestConfig
+from harness.core.experiment.model import GUEST_FACTOR_PATHS, Experiment
 from harness.core.experiment.paths import Path, path_text
 from harness.core.experiment.values import nearest
 from harness.core.model import (
@@ -19,6 +19,7 @@ from harness.core.model import (
     Cache,
     Connection,
     DiskFormat,
+    GuestConfig,
     IOEngine,
     ReadWrite,
 )

@@ -23,6 +23,7 @@ from harness.core.model import (
     Connection,
     DiskFormat,
     FactorValue,
+    GuestConfig,
     IOEngine,
     Machine,
     NumaMode,
@@ -32,9 +33,6 @@ from harness.core.model import (
 from harness.core.units import format_size
 
 RW_ALIASES = {"readwrite": "rw"}
-
-GuestConfig = tuple[tuple[str, FactorValue], ...]
-"""One combination of the varied guest factors, as (name, value)."""
 
 WorkloadName = Annotated[Workload, v.choice_reader(Workload), v.choice_schema(Workload)]
 AccelName = Annotated[Accel, v.choice_reader(Accel), v.choice_schema(Accel)]
