@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness.adapters.store import RunDirectory
 from harness.core.errors import GuestError
 from harness.core.model import Cell
-from harness.core.planning import PlannedSession, make_plan
+from harness.core.planning import PlannedIteration, PlannedSession, make_plan
 from harness.core.protocols import Execution
 from harness.core.records import FORMAT_VERSION, RunRecord, RunState
 
@@ -126,11 +126,11 @@ class FakeGuest:
     ready_seconds: float = 2.0
     facts: dict[str, Any] = field(default_factory=lambda: {"guest_kernel": "6.1"})
 
-    def run_cell(self, cell: Cell, *, runtime: float, ramp: float) -> Execution:
+    def run(self, iteration: PlannedIteration, *, runtime: float, ramp: float) -> Execution:
         assert (runtime, ramp) == (1.0, 0.0)
         self.lab.count += 1
-        execution = self.lab.behave(self.planned, cell, self.lab.count)
-        self.lab.executed.append((self.planned.number, cell))
+        execution = self.lab.behave(self.planned, iteration.cell, self.lab.count)
+        self.lab.executed.append((self.planned.number, iteration.cell))
         return execution
 
 

@@ -98,9 +98,11 @@ class Hypervisor:
 
     def __init__(self, uri: str, embed_root: Path) -> None:
         self.uri = uri
+        self._logs = _log_directory(uri, embed_root)
+        self._reaper: Reaper | None = None
         if uri.startswith("qemu:///embed"):
             prepare_embed_root(embed_root)
-            Reaper.running()
+            self._reaper = Reaper.running()
             uri = f"qemu:///embed?root={embed_root}"
         _EventLoop.ensure()
         try:
@@ -138,7 +140,8 @@ class Hypervisor:
             handle = self._connection.createXML(xml, 0)
         except libvirt.libvirtError as error:
             raise HypervisorError(f"the guest could not be started: {error.get_error_message()}") from error
-        return Domain(self._connection, handle)
+        log = None if self._logs is None else self._logs / f"{handle.name()}.log"
+        return Domain(self._connection, handle, log=log, reaper=self._reaper)
 
     def domains(self, prefix: str) -> list[str]:
         """Return the names of the running domains that start with a prefix."""
@@ -168,16 +171,28 @@ class Domain:
     Args:
         connection: libvirt's connection.
         handle: libvirt's domain.
+        log: where libvirt keeps QEMU's error output; None when that is on another host.
+        reaper: sees the end of QEMU's process, where QEMU descends from this one.
+
+    Attributes:
+        agent_connected: set when the guest agent is there.
+        stopped: set when the guest is gone.
+        failed: whether libvirt calls its end a failure.
     """
 
-    def __init__(self, connection: Any, handle: Any) -> None:
+    def __init__(
+        self, connection: Any, handle: Any, *, log: Path | None = None, reaper: Reaper | None = None
+    ) -> None:
         self._connection = connection
         self._handle = handle
+        self._reaper = reaper
+        self.log = log
         self.name: str = handle.name()
         self.uuid: str = handle.UUIDString()
         self.pid = _qemu_pid(self.uuid)
         self.agent_connected = threading.Event()
         self.stopped = threading.Event()
+        self.failed = False
         self._listeners: list[Callable[[], None]] = []
         self._callbacks = [
             connection.domainEventRegisterAny(
@@ -229,6 +244,12 @@ class Domain:
             raise HypervisorError(f"QMP: {answer['error'].get('desc', answer['error'])}")
         return answer["return"]
 
+    def exit_status(self, timeout: float = 2.0) -> int | None:
+        """Return how QEMU's process ended: its exit code, or minus its signal; None when nobody saw it."""
+        if self._reaper is None or self.pid is None:
+            return None
+        return self._reaper.wait(self.pid, timeout)
+
     def destroy(self) -> None:
         """End the guest and wait until its process is gone; a guest that is gone already is fine."""
         for callback in self._callbacks:
@@ -238,18 +259,37 @@ class Domain:
         with contextlib.suppress(libvirt.libvirtError):
             self._handle.destroy()
 
+    def forget_log(self) -> None:
+        """Remove libvirt's log of this guest, where the driver is the harness's own."""
+        if self._reaper is not None and self.log is not None:
+            self.log.unlink(missing_ok=True)
+
     def _on_agent(self, _conn: object, _dom: object, state: int, _reason: int, _opaque: object) -> None:
         if state == libvirt.VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED:
             self._tell(self.agent_connected)
 
-    def _on_lifecycle(self, _conn: object, _dom: object, event: int, _detail: int, _opaque: object) -> None:
+    def _on_lifecycle(self, _conn: object, _dom: object, event: int, detail: int, _opaque: object) -> None:
         if event in {libvirt.VIR_DOMAIN_EVENT_STOPPED, libvirt.VIR_DOMAIN_EVENT_CRASHED}:
+            ill = {libvirt.VIR_DOMAIN_EVENT_STOPPED_FAILED, libvirt.VIR_DOMAIN_EVENT_STOPPED_CRASHED}
+            self.failed = event == libvirt.VIR_DOMAIN_EVENT_CRASHED or detail in ill
             self._tell(self.stopped)
 
     def _tell(self, event: threading.Event) -> None:
         event.set()
         for listener in self._listeners:
             listener()
+
+
+def _log_directory(uri: str, embed_root: Path) -> Path | None:
+    """Return where libvirt keeps the logs of this connection's QEMU processes; None on another host."""
+    if uri.startswith("qemu:///embed"):
+        return embed_root / "log" / "qemu"
+    if uri.startswith("qemu:///system"):
+        return Path("/var/log/libvirt/qemu")
+    if uri.startswith("qemu:///session"):
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        return Path(cache) / "libvirt" / "qemu" / "log"
+    return None
 
 
 def prepare_embed_root(root: Path) -> None:

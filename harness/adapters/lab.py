@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import signal
 import time
 import uuid
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.adapters.files import read_text, sha256_of, tail, write_atomic
+from harness.adapters.emulator import MappingsProbe, emulator_facts
+from harness.adapters.files import read_text, tail, write_atomic
 from harness.adapters.guest import AgentConnection
 from harness.adapters.waiting import Waiter
 from harness.core.domain_xml import DomainSpec, domain_spec, render_domain
-from harness.core.errors import GuestError, HarnessError, HypervisorError
+from harness.core.errors import GuestDiedError, GuestError, HypervisorError
+from harness.core.qemu_log import last_words, qemu_said
+from harness.core.records import CrashRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from harness.adapters.hypervisor import Domain, Hypervisor
     from harness.core.experiment import Experiment
     from harness.core.model import Accel, BuildRecord, Cell, GuestConfig, GuestImage
-    from harness.core.planning import PlannedSession
+    from harness.core.planning import PlannedIteration, PlannedSession
     from harness.core.protocols import Execution, StopSignal
 
 DOMAIN_PREFIX = "qemu-ab-"
@@ -30,6 +34,9 @@ DOMAIN_PREFIX = "qemu-ab-"
 
 TARGET = "/dev/disk/by-id/virtio-disk0"
 """The measured disk in the guest, by the serial that the domain XML gives it."""
+
+_LOG_LINES = 200
+_KEPT_LINES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +92,8 @@ class LibvirtLab:
         write_atomic(directory / "domain.xml", xml.encode())
         began = time.monotonic()
         domain = self._start(xml, build)
-        waiter = Waiter(self.stop, domain.stopped, lambda: _died(build, console))
+        probe = MappingsProbe(domain.pid)
+        waiter = Waiter(self.stop, domain.stopped, lambda: _died(build, domain, console, probe))
         try:
             domain.on_change(waiter.wake)
             facts = emulator_facts(domain, build)
@@ -98,10 +106,11 @@ class LibvirtLab:
                 )
             ready = time.monotonic() - began
             facts |= self._guest_facts(agent) | self._own_facts()
-            yield BootedGuest(agent, read_text(self.fio_script), self.timeouts, ready, facts)
+            yield BootedGuest(agent, read_text(self.fio_script), self.timeouts, probe, ready, facts)
         finally:
             waiter.close()
             domain.destroy()
+            _keep_qemu_log(domain, directory / "qemu.log")
 
     def _start(self, xml: str, build: BuildRecord) -> Domain:
         try:
@@ -158,58 +167,36 @@ class BootedGuest:
     _agent: AgentConnection
     _fio_script: str
     _timeouts: Timeouts
+    _probe: MappingsProbe
     ready_seconds: float
     facts: dict[str, Any]
 
-    def run_cell(self, cell: Cell, *, runtime: float, ramp: float) -> Execution:
+    def run(self, iteration: PlannedIteration, *, runtime: float, ramp: float) -> Execution:
         """Run fio/fio.sh once in the guest.
 
         Raises:
-            GuestError: the guest died or did not answer in time.
+            GuestDiedError: QEMU ended.
+            GuestError: the guest did not answer in time.
             Interrupted: the user stopped the run.
         """
-        return self._agent.run(
-            ["/bin/sh", "-s", "--", *fio_arguments(cell, runtime=runtime, ramp=ramp)],
+        arguments = fio_arguments(iteration.cell, [TARGET], runtime=runtime, ramp=ramp)
+        execution = self._agent.run(
+            ["/bin/sh", "-s", "--", *arguments],
             stdin=self._fio_script,
             due=runtime + ramp,
             grace=self._timeouts.grace,
         )
+        return replace(execution, mappings=self._probe.look())
 
 
-def fio_arguments(cell: Cell, *, runtime: float, ramp: float) -> list[str]:
+def fio_arguments(cell: Cell, targets: Sequence[str], *, runtime: float, ramp: float) -> list[str]:
     """Return the options of fio/fio.sh for a cell; a plan that writes was allowed to when it was made."""
-    arguments = ["--target", TARGET, "--rw", cell.rw, "--bs", cell.bs]
+    arguments = [part for target in targets for part in ("--target", target)]
+    arguments += ["--rw", cell.rw, "--bs", cell.bs]
     arguments += ["--iodepth", str(cell.iodepth), "--numjobs", str(cell.numjobs)]
     arguments += ["--ioengine", cell.ioengine]
     arguments += ["--runtime", f"{round(runtime * 1000)}ms", "--ramp", f"{round(ramp * 1000)}ms"]
     return arguments if cell.rw in {"read", "randread"} else [*arguments, "--destroy-data"]
-
-
-def emulator_facts(domain: Domain, build: BuildRecord) -> dict[str, Any]:
-    """Return pid, hash and command line of the running emulator.
-
-    Raises:
-        HarnessError: what runs is not the build that was asked for.
-    """
-    if domain.pid is None:
-        return {"emulator": "on another host: not looked at"}
-    exe = f"/proc/{domain.pid}/exe"
-    try:
-        sha256, argv = sha256_of(exe), Path(f"/proc/{domain.pid}/cmdline").read_bytes()
-        path = str(Path(exe).readlink())
-    except OSError as error:
-        raise GuestError(f"the guest on {build.name} ended as soon as it was started") from error
-    if sha256 != build.sha256:
-        raise HarnessError(
-            f"{build.name} should run {build.binary} ({build.sha256[:12]}), but {path} ({sha256[:12]}) runs",
-            remedy="the binary changed since it was provisioned: run `harness provision` again",
-        )
-    return {
-        "pid": domain.pid,
-        "exe": path,
-        "sha256": sha256,
-        "argv": argv.decode(errors="replace").rstrip("\0").split("\0"),
-    }
 
 
 def console_tail(console: Path) -> str:
@@ -218,5 +205,36 @@ def console_tail(console: Path) -> str:
     return f"; its console ends:\n{lines}" if lines else "; its console is empty"
 
 
-def _died(build: BuildRecord, console: Path) -> str:
-    return f"the guest on {build.name} stopped by itself" + console_tail(console)
+def _died(build: BuildRecord, domain: Domain, console: Path, probe: MappingsProbe) -> GuestDiedError:
+    """Return what is known of a guest that stopped by itself."""
+    status = domain.exit_status()
+    said = _said(domain)
+    crash = CrashRecord(
+        signal=None if status is None or status >= 0 else _signal_name(-status),
+        exit_code=None if status is None or status < 0 else status,
+        message=last_words(said),
+        stderr=tuple(said[-_KEPT_LINES:]),
+        console=tuple(tail(console).splitlines()),
+        mappings=probe.last,
+        qemu_failed=domain.failed if status is None else status != 0,
+    )
+    how = f"QEMU died: {crash.cause}" if crash.qemu_failed else "it shut down, reset itself or panicked"
+    return GuestDiedError(f"the guest on {build.name} stopped by itself: {how}{console_tail(console)}", crash)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _said(domain: Domain) -> list[str]:
+    return qemu_said(tail(domain.log, lines=_LOG_LINES)) if domain.log else []
+
+
+def _keep_qemu_log(domain: Domain, path: Path) -> None:
+    """Keep what QEMU said, if anything; libvirt's own log holds the environment and is not kept."""
+    if said := _said(domain):
+        write_atomic(path, "".join(f"{line}\n" for line in said).encode())
+    domain.forget_log()

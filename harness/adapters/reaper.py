@@ -41,6 +41,13 @@ class Reaper:
         """Return how an adopted process ended: its exit code, or minus its signal; None when unseen."""
         return self._statuses.get(pid)
 
+    def wait(self, pid: int, timeout: float) -> int | None:
+        """Return how an adopted process ended, waiting for its end; None when it was not seen in time."""
+        deadline = time.monotonic() + timeout
+        while (status := self.exit_status(pid)) is None and time.monotonic() < deadline:
+            time.sleep(_PAUSE_SECONDS)
+        return status
+
     def run(self) -> None:
         """Reap for ever."""
         while True:

@@ -8,12 +8,13 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from harness.core.errors import GuestError, Interrupted
+from harness.core.errors import Interrupted
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
+    from harness.core.errors import GuestError
     from harness.core.protocols import StopSignal
 
 
@@ -63,10 +64,10 @@ class Waiter:
     Args:
         stop: the user's wish to end the run.
         stopped: set when the guest has stopped.
-        died: makes the message for a guest that stopped by itself.
+        died: makes the error for a guest that stopped by itself.
     """
 
-    def __init__(self, stop: StopSignal, stopped: threading.Event, died: Callable[[], str]) -> None:
+    def __init__(self, stop: StopSignal, stopped: threading.Event, died: Callable[[], GuestError]) -> None:
         self._stop = stop
         self._stopped = stopped
         self._died = died
@@ -121,4 +122,4 @@ class Waiter:
         if self._stop.is_set():
             raise Interrupted("interrupted")
         if self._stopped.is_set():
-            raise GuestError(self._died())
+            raise self._died()

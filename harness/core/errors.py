@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from harness.core.records import CrashRecord
 
 
 class HarnessError(Exception):
@@ -60,6 +63,18 @@ class ProvisionError(HarnessError):
 
 class GuestError(HarnessError):
     """The guest did not boot, answer or survive."""
+
+
+class GuestDiedError(GuestError):
+    """The guest's QEMU process ended by itself.
+
+    Attributes:
+        crash: what is known of its end.
+    """
+
+    def __init__(self, message: str, crash: CrashRecord) -> None:
+        super().__init__(message)
+        self.crash = crash
 
 
 class HypervisorError(HarnessError):

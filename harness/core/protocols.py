@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from harness.core.model import Cell
+    from harness.core.mappings import Mappings
     from harness.core.planning import PlannedIteration, PlannedSession
     from harness.core.records import RunState, SessionRecord
 
@@ -24,6 +24,7 @@ class Execution:
         exit_code: the program's; a signal is 128 + its number, as a shell has it.
         started: when.
         seconds: until the harness had its output.
+        mappings: of the QEMU process, right after it; None when they could not be read.
     """
 
     exit_code: int
@@ -31,10 +32,11 @@ class Execution:
     stderr: str
     started: datetime
     seconds: float
+    mappings: Mappings | None = None
 
 
 class GuestSession(Protocol):
-    """A booted guest that takes cells."""
+    """A booted guest that takes iterations."""
 
     @property
     def ready_seconds(self) -> float:
@@ -44,11 +46,12 @@ class GuestSession(Protocol):
     def facts(self) -> dict[str, Any]:
         """What a reader needs to believe the session: emulator, its hash and argv, guest kernel, fio."""
 
-    def run_cell(self, cell: Cell, *, runtime: float, ramp: float) -> Execution:
-        """Run fio once.
+    def run(self, iteration: PlannedIteration, *, runtime: float, ramp: float) -> Execution:
+        """Run one iteration: fio once, on its cell.
 
         Raises:
-            GuestError: the guest died or did not answer in time.
+            GuestDiedError: QEMU ended.
+            GuestError: the guest did not answer in time.
             Interrupted: the user stopped the run.
         """
 

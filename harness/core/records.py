@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from harness.core.model import FactorValue  # noqa: TC001 - pydantic reads these annotations
+from harness.core.mappings import Mappings  # noqa: TC001 - pydantic reads these annotations
+from harness.core.model import FactorValue  # noqa: TC001 - likewise
 
 FORMAT_VERSION = 1
 """The run directory's format; readers accept this and older ones, and refuse newer ones."""
@@ -30,6 +31,7 @@ class SessionState(StrEnum):
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
+    CRASHED = "crashed"
     INTERRUPTED = "interrupted"
 
 
@@ -38,6 +40,40 @@ class IterationState(StrEnum):
 
     OK = "ok"
     FAILED = "failed"
+    CRASHED = "crashed"
+    """QEMU died while it ran."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrashRecord:
+    """How a session's QEMU process came to end by itself.
+
+    Attributes:
+        signal: the signal that ended it (``SIGABRT``); None when it exited or nobody saw its end.
+        exit_code: its exit code; None likewise.
+        message: QEMU's own last words; None when it said nothing.
+        stderr: the last lines of its error output.
+        console: the last lines of the guest's console.
+        mappings: its mappings as last seen alive.
+        iteration: the iteration in the plan that was running; None when none was.
+        qemu_failed: whether QEMU failed, rather than ended in good order because its guest shut down,
+            reset itself or panicked.
+    """
+
+    signal: str | None
+    exit_code: int | None
+    message: str | None
+    stderr: tuple[str, ...] = ()
+    console: tuple[str, ...] = ()
+    mappings: Mappings | None = None
+    iteration: int | None = None
+    qemu_failed: bool = True
+
+    @property
+    def cause(self) -> str:
+        """How it ended, in words: ``SIGABRT (failed to set up stack guard page: ...)``."""
+        how = self.signal or ("ended" if self.exit_code is None else f"exit code {self.exit_code}")
+        return f"{how} ({self.message})" if self.message else how
 
 
 @dataclass(slots=True)
@@ -50,6 +86,7 @@ class IterationRecord:
         reason: why it does not count; None when it does.
         file: fio's untouched output; None when there was none.
         sha256: of that file.
+        mappings: of the QEMU process, right after it; None when they could not be read.
     """
 
     number: int
@@ -63,6 +100,7 @@ class IterationRecord:
     reason: str | None = None
     file: str | None = None
     sha256: str | None = None
+    mappings: Mappings | None = None
 
 
 @dataclass(slots=True)
@@ -73,6 +111,7 @@ class BootRecord:
         ready_seconds: from create to the agent's first answer; None when it never came.
         facts: the emulator's pid, sha256 and argv, the guest's kernel and fio.
         failure: why it ended early; None when it did not.
+        crash: how QEMU died, when it did.
     """
 
     started: str
@@ -80,6 +119,7 @@ class BootRecord:
     ready_seconds: float | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     failure: str | None = None
+    crash: CrashRecord | None = None
 
 
 @dataclass(slots=True)

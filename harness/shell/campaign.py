@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from harness.adapters.files import printable_lines
-from harness.core.errors import GuestError, HarnessError, Interrupted
+from harness.core.errors import GuestDiedError, GuestError, HarnessError, Interrupted
 from harness.core.fio_output import why_rejected
 from harness.core.records import (
     BootRecord,
@@ -159,6 +159,8 @@ class Campaign:
         except GuestError as error:
             # What is kept and shown may quote the guest: nothing in it commands a terminal.
             record.state, boot.failure = SessionState.FAILED, printable_lines(error.message)
+            if isinstance(error, GuestDiedError):
+                record.state, boot.crash = SessionState.CRASHED, boot.crash or error.crash
             self._fail(session, boot.failure)
         except HarnessError as error:
             # Interrupted, or something no further session can mend: the session can be resumed.
@@ -182,7 +184,13 @@ class Campaign:
         iteration: PlannedIteration,
     ) -> None:
         self._check_stop()
-        execution = guest.run_cell(iteration.cell, runtime=self._plan.runtime, ramp=self._plan.ramp)
+        began = self._clock.now()
+        try:
+            execution = guest.run(iteration, runtime=self._plan.runtime, ramp=self._plan.ramp)
+        except GuestDiedError as died:
+            record.iterations.append(self._crashed(iteration, died, began, boot=len(record.boots) - 1))
+            record.boots[-1].crash = replace(died.crash, iteration=iteration.number)
+            raise
         entry = self._judge(session, iteration, execution, boot=len(record.boots) - 1)
         record.iterations.append(entry)
         # On disk before the next one starts: what was reported as done is never lost.
@@ -221,6 +229,21 @@ class Campaign:
             reason=printable_lines(reason) if reason else None,
             file=file,
             sha256=sha256,
+            mappings=execution.mappings,
+        )
+
+    def _crashed(
+        self, iteration: PlannedIteration, died: GuestDiedError, began: datetime, *, boot: int
+    ) -> IterationRecord:
+        return IterationRecord(
+            number=iteration.number,
+            repeat=iteration.repeat,
+            factors=iteration.cell.factors(),
+            boot=boot,
+            started=_stamp(began),
+            seconds=round((self._clock.now() - began).total_seconds(), 3),
+            state=IterationState.CRASHED,
+            reason=printable_lines(f"crashed: {died.crash.cause}"),
         )
 
     def _fail(self, session: PlannedSession, reason: str) -> None:

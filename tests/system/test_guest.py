@@ -28,7 +28,7 @@ from harness.core.errors import BusyError, GuestError, HypervisorError, Interrup
 from harness.core.experiment import load_experiment
 from harness.core.fio_output import why_rejected
 from harness.core.model import Accel, Cell
-from harness.core.planning import PlannedSession
+from harness.core.planning import PlannedIteration, PlannedSession
 from harness.resources import resource_dir
 
 if TYPE_CHECKING:
@@ -123,14 +123,14 @@ def test_fio_sh_in_a_guest(lab: Callable[..., LibvirtLab], place: Path) -> None:
         shell = Shell(guest)
         # The kernel's own choice is another one: fio.sh has something to do.
         assert "[none]" not in shell(SCHEDULER).stdout
-        done = guest.run_cell(CELL, runtime=1, ramp=0)
+        done = guest.run(PlannedIteration(0, CELL, 0), runtime=1, ramp=0)
         assert done.exit_code == 0, done.stderr
         assert done.stdout.startswith("{"), "fio's JSON and nothing else"
         reason = why_rejected(done.stdout, done.stderr, exit_code=0, cell=CELL, runtime=1, ramp=0)
         assert reason is None
         assert "[none]" in shell(SCHEDULER).stdout
 
-        arguments = fio_arguments(CELL, runtime=1, ramp=0)
+        arguments = fio_arguments(CELL, [TARGET], runtime=1, ramp=0)
         refused = {
             "/nonexistent/x is not a block device": ("--target", "/nonexistent/x"),
             "/etc/passwd is not a block device": ("--target", "/etc/passwd"),
@@ -167,7 +167,7 @@ def test_a_qemu_that_stands_still_is_noticed_and_ended(lab: Callable[..., Libvir
         os.kill(guest.facts["pid"], signal.SIGSTOP)
         began = time.monotonic()
         with pytest.raises(GuestError, match="guest agent"):
-            guest.run_cell(CELL, runtime=1, ramp=0)
+            guest.run(PlannedIteration(0, CELL, 0), runtime=1, ramp=0)
         assert time.monotonic() - began < 10
     assert guests() == [], "destroyed, although it did not hear SIGTERM"
 
@@ -180,7 +180,7 @@ def test_a_qemu_that_is_killed_is_noticed_at_once(lab: Callable[..., LibvirtLab]
         with pytest.raises(
             GuestError, match="the guest on NEW stopped by itself; its console ends:"
         ) as caught:
-            guest.run_cell(CELL, runtime=60, ramp=0)
+            guest.run(PlannedIteration(0, CELL, 0), runtime=60, ramp=0)
         assert time.monotonic() - began < 5
         assert "init: " in caught.value.message, "the console's last lines"
 
@@ -194,7 +194,7 @@ def test_an_interrupt_while_fio_measures_ends_the_guest(lab: Callable[..., Libvi
     ):
         threading.Timer(1, stop.set).start()
         began = time.monotonic()
-        guest.run_cell(CELL, runtime=60, ramp=0)
+        guest.run(PlannedIteration(0, CELL, 0), runtime=60, ramp=0)
         pytest.fail("it went on to the end")
     assert time.monotonic() - began < 5
     assert guests() == []

@@ -55,7 +55,9 @@ class Bench:
         self.domain = FakeDomain(*answers)
         self.stop = Stop()
         self.waiter = Waiter(
-            self.stop, self.domain.stopped, lambda: "the guest on NEW stopped by itself; Kernel panic"
+            self.stop,
+            self.domain.stopped,
+            lambda: GuestError("the guest on NEW stopped by itself; Kernel panic"),
         )
         self.agent = AgentConnection(cast("Domain", self.domain), self.waiter, 5.0)
 

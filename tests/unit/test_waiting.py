@@ -16,8 +16,8 @@ from harness.core.errors import GuestError, Interrupted
 LONG = 30.0
 
 
-def died() -> str:
-    return "the guest on NEW stopped by itself; its console ends:\nKernel panic"
+def died() -> GuestError:
+    return GuestError("the guest on NEW stopped by itself; its console ends:\nKernel panic")
 
 
 @pytest.fixture
