@@ -150,6 +150,7 @@ class RunRecord:
         builds: a variant's provisioned build.
         guest_image: the provisioned guest.
         noise_floor: the A/A run directory of this host that the run points at.
+        max_map_count: what --max-map-count asked for; None leaves the host's.
     """
 
     format_version: int
@@ -166,3 +167,4 @@ class RunRecord:
     stopped: str | None = None
     wall_seconds: float = 0.0
     noise_floor: str | None = None
+    max_map_count: int | None = None

@@ -218,10 +218,15 @@ def _footer(experiment: Experiment, record: RunRecord, found: RunSamples) -> lis
             f"fio {format_duration(found.fio_seconds)}, wall {format_duration(record.wall_seconds)}; "
             f"{record.stopped or 'still running'}."
         ),
-        *(f"{name}: {record.builds[name]['version']}" for name in experiment.variants),
+        *build_lines(experiment, record),
     ]
     if len({build["sha256"] for build in record.builds.values()}) == 1:
         lines.append("A/A: both variants are the same build; the intervals are what this host can resolve.")
     if record.accel == "tcg":
         lines.append(f"{TCG_NOTICE} Why: {record.accel_reason}.")
     return lines
+
+
+def build_lines(experiment: Experiment, record: RunRecord) -> list[str]:
+    """Return a line a variant with its build's version."""
+    return [f"{name}: {record.builds[name]['version']}" for name in experiment.variants]
