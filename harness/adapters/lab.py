@@ -219,7 +219,7 @@ def _died(build: BuildRecord, domain: Domain, console: Path, probe: MappingsProb
         mappings=probe.last,
         qemu_failed=domain.failed if status is None else status != 0,
     )
-    how = f"QEMU died: {crash.cause}" if crash.qemu_failed else "it shut down, reset itself or panicked"
+    how = f"QEMU died: {crash.cause}" if crash.qemu_failed else crash.cause
     return GuestDiedError(f"the guest on {build.name} stopped by itself: {how}{console_tail(console)}", crash)
 
 

@@ -14,6 +14,7 @@ from harness.core.records import IterationState, SessionRecord
 
 if TYPE_CHECKING:
     from harness.adapters.store import RunDirectory
+    from harness.core.model import FactorValue
     from harness.core.planning import PlannedSession
 
 
@@ -27,6 +28,7 @@ class RunSamples:
         fio_seconds: time fio measured or ramped, in accepted iterations.
         sessions: what every boot that gave samples ran on.
         warnings: failed iterations and sessions, a sentence each.
+        crashes: the variant and the factors of every iteration in which QEMU died.
     """
 
     frame: pd.DataFrame
@@ -34,6 +36,7 @@ class RunSamples:
     fio_seconds: float
     sessions: list[SessionFacts]
     warnings: list[str]
+    crashes: list[tuple[str, dict[str, FactorValue]]]
 
 
 def read_samples(run: RunDirectory) -> RunSamples:
@@ -47,11 +50,17 @@ def read_samples(run: RunDirectory) -> RunSamples:
     started: list[tuple[str, int, str]] = []
     facts: list[SessionFacts] = []
     warnings: list[str] = []
+    crashes: list[tuple[str, dict[str, FactorValue]]] = []
     for planned in plan.sessions:
         record = run.load_session(planned)
         found = _rows(run, planned, record)
         rows += found
         warnings += _warnings(planned, record)
+        crashes += [
+            (planned.variant, entry.factors)
+            for entry in record.iterations
+            if entry.state is IterationState.CRASHED
+        ]
         if found:
             boots = sorted({entry.boot for entry in record.iterations if entry.state is IterationState.OK})
             # A session that was repeated counts as run when it last was.
@@ -67,6 +76,7 @@ def read_samples(run: RunDirectory) -> RunSamples:
         fio_seconds=len(rows) * (plan.runtime + plan.ramp),
         sessions=facts,
         warnings=warnings,
+        crashes=crashes,
     )
 
 
@@ -95,9 +105,14 @@ def _warnings(planned: PlannedSession, record: SessionRecord) -> list[str]:
     found = [
         f"session {planned.directory}: {entry.reason}"
         for entry in record.iterations
-        if entry.reason and entry.number not in accepted
+        if entry.state is IterationState.FAILED and entry.number not in accepted
     ]
-    found += [f"session {planned.directory}: {boot.failure}" for boot in record.boots if boot.failure]
+    # The first line says what happened; the console's tail behind it is for who looks at the session.
+    found += [
+        f"session {planned.directory}: {boot.failure.splitlines()[0].removesuffix('; its console ends:')}"
+        for boot in record.boots
+        if boot.failure
+    ]
     boots = {entry.boot for entry in record.iterations if entry.number in accepted}
     if len(boots) > 1:
         found.append(f"session {planned.directory} was resumed: its cells ran in {len(boots)} boots")

@@ -237,7 +237,7 @@ def pool_plot(report: PoolReport, *, width: int = 76, height: int = 16) -> list[
         rounds = list(range(1, len(variant.rounds) + 1))
         signal = figure.signal(rounds, [m.vmas for m in variant.rounds], marker=marker)
         signal.lines()
-        signal.label(variant.name)
+        signal.label(clean(variant.name))
         figure.draw(signal)
     highest = max((m.vmas for variant in report.variants for m in variant.rounds), default=1)
     near = report.limit is not None and report.limit < 2 * highest

@@ -12,6 +12,7 @@ import pandas as pd
 
 from harness.analysis.comparison import EXTRA_COLUMNS, RESULT_COLUMNS
 from harness.analysis.layout import Column, clean, layout, markdown_remarks, markdown_table
+from harness.analysis.result import CRASH_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,8 +82,13 @@ def _key_columns(comparison: Comparison) -> list[Column]:
 
 
 def _values(comparison: Comparison, contender: str, column: str, head: str) -> Column:
-    values = comparison.frames[contender][column]
-    return Column(clean(head), [comparison.metric.format(value) for value in values])
+    frame = comparison.frames[contender]
+    # A number that others of its sessions gave stays a number; the note says that QEMU died in some.
+    cells = [
+        "crashed" if crashed and math.isnan(value) else comparison.metric.format(value)
+        for value, crashed in zip(frame[column], frame[f"crashed_{column}"], strict=True)
+    ]
+    return Column(clean(head), cells)
 
 
 def _changes(frame: pd.DataFrame) -> Column:
@@ -140,9 +146,15 @@ def _p(value: float) -> str:
     return f"<{_SMALLEST_P}" if value < _SMALLEST_P else f"{value:.3f}"
 
 
-def _note(row: dict[str, Any]) -> str:
+def _crashes(comparison: Comparison, contender: str, row: dict[str, Any]) -> list[str]:
+    sides = (("crashed_baseline", comparison.baseline), ("crashed_contender", contender))
+    return [f"{name} crashed {row[column]}x" for column, name in sides if row.get(column)]
+
+
+def _note(row: dict[str, Any], crashes: list[str]) -> str:
     reason = row.get("reason")
     notes = [
+        *crashes,
         "small" if row["small"] else "",
         "device-bound" if row.get("device_bound") else "",
         str(reason).split(":")[0] if isinstance(reason, str) else "",
@@ -165,7 +177,7 @@ def _full_columns(comparison: Comparison, contender: str) -> list[Column]:
         note = [Column("NOTE", limited, left=True)] if any(limited) else []
         return [*keys, *values, _changes(frame), sessions, *note]
     rows: list[dict[str, Any]] = [*_records(frame), pooled]
-    notes = [clean(_note(row)) for row in rows]
+    notes = [clean(_note(row, _crashes(comparison, contender, row))) for row in rows]
     for column, text in zip([*keys, *values], ["all", "cells"] + [""] * len([*keys, *values]), strict=False):
         column.cells.append(text)
     return [
@@ -262,7 +274,7 @@ def _csv(comparison: Comparison) -> str:
 
 def _json(comparison: Comparison) -> str:
     pooled = [{"variant": name, **comparison.pooled(name)} for name in comparison.contenders]
-    columns = [*comparison.key_columns, *RESULT_COLUMNS, *EXTRA_COLUMNS]
+    columns = [*comparison.key_columns, *RESULT_COLUMNS, *EXTRA_COLUMNS, *CRASH_COLUMNS]
     document = {
         "format_version": JSON_FORMAT_VERSION,
         "metric": comparison.metric.name,

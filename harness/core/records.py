@@ -72,6 +72,8 @@ class CrashRecord:
     @property
     def cause(self) -> str:
         """How it ended, in words: ``SIGABRT (failed to set up stack guard page: ...)``."""
+        if not self.qemu_failed:
+            return "its guest shut down, reset itself or panicked"
         how = self.signal or ("ended" if self.exit_code is None else f"exit code {self.exit_code}")
         return f"{how} ({self.message})" if self.message else how
 

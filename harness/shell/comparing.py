@@ -76,6 +76,7 @@ def compare_run(path: Path, judgement: Judgement, noise_floor: Path | None = Non
         no_verdict=_why_no_verdict(found),
         ceilings={tuple(c[name] for name in factors): c["iops"] for c in run.read_ceilings()},
         warnings=[*absent, *unavailable, *found.warnings],
+        crashes=[(name, tuple(cell[factor] for factor in factors)) for name, cell in found.crashes],
         footer=_footer(experiment, record, found),
         noise_floor=_noise_floor(floor, run, judgement) if floor else None,
         environment={
