@@ -19,7 +19,7 @@ from harness.adapters.files import (
     write_atomic,
     write_json,
 )
-from harness.adapters.locks import exclusive
+from harness.adapters.locks import exclusive, holder_of
 from harness.core.errors import InputError
 from harness.core.planning import (
     Plan,
@@ -38,6 +38,8 @@ _T = TypeVar("_T")
 _RUN = TypeAdapter(RunRecord)
 _SESSION = TypeAdapter(SessionRecord)
 _ENVIRONMENT = TypeAdapter(dict[str, Any])
+_LOCK = ".lock"
+CUT_OFF = "cut off: it was killed, or could not write how it ended"
 
 
 class RunDirectory:
@@ -98,7 +100,7 @@ class RunDirectory:
             BusyError: somebody else is; names the process.
         """
         with exclusive(
-            self.path / ".lock", what=f"the run directory {self.path}", remedy="wait for the other run to end"
+            self.path / _LOCK, what=f"the run directory {self.path}", remedy="wait for the other run to end"
         ):
             yield
 
@@ -106,6 +108,20 @@ class RunDirectory:
     def record(self) -> RunRecord:
         """The head of the run."""
         return _read(_RUN, self.path / "run.json")
+
+    @property
+    def present(self) -> RunRecord:
+        """The head of the run as it is now: one that says ``running`` while nobody writes it was cut off.
+
+        A process that is killed, or whose disk is full, cannot write how it ended.
+        """
+        record = self.record
+        if record.state is RunState.RUNNING and holder_of(self.path / _LOCK) is None:
+            # Read again: it may just have ended.
+            record = self.record
+            if record.state is RunState.RUNNING:
+                record.state, record.stopped = RunState.INTERRUPTED, CUT_OFF
+        return record
 
     @property
     def experiment(self) -> str:

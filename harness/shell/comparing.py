@@ -15,6 +15,7 @@ from harness.core.agreement import disagreements
 from harness.core.errors import InputError
 from harness.core.experiment import Experiment, load_experiment
 from harness.core.model import TABLE_FACTORS
+from harness.core.records import RunRecord, RunState
 from harness.core.units import format_duration
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.analysis.ordering import CellKey
-    from harness.core.records import RunRecord
 
 TCG_NOTICE = (
     "Measured under TCG (emulation): the numbers compare builds only roughly, and say nothing of KVM."
@@ -48,11 +48,14 @@ def compare_run(path: Path, judgement: Judgement, noise_floor: Path | None = Non
         noise_floor: an A/A run of the same host; the one the run points at when None.
 
     Raises:
-        InputError: a directory is no run, is damaged, holds nothing yet, or is of another host.
+        InputError: a directory is no run, is damaged, holds nothing yet, is still being measured, or is of
+            another host.
     """
     run = RunDirectory.open(path)
+    record = run.present
+    _refuse_running(path, record)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
-    found, record = _adjacent(read_samples(run)), run.record
+    found = _adjacent(read_samples(run))
     floor, unavailable = _floor_of(record, noise_floor)
     factors = experiment.varied_factors()
     measured = set(found.frame["variant"])
@@ -86,6 +89,20 @@ def compare_run(path: Path, judgement: Judgement, noise_floor: Path | None = Non
             "guest_image": record.guest_image,
         },
     )
+
+
+def _refuse_running(path: Path, record: RunRecord) -> None:
+    """Show no sign, p or verdict before the end: who stops by them finds changes that are not there.
+
+    Raises:
+        InputError: the run goes on at the moment.
+    """
+    if record.state is RunState.RUNNING:
+        raise InputError.single(
+            str(path),
+            "is still being measured: a look at the changes before the end makes false alarms likely",
+            f"wait for its end, or stop it with Ctrl-C; how far it is: harness show {path}",
+        )
 
 
 def _floor_of(record: RunRecord, chosen: Path | None) -> tuple[Path | None, list[str]]:
@@ -184,6 +201,7 @@ def _side(path: Path, variant: str) -> Imported:
     if not is_run_directory(path):
         return read_results(path, variant)
     run = RunDirectory.open(path)
+    _refuse_running(path, run.present)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
     frame = read_samples(run).frame
     chosen = _variant_of(frame, experiment, variant, path)
@@ -212,11 +230,12 @@ def _variant_of(frame: pd.DataFrame, experiment: Experiment, side: str, path: Pa
 def _footer(experiment: Experiment, record: RunRecord, found: RunSamples) -> list[str]:
     sessions = len(found.order)
     blocks = len({block for block, _variant in found.order})
+    # A run that was cut off could not write how long it took.
+    wall = f", wall {format_duration(record.wall_seconds)}" if record.wall_seconds else ""
     lines = [
         (
             f"{sessions} sessions in {blocks} interleaved blocks (seed {experiment.protocol.seed}), "
-            f"fio {format_duration(found.fio_seconds)}, wall {format_duration(record.wall_seconds)}; "
-            f"{record.stopped or 'still running'}."
+            f"fio {format_duration(found.fio_seconds)}{wall}; {record.stopped or record.state}."
         ),
         *(f"{name}: {record.builds[name]['version']}" for name in experiment.variants),
     ]

@@ -126,9 +126,10 @@ class Runner:
                 plan=plan_of(experiment),
                 environment={**environment(), "libvirt": str(hypervisor.version), "harness": __version__},
             )
-            if options.ceiling:
-                self._measure_ceilings(run, experiment, lab)
-            return run, self._campaign(run, experiment, lab.under(decision.accel))
+            with run.writing():
+                if options.ceiling:
+                    self._ceilings(run, experiment, lab)
+                return run, self._campaign(run, experiment, lab.under(decision.accel))
 
     def resume(self, run: RunDirectory) -> Outcome:
         """Go on with what is missing of a run.
@@ -143,7 +144,8 @@ class Runner:
         check_unchanged(builds)
         with self._host(experiment) as hypervisor:
             lab = self._lab(hypervisor, experiment, record.run_id, Manifest(builds, image))
-            return self._campaign(run, experiment, lab.under(Accel(record.accel)))
+            with run.writing():
+                return self._campaign(run, experiment, lab.under(Accel(record.accel)))
 
     def decide_accel(self, wanted: Accel, lab: LibvirtLab) -> AccelDecision:
         """Return the accelerator to use, booting a guest under KVM when this host was never asked before."""
@@ -153,6 +155,14 @@ class Runner:
             boots_under_kvm=functools.partial(self._boot_under_kvm, lab),
             say=self.say,
         )
+
+    def _ceilings(self, run: RunDirectory, experiment: Experiment, lab: LibvirtLab) -> None:
+        """Measure the host's ceilings; a failure ends the run, and the run says so."""
+        try:
+            self._measure_ceilings(run, experiment, lab)
+        except HarnessError as error:
+            run.set_state(RunState.FAILED, stopped=error.message, wall_seconds=0.0)
+            raise
 
     def _measure_ceilings(self, run: RunDirectory, experiment: Experiment, lab: LibvirtLab) -> None:
         protocol = experiment.protocol
@@ -206,16 +216,15 @@ class Runner:
         )
 
     def _campaign(self, run: RunDirectory, experiment: Experiment, lab: LibvirtLab) -> Outcome:
-        with run.writing():
-            return Campaign(
-                plan=run.plan,
-                store=run,
-                lab=lab,
-                clock=SystemClock(),
-                stop=self.stop,
-                emit=self.emit,
-                enough=stopping_rule(run, experiment),
-            ).run()
+        return Campaign(
+            plan=run.plan,
+            store=run,
+            lab=lab,
+            clock=SystemClock(),
+            stop=self.stop,
+            emit=self.emit,
+            enough=stopping_rule(run, experiment),
+        ).run()
 
 
 def check_requirements(declared: Declared, lab: LibvirtLab) -> None:

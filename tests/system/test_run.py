@@ -138,9 +138,16 @@ def test_killed_harness_and_killed_guest(experiment: Path, tmp_path: Path) -> No
     rival = harness("run", str(experiment), "--no-provision", "--run-dir", str(tmp_path / "rival"))
     assert rival.returncode == 1
     assert f"process {process.pid}" in rival.stderr
+    doctor = harness("doctor")
+    assert doctor.returncode == 0, doctor.stdout
+    assert f"a run is going on: process {process.pid}" in doctor.stdout
+    table = harness("compare", str(run))
+    assert (table.returncode, table.stdout) == (2, "")
+    assert "is still being measured" in table.stderr
     process.kill()
     process.communicate()
     assert emulators(), "a killed harness cannot clean up"
+    assert "interrupted (cut off: " in harness("show", str(run)).stdout
     orphans = emulators()
     resumed = start("run", "--resume", str(run))
     wait_until(lambda: measuring(run))

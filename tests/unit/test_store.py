@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.adapters.files import write_json
-from harness.adapters.store import RunDirectory, is_run_directory
+from harness.adapters.store import CUT_OFF, RunDirectory, is_run_directory
 from harness.core.errors import BusyError, HarnessError, InputError
 from harness.core.model import Cell
 from harness.core.planning import Plan, make_plan
@@ -277,6 +277,17 @@ def test_a_run_directory_has_one_writer(run: RunDirectory) -> None:
         pass
     with run.writing():
         assert run.record.run_id == "quick-1"
+
+
+def test_a_run_that_nobody_writes_is_not_running(run: RunDirectory) -> None:
+    """A process that is killed, or whose disk is full, cannot write how it ended."""
+    assert run.record.state is RunState.RUNNING
+    assert (run.present.state, run.present.stopped) == (RunState.INTERRUPTED, CUT_OFF)
+    with run.writing():
+        seen = RunDirectory.open(run.path).present
+        assert (seen.state, seen.stopped) == (RunState.RUNNING, None)
+    run.set_state(RunState.FINISHED, stopped="the plan is done", wall_seconds=5.0)
+    assert run.present == run.record
 
 
 def test_what_the_host_reached_is_kept_and_may_be_absent(run: RunDirectory) -> None:
