@@ -22,6 +22,9 @@ GUEST_FACTORS = (
 TABLE_FACTORS = ("rw", "bs", "iodepth")
 """Factors that every table shows, varied or not."""
 
+FIRST_LOOK = 20
+"""Blocks before a stopping rule looks: intervals of few blocks may be narrow by luck, and stop too early."""
+
 
 class Workload(StrEnum):
     """What an experiment does in each session."""

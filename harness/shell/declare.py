@@ -42,12 +42,16 @@ class Changes:
         aa: measure the baseline against itself, for the noise floor.
         iterations: passes over the cells of a session.
         runtime: measured seconds an iteration.
+        margin: what does not matter, a fraction.
+        alpha: accepted risk of a false verdict, a fraction.
     """
 
     blocks: int | None = None
     iterations: int | None = None
     runtime: float | None = None
     seed: int | None = None
+    margin: float | None = None
+    alpha: float | None = None
     accel: str | None = None
     aa: bool = False
 
@@ -88,7 +92,7 @@ def _changed(experiment: Experiment, changes: Changes) -> str:
         # A number of blocks asked for is the number that runs: no stopping rule beside it.
         document["protocol"] |= {"blocks": changes.blocks}
         document["protocol"].pop("until", None)
-    for key in ("iterations", "runtime", "seed"):
+    for key in ("iterations", "runtime", "seed", "margin", "alpha"):
         if (value := getattr(changes, key)) is not None:
             document["protocol"][key] = value
     if changes.accel is not None:

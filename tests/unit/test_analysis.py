@@ -413,6 +413,26 @@ def test_when_to_stop(widest: float, blocks: int, stop: bool) -> None:  # noqa: 
     assert bool(decision.reason) is stop
 
 
+@pytest.mark.parametrize(
+    ("widest", "reason"),
+    [
+        (0.009, "after 60 blocks the widest interval is +-0.90%, 1.00% was asked for"),
+        (0.011, "all 60 blocks are done: the widest interval is +-1.10%, 1.00% was asked for"),
+        (np.inf, "all 60 blocks are done: the widest interval is without bounds, 1.00% was asked for"),
+    ],
+)
+def test_the_end_of_a_stopping_rule_says_what_was_reached(widest: float, reason: str) -> None:
+    assert should_stop(widest, blocks_done=60, target=0.01).reason == reason
+
+
+def test_blocks_that_failed_do_not_count_for_the_first_look() -> None:
+    samples = run(blocks=20)
+    whole = widest_half_width(samples, baseline="OLD", contenders=["NEW"], min_blocks=20)
+    assert whole < 0.1
+    lost = samples[(samples["block"] != 3) | (samples["variant"] == "OLD")]
+    assert widest_half_width(lost, baseline="OLD", contenders=["NEW"], min_blocks=20) == np.inf
+
+
 def test_metrics_know_their_unit_and_direction() -> None:
     assert find_metric("iops").heading == "IOPS (more is better)"
     assert find_metric("clat").heading == "completion latency, mean in us (less is better)"

@@ -108,10 +108,14 @@ def test_the_version_is_the_packages(capsys: Captured) -> None:
         (["run", "--resume", "x", "--budget", "40m", "--aa"], "--budget, --aa: a run that goes on"),
         (["run", "--resume", "x", "--accel", "kvm", "--ceiling"], "--accel, --ceiling: a run that goes on"),
         (["run", "--resume", "x", "--noise-floor", "y"], "--noise-floor: a run that goes on"),
+        (
+            ["run", "--resume", "x", "--margin", "1%", "--alpha", "1%"],
+            "--margin, --alpha: a run that goes on",
+        ),
         (["compare"], "Missing argument"),
         (["compare", *CSVS, "--format", "pdf"], "'pdf' is not one of"),
-        (["compare", *CSVS, "--margin", "much"], "'much' is no fraction such as 2%"),
-        (["compare", *CSVS, "--alpha", "200%"], "'200%' is no fraction"),
+        (["compare", *CSVS, "--margin", "much"], "--margin: 'much' is not a percentage"),
+        (["compare", *CSVS, "--alpha", "200%"], "--alpha: '200%' is not between 0% and 100%"),
         (["compare", *CSVS, "--noise-floor", "x"], "--noise-floor goes with one run directory"),
         (["compare", *CSVS, "--metric", "speed"], "'speed' is unknown"),
     ],
@@ -292,6 +296,26 @@ def test_plan_for_people_shows_the_order_and_the_cost(tmp_path: Path, capsys: Ca
     assert len([line for line in short.splitlines() if line.startswith("block ")]) == 8
     assert len([line for line in whole.splitlines() if line.startswith("block ")]) == 16
     assert "8 blocks, 16 sessions, 64 iterations, 1 s each after 0.5 s of ramp, seed 5" in whole
+
+
+def test_a_smaller_accepted_risk_finds_larger_changes_only(tmp_path: Path, capsys: Captured) -> None:
+    found = []
+    for alpha in ("5%", "4.9%", "0.01"):
+        arguments = [
+            "plan",
+            QUICK,
+            "--blocks",
+            "30",
+            "--alpha",
+            alpha,
+            "--state-dir",
+            str(tmp_path),
+            "--json",
+        ]
+        assert run_cli(arguments) == 0
+        found.append(json.loads(capsys.readouterr().out)["expected"]["mde"])
+    assert found == sorted(found)
+    assert len(set(found)) == 3
 
 
 def test_a_budget_chooses_the_protocol_and_a_short_one_is_refused(tmp_path: Path, capsys: Captured) -> None:

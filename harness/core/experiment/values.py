@@ -4,6 +4,7 @@ Every type carries its own reader (with errors in plain words), its JSON Schema 
 shorthand) and its way back into YAML.
 """
 
+import contextlib
 import math
 import reprlib
 from collections.abc import Callable, Iterable
@@ -21,6 +22,8 @@ _SHORT.maxstring = _SHORT.maxother = 60
 
 MAX_SIZE_BYTES = 2**63 - 1
 MAX_WHOLE = 2**31 - 1
+MOST_RISK = 0.5
+"""Of a false verdict: `same` rests on an interval at level 1 - 2 alpha, and there is none from here on."""
 _SECTOR_BYTES = 512
 
 SIZE_PATTERN = r"^[0-9]+ *[kKmMgGtT]?([iI]?[bB])?$"
@@ -228,24 +231,44 @@ def _read_fraction(value: object) -> float:
     return float(fraction)
 
 
+def _read_risk(value: object) -> float:
+    risk = _read_fraction(value)
+    if risk >= MOST_RISK:
+        raise BadValueError(f"{shown(value)} is not below {MOST_RISK:.0%}", "write a percentage such as 5%")
+    return risk
+
+
+def read_percentage(text: str, *, risk: bool = False) -> float:
+    """Return a share given on the command line (``2%`` or ``0.02``) as a fraction.
+
+    Args:
+        text: as given.
+        risk: whether it is the risk of a false verdict.
+
+    Raises:
+        BadValueError: it is none, or not in its range.
+    """
+    value: object = text
+    with contextlib.suppress(ValueError):
+        value = float(text)
+    return _read_risk(value) if risk else _read_fraction(value)
+
+
 def _write_fraction(fraction: float) -> str | float:
     label = f"{fraction * 100:g}%"
     return label if _parse_percent(label) == fraction else fraction
 
 
-Fraction = Annotated[
-    float,
-    BeforeValidator(_read_fraction),
-    PlainSerializer(_write_fraction, when_used="json"),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "pattern": PERCENT_PATTERN},
-                {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
-            ]
-        }
-    ),
-]
+_FRACTION_LABEL = PlainSerializer(_write_fraction, when_used="json")
+
+
+def _fraction_schema(below: float) -> WithJsonSchema:
+    number = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": below}
+    return WithJsonSchema({"anyOf": [{"type": "string", "pattern": PERCENT_PATTERN}, number]})
+
+
+Fraction = Annotated[float, BeforeValidator(_read_fraction), _FRACTION_LABEL, _fraction_schema(1)]
+Risk = Annotated[float, BeforeValidator(_read_risk), _FRACTION_LABEL, _fraction_schema(MOST_RISK)]
 
 
 # -- text ----------------------------------------------------------------------------------------------------

@@ -11,7 +11,9 @@ import click
 from harness.core.errors import InputError, Interrupted
 from harness.shell.cli.options import (
     PATH,
+    alpha_option,
     budget_option,
+    margin_option,
     noise_floor_option,
     quiet_option,
     state_dir_option,
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 @click.option("--blocks", type=click.IntRange(1), help="Run this many blocks instead of the experiment's.")
 @click.option("--seed", type=click.IntRange(0), help="Order by this seed instead of the experiment's.")
 @budget_option
+@margin_option
+@alpha_option
 @click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), help="Instead of the experiment's.")
 @click.option("--aa", is_flag=True, help="Measure the baseline against itself: the host's noise floor.")
 @click.option("--ceiling", is_flag=True, help="First measure the disk on the host without a guest.")
@@ -53,6 +57,8 @@ def command(
     blocks: int | None,
     seed: int | None,
     budget: str | None,
+    margin: float | None,
+    alpha: float | None,
     accel: str | None,
     aa: bool,
     ceiling: bool,
@@ -80,12 +86,13 @@ def command(
     from harness.shell.runner import RunOptions
 
     kept: dict[str, object] = {"--run-dir": run_dir, "--blocks": blocks, "--seed": seed, "--budget": budget}
+    kept |= {"--margin": margin, "--alpha": alpha}
     kept |= {"--accel": accel, "--aa": aa or None, "--ceiling": ceiling or None, "--noise-floor": noise_floor}
     _check_usage(experiment, resume_dir, kept)
     console, workspace = Console(quiet=quiet), Workspace.at(state_dir)
     with stopping_on_signals() as stop:
         if experiment is not None:
-            changes = Changes(blocks=blocks, seed=seed, accel=accel, aa=aa)
+            changes = Changes(blocks=blocks, seed=seed, margin=margin, alpha=alpha, accel=accel, aa=aa)
             if budget is None:
                 declared = declare(experiment, changes)
             else:
