@@ -225,7 +225,8 @@ def _floor_column(comparison: Comparison, frame: pd.DataFrame) -> list[Column]:
     if not comparison.noise_floor:
         return []
     keys = frame[comparison.key_columns].itertuples(index=False, name=None)
-    floor = [percent(comparison.noise_floor.get(key, math.nan), sign=False) for key in keys]
+    found = [comparison.noise_floor.get(key, math.inf) for key in keys]
+    floor = [percent(value, sign=False) if math.isfinite(value) else _NOTHING for value in found]
     return [Column("A/A", [*floor, ""])]
 
 

@@ -27,11 +27,18 @@ class Declared:
     Attributes:
         source: the file's name, for messages.
         text: what goes into the run directory.
+        aa: whether it is the baseline against itself.
     """
 
     experiment: Experiment
     source: str
     text: str
+    aa: bool = False
+
+    @property
+    def provisioned_as(self) -> str:
+        """What its manifest is called: an A/A run does not take the place of what the experiment has."""
+        return f"{self.experiment.name}-aa" if self.aa else self.experiment.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,7 @@ def declare(path: Path, changes: Changes | None = None) -> Declared:
         text = _changed(experiment, changes)
         experiment = load_experiment(text, f"{source}, changed by the command line")
     check_disks(experiment, source)
-    return Declared(experiment, source, text)
+    return Declared(experiment, source, text, aa=changes is not None and changes.aa)
 
 
 def plan_of(experiment: Experiment) -> Plan:

@@ -31,6 +31,7 @@ from harness.core.records import FORMAT_VERSION, RunRecord, RunState
 from harness.resources import resource_dir
 from harness.shell.campaign import Campaign, Outcome
 from harness.shell.declare import Declared, plan_of
+from harness.shell.noise_floor import check_applies, place_of
 from harness.shell.stopping import stopping_rule
 
 if TYPE_CHECKING:
@@ -52,12 +53,12 @@ def provision_for(
     """
     check_paths(declared.experiment, declared.source)
     # The playbook reads a file, and what is run may differ from the user's file (--aa, --blocks).
-    experiment_file = make_directory(workspace.state / "experiments") / f"{declared.experiment.name}.yml"
+    experiment_file = make_directory(workspace.state / "experiments") / f"{declared.provisioned_as}.yml"
     write_atomic(experiment_file, declared.text.encode())
     return provision(
         experiment_file=experiment_file,
         state_dir=workspace.state,
-        manifest=workspace.manifest(declared.experiment.name),
+        manifest=workspace.manifest(declared.provisioned_as),
         playbooks=resource_dir("playbooks"),
         inventory=resource_dir("inventory") / "local.yml",
         on_task=on_task,
@@ -106,6 +107,9 @@ class Runner:
             lab = self._lab(hypervisor, experiment, run_id, provisioned)
             check_requirements(declared, lab)
             decision = self.decide_accel(experiment.accel, lab)
+            if options.noise_floor is not None:
+                place = place_of(environment(), decision.accel)
+                check_applies(RunDirectory.open(options.noise_floor), experiment, place)
             record = RunRecord(
                 format_version=FORMAT_VERSION,
                 run_id=run_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from harness.adapters.store import RunDirectory
     from harness.adapters.waiting import Stop
     from harness.adapters.workspace import Workspace
+    from harness.core.experiment import Experiment
     from harness.shell.campaign import Outcome
     from harness.shell.console import Console
     from harness.shell.declare import Declared
@@ -78,11 +80,13 @@ def command(
       harness run --resume runs/quick-20260101T120000
     """
     from harness.adapters.ceiling import check_ceiling
+    from harness.adapters.host import environment
     from harness.adapters.store import check_new
     from harness.adapters.workspace import Workspace
-    from harness.shell.comparing import Judgement, compare_run
+    from harness.shell.comparing import Judgement, read_noise_floor
     from harness.shell.console import Console
     from harness.shell.declare import Changes, declare, declare_within
+    from harness.shell.noise_floor import place_of
     from harness.shell.runner import RunOptions
 
     kept: dict[str, object] = {"--run-dir": run_dir, "--blocks": blocks, "--seed": seed, "--budget": budget}
@@ -99,7 +103,9 @@ def command(
                 declared = declare_within(experiment, changes, budget=budget, workspace=workspace)
             options = RunOptions(ceiling=ceiling, noise_floor=noise_floor)
             if noise_floor is not None:
-                compare_run(noise_floor, Judgement())  # a damaged one is found before the run, not after
+                # One that says nothing of this run is found before it, not after.
+                here = place_of(environment())
+                read_noise_floor(noise_floor, declared.experiment, here, Judgement())
             if ceiling:
                 check_ceiling(declared.experiment, declared.source)
             directory = run_dir or Path("runs") / f"{declared.experiment.name}-{datetime.now():%Y%m%dT%H%M%S}"  # noqa: DTZ005 - people read it
@@ -129,8 +135,11 @@ def _provisioned(
     from harness.shell.runner import provision_for
 
     if no_provision:
+        # Of an A/A run only the baseline is wanted, which the experiment's own provisioning made.
         path = workspace.manifest(declared.experiment.name)
         found = read_manifest(path)
+        if declared.aa:
+            found = _against_itself(found, declared.experiment)
         if set(found.builds) != set(declared.experiment.builds):
             raise InputError.single(
                 str(path),
@@ -141,6 +150,14 @@ def _provisioned(
     result = provision_for(declared, workspace, on_task=console.task, stop=stop)
     console.say(f"provisioned: changed={result.changed} ok={result.ok}")
     return Manifest(result.builds, result.guest_image)
+
+
+def _against_itself(found: Manifest, experiment: Experiment) -> Manifest:
+    """Return the baseline's build in every role."""
+    build = found.builds.get(experiment.baseline)
+    if build is None:
+        return found
+    return replace(found, builds={name: replace(build, name=name) for name in experiment.variants})
 
 
 def _start(
