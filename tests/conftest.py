@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import settings
 
@@ -19,3 +21,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def regenerate(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--regenerate"))
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let unit tests write without waiting for the disk: what outlives a power cut they cannot tell.
+
+    Those of what happens when fsync fails put their own in its place.
+    """
+    if "unit" in request.path.parts:
+        monkeypatch.setattr(os, "fsync", lambda _descriptor: None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -44,15 +45,21 @@ def harness(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]
     )
 
 
-@pytest.fixture
-def finished(tmp_path: Path) -> Path:
-    """Return a run directory in which one session of NEW died."""
-    run = new_run(tmp_path / "run", blocks=8)
+@pytest.fixture(scope="module")
+def one_died(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run directory in which one session of NEW died; not to be changed."""
+    run = new_run(tmp_path_factory.mktemp("runs") / "run", blocks=8)
     lab = FakeLab(raise_at(30, GuestError))
     Campaign(
         plan=run.plan, store=run, lab=lab, clock=FakeClock(), stop=FakeStop(), emit=lambda _event: None
     ).run()
     return run.path
+
+
+@pytest.fixture
+def finished(one_died: Path, tmp_path: Path) -> Path:
+    """Return a run directory in which one session of NEW died."""
+    return shutil.copytree(one_died, tmp_path / "run")
 
 
 # The command itself
