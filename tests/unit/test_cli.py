@@ -123,6 +123,8 @@ def test_the_version_is_the_packages(capsys: Captured) -> None:
         (["compare", *CSVS, "--format", "pdf"], "'pdf' is not one of"),
         (["compare", *CSVS, "--margin", "much"], "--margin: 'much' is not a percentage"),
         (["compare", *CSVS, "--alpha", "200%"], "--alpha: '200%' is not between 0% and 100%"),
+        (["compare", *CSVS, "--ci"], "--ci goes with --format commit"),
+        (["compare", *CSVS, "--format", "commit", "--json", "--ci"], "--ci goes with --format commit"),
         (["compare", *CSVS, "--noise-floor", "x"], "--noise-floor goes with one run directory"),
         (["compare", *CSVS, "--metric", "speed"], "'speed' is unknown"),
     ],
@@ -290,7 +292,16 @@ def test_a_plan_of_too_few_blocks_says_that_it_can_find_nothing(tmp_path: Path, 
     assert run_cli([*arguments, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["expected"]["mde"] is None
     assert run_cli(arguments) == 0
-    assert "It should find nothing: too few blocks" in capsys.readouterr().out
+    assert "It should find nothing: too few blocks, 8 are needed" in capsys.readouterr().out
+
+
+def test_a_plan_with_a_stopping_rule_is_the_most_that_may_run(tmp_path: Path, capsys: Captured) -> None:
+    path = tmp_path / "x.yml"
+    path.write_text(Path(QUICK).read_text() + "  until: 5%\n")
+    assert run_cli(["plan", str(path), "--state-dir", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-4].startswith("60 blocks, ")
+    assert lines[-1] == "It ends before, from 20 blocks on, once every interval is within +-5.00%."
 
 
 def test_plan_for_people_shows_the_order_and_the_cost(tmp_path: Path, capsys: Captured) -> None:

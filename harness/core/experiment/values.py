@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
+from harness.core.model import MOST_RISK
 from harness.core.units import format_size, parse_duration, parse_size
 
 _E = TypeVar("_E", bound=StrEnum)
@@ -22,8 +23,6 @@ _SHORT.maxstring = _SHORT.maxother = 60
 
 MAX_SIZE_BYTES = 2**63 - 1
 MAX_WHOLE = 2**31 - 1
-MOST_RISK = 0.5
-"""Of a false verdict: `same` rests on an interval at level 1 - 2 alpha, and there is none from here on."""
 _SECTOR_BYTES = 512
 
 SIZE_PATTERN = r"^[0-9]+ *[kKmMgGtT]?([iI]?[bB])?$"

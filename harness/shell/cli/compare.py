@@ -62,6 +62,8 @@ def command(
     from harness.shell.comparing import TCG_NOTICE, Judgement, compare_run, compare_two
 
     judgement = Judgement(metric, margin, alpha)
+    if ci and (as_json or form != "commit"):
+        raise click.UsageError("--ci goes with --format commit; the other formats have intervals anyway")
     if new is not None and noise_floor is not None:
         raise click.UsageError("--noise-floor goes with one run directory, not with two sets of results")
     comparison = compare_two(old, new, judgement) if new else compare_run(old, judgement, noise_floor)
