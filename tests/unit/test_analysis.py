@@ -174,7 +174,7 @@ def test_for_a_latency_less_is_faster() -> None:
 
 @pytest.mark.parametrize("value", [0.0, -0.1, 1.0, 5.0, float("nan")])
 def test_a_margin_or_a_risk_out_of_range_is_refused(value: float) -> None:
-    with pytest.raises(InputError, match="margin: .* is not between 0 and 1") as caught:
+    with pytest.raises(InputError, match=r"margin: .* is not between 0 and 1") as caught:
         versus(twelve_blocks(), margin=value)
     assert caught.value.problems[0].remedy
     with pytest.raises(InputError, match=r"alpha: .* is not between 0 and 0\.5"):
