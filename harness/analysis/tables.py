@@ -150,7 +150,8 @@ def _commit_with_intervals(comparison: Comparison) -> str:
     how = comparison.no_verdict
     if how is None:
         counts = pd.concat([frame["n_blocks"] for frame in comparison.frames.values()])
-        few, many = counts[counts > 0].min(), counts.max()
+        complete = counts[counts > 0]
+        few, many = (complete.min(), complete.max()) if len(complete) else (0, 0)
         sessions = f"{many}" if few == many else f"{few} to {many}"
         how = f"{sessions} sessions of each build, interleaved; {_level(comparison)} Hodges-Lehmann intervals"
     else:

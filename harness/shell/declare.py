@@ -72,8 +72,8 @@ def declare(path: Path, changes: Changes | None = None) -> Declared:
     source, text = str(path), read_text(path)
     experiment = load_experiment(text, source)
     if changes and changes != Changes():
-        text = _changed(experiment, changes)
-        experiment = load_experiment(text, f"{source}, changed by the command line")
+        experiment = load_experiment(_changed(experiment, changes), f"{source}, changed by the command line")
+        text = experiment.to_yaml()
     check_disks(experiment, source)
     return Declared(experiment, source, text, aa=changes is not None and changes.aa)
 

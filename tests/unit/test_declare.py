@@ -22,6 +22,7 @@ def test_how_to_judge_is_recorded_with_the_experiment() -> None:
     recorded = load_experiment(declared.text, "experiment.yml")
     assert recorded == declared.experiment
     assert (recorded.protocol.margin, recorded.protocol.alpha) == (0.01, 0.1)
+    assert "  margin: 1%\n  alpha: 10%\n" in declared.text, "as people write it"
     assert recorded.protocol.blocks == declare(QUICK).experiment.protocol.blocks
 
 
