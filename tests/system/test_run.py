@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import EXPERIMENT, ROOT, harness
+from support import EXPERIMENT, ROOT, harness, run_alone
 from tiny import accepted, guests, sessions, wait_until
 
 pytestmark = pytest.mark.system
@@ -187,7 +187,7 @@ def test_a_build_against_itself_is_never_called_faster_or_slower(tmp_path: Path)
     path = tmp_path / "aa.yml"
     path.write_text(EXPERIMENT)
     run = tmp_path / "run"
-    done = harness("run", str(path), "--aa", "--blocks", "6", "--run-dir", str(run))
+    done = run_alone(str(path), "--aa", "--blocks", "6", "--run-dir", str(run))
     assert done.returncode == 0, done.stderr
     (cell,) = json.loads(harness("compare", str(run), "--format", "json").stdout)["cells"]
     assert cell["n_blocks"] == 6
