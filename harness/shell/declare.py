@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from harness.adapters.workspace import Workspace
 
+_LONGEST_STEM = 26  # with "-again" after it, the longest name of a variant
+
 
 @dataclass(frozen=True, slots=True)
 class Declared:
@@ -106,7 +108,8 @@ def _changed(experiment: Experiment, changes: Changes) -> str:
         document["accel"] = changes.accel
     if changes.aa:
         build = document["builds"][experiment.baseline]
-        document["builds"] = {experiment.baseline: build, f"{experiment.baseline}-again": build}
+        again = f"{experiment.baseline[:_LONGEST_STEM]}-again"
+        document["builds"] = {experiment.baseline: build, again: build}
     return str(yaml.safe_dump(document, sort_keys=False))
 
 

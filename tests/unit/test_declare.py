@@ -46,3 +46,9 @@ def test_the_baseline_against_itself_has_one_build_twice() -> None:
     experiment = declare(QUICK, Changes(aa=True)).experiment
     assert experiment.variants == ("OLD", "OLD-again")
     assert experiment.builds["OLD"] == experiment.builds["OLD-again"]
+
+
+def test_a_long_name_of_the_baseline_leaves_room_for_its_second_role(tmp_path: Path) -> None:
+    path, name = tmp_path / "x.yml", "A" * 32
+    path.write_text(QUICK.read_text().replace("OLD", name))
+    assert declare(path, Changes(aa=True)).experiment.variants == (name, "A" * 26 + "-again")
