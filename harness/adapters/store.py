@@ -113,7 +113,8 @@ class RunDirectory:
     def present(self) -> RunRecord:
         """The head of the run as it is now: one that says ``running`` while nobody writes it was cut off.
 
-        A process that is killed, or whose disk is full, cannot write how it ended.
+        A process that is killed, or whose disk is full, cannot write how it ended; its wall time is then what
+        its sessions are known to have taken.
         """
         record = self.record
         if record.state is RunState.RUNNING and holder_of(self.path / _LOCK) is None:
@@ -121,7 +122,17 @@ class RunDirectory:
             record = self.record
             if record.state is RunState.RUNNING:
                 record.state, record.stopped = RunState.INTERRUPTED, CUT_OFF
+                record.wall_seconds = max(record.wall_seconds, self._known_seconds())
         return record
+
+    def _known_seconds(self) -> float:
+        known = 0.0
+        for planned in self.plan.sessions:
+            session = self.load_session(planned)
+            for boot in range(len(session.boots)):
+                with contextlib.suppress(ValueError):  # no moment at all is known of it
+                    known += session.boot_seconds(boot)
+        return known
 
     @property
     def experiment(self) -> str:

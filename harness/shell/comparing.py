@@ -233,12 +233,11 @@ def _variant_of(frame: pd.DataFrame, experiment: Experiment, side: str, path: Pa
 def _footer(experiment: Experiment, record: RunRecord, found: RunSamples) -> list[str]:
     sessions = len(found.order)
     blocks = len({block for block, _variant in found.order})
-    # A run that was cut off could not write how long it took.
-    wall = f", wall {format_duration(record.wall_seconds)}" if record.wall_seconds else ""
     lines = [
         (
             f"{sessions} sessions in {blocks} interleaved blocks (seed {experiment.protocol.seed}), "
-            f"fio {format_duration(found.fio_seconds)}{wall}; {record.stopped or record.state}."
+            f"fio {format_duration(found.fio_seconds)}, wall {format_duration(record.wall_seconds)}; "
+            f"{record.stopped or record.state}."
         ),
         *(f"{name}: {record.builds[name]['version']}" for name in experiment.variants),
     ]

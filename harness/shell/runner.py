@@ -141,7 +141,7 @@ class Runner:
         Raises:
             HarnessError: a build or the guest image is no longer what the run began with.
         """
-        record = run.record
+        record = run.present
         experiment = load_experiment(run.experiment, f"{run.path}/experiment.yml")
         builds = {name: BuildRecord(**build) for name, build in record.builds.items()}
         image = GuestImage(**record.guest_image)
@@ -149,6 +149,10 @@ class Runner:
         with self._host(experiment) as hypervisor:
             lab = self._lab(hypervisor, experiment, record.run_id, Manifest(builds, image))
             with run.writing():
+                if record.state is not run.record.state:
+                    # It was cut off: what it is known to have taken is not lost.
+                    lost = record.wall_seconds - run.record.wall_seconds
+                    run.set_state(record.state, stopped=record.stopped, wall_seconds=lost)
                 return self._campaign(run, experiment, lab.under(Accel(record.accel)))
 
     def decide_accel(self, wanted: Accel, lab: LibvirtLab) -> AccelDecision:
