@@ -7,14 +7,18 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from support import harness, run_alone
-from tiny import TINY, sessions
+from support import EXPERIMENT, harness, run_alone
+from tiny import guests, sessions
+
+from harness.adapters.workspace import Workspace
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytest_plugins = ["tiny_fixtures"]
-pytestmark = [pytest.mark.system, pytest.mark.usefixtures("provisioned", "no_guest_left")]
+pytestmark = pytest.mark.system
+
+NAME = "floor"
 
 
 def floor_column(text: str) -> str:
@@ -24,10 +28,14 @@ def floor_column(text: str) -> str:
     return lines[head + 1][: lines[head].index(" A/A ") + 4].split()[-1]
 
 
-def test_a_noise_floor_is_measured_and_shown_beside_a_run(place: Path, provisioned: Path) -> None:
-    experiment, floor, run = place / "tiny.yml", place / "aa", place / "run"
-    experiment.write_text(TINY.replace("baseline: OLD", "accel: tcg\nbaseline: OLD"))
-    manifest = provisioned.read_bytes()
+def test_a_noise_floor_is_measured_and_shown_beside_a_run(place: Path) -> None:
+    experiment, floor, run = place / "floor.yml", place / "aa", place / "run"
+    text = EXPERIMENT.replace("name: quick", f"name: {NAME}")
+    experiment.write_text(text.replace("baseline: OLD", "accel: tcg\nbaseline: OLD"))
+    done = harness("provision", str(experiment), timeout=900)
+    assert done.returncode == 0, done.stderr
+    manifest = Workspace.at().manifest(NAME)
+    provisioned = manifest.read_bytes()
     # Six blocks are the fewest that give an interval.
     aa = run_alone(
         str(experiment), "--aa", "--no-provision", "--blocks", "6", "--run-dir", str(floor), timeout=600
@@ -50,7 +58,9 @@ def test_a_noise_floor_is_measured_and_shown_beside_a_run(place: Path, provision
         assert floor_column(again.stdout) == floor_column(done.stdout) == f"{resolved:.1%}"
     (beside,) = json.loads(harness("compare", str(run), "--json").stdout)["noise_floor"]
     assert beside == {"rw": "randread", "bs": "4k", "iodepth": 8, "resolution": pytest.approx(resolved)}
-    assert provisioned.read_bytes() == manifest, "an A/A run leaves the experiment's builds as they were"
+    assert manifest.read_bytes() == provisioned, "an A/A run leaves the experiment's builds as they were"
+
+    assert guests(NAME) == []
 
     # The other way round it is no noise floor.
     refused = harness("compare", str(floor), "--noise-floor", str(run))
