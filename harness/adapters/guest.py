@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from harness.adapters.waiting import Waiter
 
 _POLL_SECONDS = 0.05
-_DEATH_SECONDS = 5.0
-"""How long after its agent's silence a dying guest may be heard of: QEMU's mappings are torn down first."""
+NEWS_SECONDS = 5.0
+"""For libvirt to tell that a guest is dead, after its agent's socket has closed: QEMU's mappings go first."""
 _MAX_OUTPUT_BYTES = 16 * 2**20
 
 
@@ -45,7 +45,7 @@ class AgentConnection:
         try:
             self._domain.agent({"execute": "guest-ping"}, max(1.0, deadline - time.monotonic()))
         except HypervisorError:
-            self._waiter.check()
+            self._waiter.sleep(NEWS_SECONDS)
             return False
         return True
 
@@ -100,10 +100,11 @@ class AgentConnection:
                 {"execute": name, "arguments": arguments}, self._answer_timeout
             )
         except HypervisorError as error:
-            # A guest that died is the better explanation of an agent that does not answer; its agent's
-            # silence may be known before its end is.
-            self._waiter.sleep(_DEATH_SECONDS)
-            raise GuestError(printable_lines(error.message), remedy=_remedy(error.message)) from error
+            # A guest that died is the better explanation of an agent that does not answer. One that forbids
+            # something is alive.
+            remedy = _remedy(error.message)
+            self._waiter.sleep(0 if remedy else NEWS_SECONDS)
+            raise GuestError(printable_lines(error.message), remedy=remedy) from error
         return answer
 
 

@@ -68,7 +68,7 @@ def read_samples(run: RunDirectory) -> RunSamples:
             facts += [_facts(run, planned, record, boot) for boot in boots]
     if not rows:
         raise InputError.single(
-            str(run.path), "holds no accepted iteration yet", "finish it with harness run --resume"
+            str(run.path), "holds no accepted iteration yet", f"finish it: harness run --resume {run.path}"
         )
     return RunSamples(
         frame=pd.DataFrame(rows),

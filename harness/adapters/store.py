@@ -19,7 +19,7 @@ from harness.adapters.files import (
     write_atomic,
     write_json,
 )
-from harness.adapters.locks import exclusive
+from harness.adapters.locks import exclusive, holder_of
 from harness.core.errors import InputError
 from harness.core.planning import (
     Plan,
@@ -38,6 +38,8 @@ _T = TypeVar("_T")
 _RUN = TypeAdapter(RunRecord)
 _SESSION = TypeAdapter(SessionRecord)
 _ENVIRONMENT = TypeAdapter(dict[str, Any])
+_LOCK = ".lock"
+CUT_OFF = "cut off: it was killed, or could not write how it ended"
 
 
 class RunDirectory:
@@ -98,7 +100,7 @@ class RunDirectory:
             BusyError: somebody else is; names the process.
         """
         with exclusive(
-            self.path / ".lock", what=f"the run directory {self.path}", remedy="wait for the other run to end"
+            self.path / _LOCK, what=f"the run directory {self.path}", remedy="wait for the other run to end"
         ):
             yield
 
@@ -106,6 +108,31 @@ class RunDirectory:
     def record(self) -> RunRecord:
         """The head of the run."""
         return _read(_RUN, self.path / "run.json")
+
+    @property
+    def present(self) -> RunRecord:
+        """The head of the run as it is now: one that says ``running`` while nobody writes it was cut off.
+
+        A process that is killed, or whose disk is full, cannot write how it ended; its wall time is then what
+        its sessions are known to have taken.
+        """
+        record = self.record
+        if record.state is RunState.RUNNING and holder_of(self.path / _LOCK) is None:
+            # Read again: it may just have ended.
+            record = self.record
+            if record.state is RunState.RUNNING:
+                record.state, record.stopped = RunState.INTERRUPTED, CUT_OFF
+                record.wall_seconds = max(record.wall_seconds, self._known_seconds())
+        return record
+
+    def _known_seconds(self) -> float:
+        known = 0.0
+        for planned in self.plan.sessions:
+            session = self.load_session(planned)
+            for boot in range(len(session.boots)):
+                with contextlib.suppress(ValueError):  # no moment at all is known of it
+                    known += session.boot_seconds(boot)
+        return known
 
     @property
     def experiment(self) -> str:

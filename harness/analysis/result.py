@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -61,12 +62,16 @@ class Comparison:
         return [*TABLE_FACTORS, *self.factors]
 
     def resolution(self) -> dict[CellKey, float]:
-        """Return, of an A/A run, the largest change its intervals cannot exclude: the noise floor by cell."""
+        """Return, of an A/A run, the largest change its intervals cannot exclude: the noise floor by cell.
+
+        A cell without an interval excludes nothing: infinite.
+        """
         floor: dict[CellKey, float] = {}
         for frame in self.frames.values():
             keys = frame[self.key_columns].itertuples(index=False, name=None)
             for key, low, high in zip(keys, frame["ci_low"], frame["ci_high"], strict=True):
-                floor[key] = max(floor.get(key, 0.0), abs(low), abs(high))
+                bounds = [abs(value) if math.isfinite(value) else math.inf for value in (low, high)]
+                floor[key] = max(floor.get(key, 0.0), *bounds)
         return floor
 
     def pooled(self, contender: str) -> dict[str, Any]:

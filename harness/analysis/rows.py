@@ -20,6 +20,8 @@ from harness.analysis.statistics import (
     stray,
 )
 from harness.analysis.verdicts import classify
+from harness.core.errors import InputError
+from harness.core.model import MOST_RISK
 
 if TYPE_CHECKING:
     from harness.analysis.metrics import Metric
@@ -28,12 +30,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How verdicts are made."""
+    """How verdicts are made.
+
+    Raises:
+        InputError: margin or alpha is out of range.
+    """
 
     metric: Metric
     margin: float
     alpha: float
     no_verdict: str | None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.margin < 1:
+            raise InputError.single(
+                "margin", f"{self.margin:g} is not between 0 and 1", "give a fraction: 0.02 is 2 %"
+            )
+        if not 0 < self.alpha < MOST_RISK:
+            raise InputError.single(
+                "alpha", f"{self.alpha:g} is not between 0 and {MOST_RISK:g}", "give a fraction: 0.05 is 5 %"
+            )
 
 
 def _sides(sessions: Sessions) -> tuple[Variant, Variant]:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from harness.analysis.metrics import METRICS
 from harness.analysis.ordering import CellKey, cell_label, order_cells
 from harness.core.errors import InputError
 from harness.core.model import FIO_FACTORS, GUEST_FACTORS, TABLE_FACTORS, FactorValue
@@ -105,7 +106,8 @@ def by_session(
         InputError: a column is missing, a sample occurs twice, or is not above zero.
     """
     factors = varying_factors(samples) if factors is None else tuple(factors)
-    _require_columns(samples, (*REQUIRED, *factors, metric))
+    _require_columns(samples, (*REQUIRED, *factors))
+    _require_metric(samples, metric)
     keys = [*TABLE_FACTORS, *factors]
     own = samples[samples["variant"].isin(list(variants))]
     _require_variants(own, variants)
@@ -168,6 +170,12 @@ def _require_columns(samples: pd.DataFrame, names: Iterable[str]) -> None:
         raise InputError.single(
             _WHERE, f"the column {', '.join(missing)} is missing", "see docs/statistics.md for the columns"
         )
+
+
+def _require_metric(samples: pd.DataFrame, metric: str) -> None:
+    if metric not in samples.columns:
+        there = ", ".join(name for name in METRICS if name in samples.columns) or "none"
+        raise InputError.single("metric", f"{metric} was not measured here", f"one of what was: {there}")
 
 
 def _require_variants(samples: pd.DataFrame, variants: Sequence[str]) -> None:

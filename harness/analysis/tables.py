@@ -123,7 +123,8 @@ def _commit_with_intervals(comparison: Comparison) -> str:
     how = comparison.no_verdict
     if how is None:
         counts = pd.concat([frame["n_blocks"] for frame in comparison.frames.values()])
-        few, many = counts[counts > 0].min(), counts.max()
+        complete = counts[counts > 0]
+        few, many = (complete.min(), complete.max()) if len(complete) else (0, 0)
         sessions = f"{many}" if few == many else f"{few} to {many}"
         how = f"{sessions} sessions of each build, interleaved; {_level(comparison)} Hodges-Lehmann intervals"
     else:
@@ -204,7 +205,8 @@ def _floor_column(comparison: Comparison, frame: pd.DataFrame) -> list[Column]:
     if not comparison.noise_floor:
         return []
     keys = frame[comparison.key_columns].itertuples(index=False, name=None)
-    floor = [percent(comparison.noise_floor.get(key, math.nan), sign=False) for key in keys]
+    found = [comparison.noise_floor.get(key, math.inf) for key in keys]
+    floor = [percent(value, sign=False) if math.isfinite(value) else _NOTHING for value in found]
     return [Column("A/A", [*floor, ""])]
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 RUNTIMES = (1.0, 2.0, 5.0, 10.0)
 REPEATS = (1, 3)
 """Passes over the cells of a session; never two: a median of two is a mean, and as easily led astray."""
+MOST_BLOCKS = 1000
+"""No plan has more, however long the budget: longer samples do as well from there on."""
 
 _REFERENCE_SECONDS = 10.0
 
@@ -85,7 +87,7 @@ def choose(
             cell_seconds = variants * cells * repeats * (ramp + runtime + costs.iteration)
             block = variants * guests * costs.session + cell_seconds
             # Blocks mirror each other in pairs.
-            blocks = int(budget // block) // 2 * 2
+            blocks = min(int(budget // block) // 2 * 2, MOST_BLOCKS)
             if blocks >= min_blocks:
                 spread = noise.of_session(runtime=runtime, repeats=repeats) / math.sqrt(blocks)
                 found.append(Choice(blocks, repeats, runtime, blocks * block, spread))

@@ -148,13 +148,20 @@ def why_rejected(
 ) -> str | None:
     """Say why an iteration does not count, from what the guest sent; None when it counts.
 
-    As `accept`, and for output without readable JSON the exit code and fio's own first words.
+    As `accept`. Where fio did not end well its own first words are quoted: the JSON may say ``"error": 0``
+    while the cause stands on stderr only, as for a block size larger than the disk.
     """
     try:
-        result = parse_fio(stdout)
+        reason = accept(parse_fio(stdout), exit_code=exit_code, cell=cell, runtime=runtime, ramp=ramp)
     except FioOutputError as error:
-        said = next((line.strip() for line in (stderr + "\n" + stdout).splitlines() if line.strip()), "")
-        if exit_code != 0:
-            return f"fio ended with exit code {exit_code}" + (f": {said[:200]}" if said else "")
-        return error.message
-    return accept(result, exit_code=exit_code, cell=cell, runtime=runtime, ramp=ramp)
+        if exit_code == 0:
+            return error.message
+        reason = f"fio ended with exit code {exit_code}"
+    said = _first_words(stdout, stderr) if reason and exit_code != 0 else ""
+    return f"{reason}: {said}" if said else reason
+
+
+def _first_words(stdout: str, stderr: str) -> str:
+    """Return the first line that is for people: of stderr, else of what stands before the JSON."""
+    lines = (stderr + "\n" + stdout.partition("{")[0]).splitlines()
+    return next((line.strip() for line in lines if line.strip()), "")[:200]

@@ -22,6 +22,12 @@ GUEST_FACTORS = (
 TABLE_FACTORS = ("rw", "bs", "iodepth")
 """Factors that every table shows, varied or not."""
 
+MOST_RISK = 0.5
+"""Of a false verdict: `same` rests on an interval at level 1 - 2 alpha, and there is none from here on."""
+
+FIRST_LOOK = 20
+"""Blocks before a stopping rule looks: intervals of few blocks may be narrow by luck, and stop too early."""
+
 
 class Workload(StrEnum):
     """What an experiment does in each session."""

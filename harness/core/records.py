@@ -6,6 +6,7 @@ Times are ISO 8601 in UTC; durations are seconds. Paths are relative to the sess
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -139,6 +140,24 @@ class SessionRecord:
     def accepted(self) -> set[int]:
         """Return the numbers of the iterations that count."""
         return {record.number for record in self.iterations if record.state is IterationState.OK}
+
+    def boot_seconds(self, boot: int) -> float:
+        """Return how long a boot lasted; of one that was cut off, up to the end of its last iteration.
+
+        Raises:
+            ValueError: what was recorded is no moment.
+        """
+        record = self.boots[boot]
+        start = datetime.fromisoformat(record.started)
+        if record.ended is not None:
+            return (datetime.fromisoformat(record.ended) - start).total_seconds()
+        ends = [
+            datetime.fromisoformat(i.started) + timedelta(seconds=i.seconds)
+            for i in self.iterations
+            if i.boot == boot
+        ]
+        known = max(ends, default=start + timedelta(seconds=record.ready_seconds or 0.0))
+        return (known - start).total_seconds()
 
 
 @dataclass(slots=True)

@@ -95,8 +95,8 @@ class Campaign:
         clock: time.
         stop: the user's wish to end.
         emit: told what happens.
-        enough: asked after every pair of blocks, with the number of whole blocks; returns why the run
-            can end now, or None. It may read interval widths, never a sign or a p-value.
+        enough: asked after every pair of blocks and at the end, with the number of whole blocks; returns why
+            the run can end now, or None. It may read interval widths, never a sign or a p-value.
         judge: says why an iteration's output does not count; None when it does.
         rounds: whether a session is one piece, its iterations rounds that build on one another
             (pool-growth). One that was interrupted begins anew; and a QEMU that dies is a result, which
@@ -177,7 +177,7 @@ class Campaign:
                     f"{MAX_FRUITLESS_SESSIONS} sessions of {session.variant} in a row gave nothing: "
                     f"{self._failures[-1]}"
                 )
-        return "the plan is done"
+        return self._enough(self._plan.blocks) or "the plan is done"
 
     def _begins_pair(self, index: int) -> bool:
         """Return whether a pair of blocks ended just before this session."""

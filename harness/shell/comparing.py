@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,15 +16,16 @@ from harness.core.agreement import disagreements
 from harness.core.errors import InputError
 from harness.core.experiment import Experiment, load_experiment
 from harness.core.model import TABLE_FACTORS
+from harness.core.records import RunRecord, RunState
 from harness.core.units import format_duration
+from harness.shell.noise_floor import check_applies, place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
     from harness.analysis.ordering import CellKey
-    from harness.core.records import RunRecord
 
 TCG_NOTICE = (
     "Measured under TCG (emulation): the numbers compare builds only roughly, and say nothing of KVM."
@@ -48,12 +50,65 @@ def compare_run(path: Path, judgement: Judgement, noise_floor: Path | None = Non
         noise_floor: an A/A run of the same host; the one the run points at when None.
 
     Raises:
-        InputError: a directory is no run, is damaged, holds nothing yet, or is of another host.
+        InputError: a directory is no run, is damaged, holds nothing yet, is still being measured, or is of
+            another host.
     """
     run = RunDirectory.open(path)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
-    found, record = _adjacent(read_samples(run)), run.record
-    floor, unavailable = _floor_of(record, noise_floor)
+    place = place_of(run.environment, run.record.accel)
+    comparison = _compare(run, judgement)
+    # Both at one level, so that the columns can be held against each other.
+    judgement = replace(judgement, alpha=comparison.alpha)
+    if noise_floor is not None:
+        return _beside(comparison, *read_noise_floor(noise_floor, experiment, place, judgement))
+    if run.record.noise_floor is None:
+        return comparison
+    recorded = Path(run.record.noise_floor)
+    try:
+        return _beside(comparison, *read_noise_floor(recorded, experiment, place, judgement))
+    except InputError as error:
+        # A run can be read anywhere, also where the one that it points at did not come along.
+        why = f"its run directory {recorded} is not here" if not is_run_directory(recorded) else error.message
+        return _beside(comparison, {}, [f"the noise floor is not shown: {why}"])
+
+
+def read_noise_floor(
+    path: Path, experiment: Experiment, place: Mapping[str, object], judgement: Judgement
+) -> tuple[dict[CellKey, float], list[str]]:
+    """Return what an A/A run says a host cannot tell from no change, a fraction a cell, and warnings.
+
+    Args:
+        path: the A/A run's directory.
+        experiment: of the run that it is shown beside.
+        place: as `place_of` has it, of that run.
+        judgement: how both are judged.
+
+    Raises:
+        InputError: it is no run, or as `check_applies`, or it resolves nothing.
+    """
+    floor = RunDirectory.open(path)
+    differing = check_applies(floor, experiment, place)
+    found = _compare(floor, judgement).resolution()
+    if not any(math.isfinite(value) for value in found.values()):
+        raise InputError.single(
+            str(path),
+            "has too few blocks for any noise floor",
+            "make one with more blocks: harness run EXPERIMENT --aa --blocks 10",
+        )
+    other = f"the noise floor was measured with other settings: {', '.join(differing)}"
+    return found, [other] if differing else []
+
+
+def _beside(comparison: Comparison, floor: dict[CellKey, float], warnings: list[str]) -> Comparison:
+    return replace(comparison, noise_floor=floor, warnings=(*warnings, *comparison.warnings))
+
+
+def _compare(run: RunDirectory, judgement: Judgement) -> Comparison:
+    """Compare the variants of one run, without any noise floor beside it."""
+    path, record = run.path, run.present
+    _refuse_running(path, record)
+    experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
+    found = _adjacent(read_samples(run))
     factors = experiment.varied_factors()
     measured = set(found.frame["variant"])
     contenders = [name for name in experiment.contenders if name in measured]
@@ -75,10 +130,9 @@ def compare_run(path: Path, judgement: Judgement, noise_floor: Path | None = Non
         cells=[tuple(cell.factors()[name] for name in factors) for cell in experiment.cells()],
         no_verdict=_why_no_verdict(found),
         ceilings={tuple(c[name] for name in factors): c["iops"] for c in run.read_ceilings()},
-        warnings=[*absent, *unavailable, *found.warnings],
+        warnings=[*absent, *found.warnings],
         crashes=[(name, tuple(cell[factor] for factor in factors)) for name, cell in found.crashes],
         footer=_footer(experiment, record, found),
-        noise_floor=_noise_floor(floor, run, judgement) if floor else None,
         environment={
             **run.environment,
             "accel": record.accel,
@@ -89,17 +143,18 @@ def compare_run(path: Path, judgement: Judgement, noise_floor: Path | None = Non
     )
 
 
-def _floor_of(record: RunRecord, chosen: Path | None) -> tuple[Path | None, list[str]]:
-    """Return the A/A run to show beside the results, and a warning when the recorded one is not here.
+def _refuse_running(path: Path, record: RunRecord) -> None:
+    """Show no sign, p or verdict before the end: who stops by them finds changes that are not there.
 
-    A run directory can be read anywhere, also where the one that it points at did not come along.
+    Raises:
+        InputError: the run goes on at the moment.
     """
-    if chosen is not None or record.noise_floor is None:
-        return chosen, []
-    recorded = Path(record.noise_floor)
-    if is_run_directory(recorded):
-        return recorded, []
-    return None, [f"the noise floor is not shown: its run directory {recorded} is not here"]
+    if record.state is RunState.RUNNING:
+        raise InputError.single(
+            str(path),
+            "is still being measured: a look at the changes before the end makes false alarms likely",
+            f"wait for its end, or stop it with Ctrl-C; how far it is: harness show {path}",
+        )
 
 
 def _adjacent(found: RunSamples) -> RunSamples:
@@ -115,41 +170,6 @@ def _adjacent(found: RunSamples) -> RunSamples:
         order=[entry for entry in found.order if entry[0] not in scattered],
         warnings=[*found.warnings, f"left out, since its sessions were not side by side: block {numbers}"],
     )
-
-
-def _noise_floor(path: Path, run: RunDirectory, judgement: Judgement) -> dict[CellKey, float]:
-    """Return what an A/A run of the same host resolves.
-
-    Raises:
-        InputError: it is no A/A run, or of another host or accelerator.
-    """
-    other = RunDirectory.open(path)
-    if len({build["sha256"] for build in other.record.builds.values()}) != 1:
-        raise InputError.single(
-            str(path), "is no A/A run: its variants are different builds", "make one with harness run --aa"
-        )
-    here, there = _place(run), _place(other)
-    differing = [name for name in here if here[name] != there[name]]
-    if differing:
-        name = differing[0]
-        raise InputError.single(
-            str(path),
-            f"is the noise floor of another host: {name} is {there[name]} there and {here[name]} here",
-            "measure the noise floor on the host of the run: harness run --aa",
-        )
-    return compare_run(path, judgement).resolution()
-
-
-def _place(run: RunDirectory) -> dict[str, object]:
-    host = run.environment.get("host", {})
-    cpu = host.get("cpu", {})
-    return {
-        "host": host.get("name"),
-        "cpu": cpu.get("model"),
-        "cpus": cpu.get("count"),
-        "kernel": host.get("kernel"),
-        "accel": run.record.accel,
-    }
 
 
 def _why_no_verdict(found: RunSamples) -> str | None:
@@ -185,6 +205,7 @@ def _side(path: Path, variant: str) -> Imported:
     if not is_run_directory(path):
         return read_results(path, variant)
     run = RunDirectory.open(path)
+    _refuse_running(path, run.present)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
     frame = read_samples(run).frame
     chosen = _variant_of(frame, experiment, variant, path)
@@ -217,7 +238,7 @@ def _footer(experiment: Experiment, record: RunRecord, found: RunSamples) -> lis
         (
             f"{sessions} sessions in {blocks} interleaved blocks (seed {experiment.protocol.seed}), "
             f"fio {format_duration(found.fio_seconds)}, wall {format_duration(record.wall_seconds)}; "
-            f"{record.stopped or 'still running'}."
+            f"{record.stopped or record.state}."
         ),
         *build_lines(experiment, record),
     ]

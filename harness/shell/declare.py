@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from harness.adapters.workspace import Workspace
 
+_LONGEST_STEM = 26  # with "-again" after it, the longest name of a variant
+
 
 @dataclass(frozen=True, slots=True)
 class Declared:
@@ -28,11 +30,18 @@ class Declared:
     Attributes:
         source: the file's name, for messages.
         text: what goes into the run directory.
+        aa: whether it is the baseline against itself.
     """
 
     experiment: Experiment
     source: str
     text: str
+    aa: bool = False
+
+    @property
+    def provisioned_as(self) -> str:
+        """What its manifest is called: an A/A run does not take the place of what the experiment has."""
+        return f"{self.experiment.name}-aa" if self.aa else self.experiment.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +52,8 @@ class Changes:
         aa: measure the baseline against itself, for the noise floor.
         iterations: passes over the cells of a session.
         runtime: measured seconds an iteration.
+        margin: what does not matter, a fraction.
+        alpha: accepted risk of a false verdict, a fraction.
         to_the_limit: let pool-growth go on until QEMU aborts.
     """
 
@@ -50,6 +61,8 @@ class Changes:
     iterations: int | None = None
     runtime: float | None = None
     seed: int | None = None
+    margin: float | None = None
+    alpha: float | None = None
     accel: str | None = None
     aa: bool = False
     to_the_limit: bool = False
@@ -70,10 +83,10 @@ def declare(path: Path, changes: Changes | None = None) -> Declared:
             "leave it out, or use fio/pool-growth.yml",
         )
     if changes and changes != Changes():
-        text = _changed(experiment, changes)
-        experiment = load_experiment(text, f"{source}, changed by the command line")
+        experiment = load_experiment(_changed(experiment, changes), f"{source}, changed by the command line")
+        text = experiment.to_yaml()
     check_disks(experiment, source)
-    return Declared(experiment, source, text)
+    return Declared(experiment, source, text, aa=changes is not None and changes.aa)
 
 
 def plan_of(experiment: Experiment) -> Plan:
@@ -101,7 +114,7 @@ def _changed(experiment: Experiment, changes: Changes) -> str:
         # A number of blocks asked for is the number that runs: no stopping rule beside it.
         document["protocol"] |= {"blocks": changes.blocks}
         document["protocol"].pop("until", None)
-    for key in ("iterations", "runtime", "seed"):
+    for key in ("iterations", "runtime", "seed", "margin", "alpha"):
         if (value := getattr(changes, key)) is not None:
             document["protocol"][key] = value
     if changes.accel is not None:
@@ -110,7 +123,8 @@ def _changed(experiment: Experiment, changes: Changes) -> str:
         document["pool"]["to_the_limit"] = True
     if changes.aa:
         build = document["builds"][experiment.baseline]
-        document["builds"] = {experiment.baseline: build, f"{experiment.baseline}-again": build}
+        again = f"{experiment.baseline[:_LONGEST_STEM]}-again"
+        document["builds"] = {experiment.baseline: build, again: build}
     return str(yaml.safe_dump(document, sort_keys=False))
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from harness.adapters import accel
 from harness.adapters.files import read_json
 from harness.adapters.host import cpu_facts, free_bytes, read_setting
+from harness.adapters.locks import host_holder
 from harness.core.errors import HarnessError, InputError
 from harness.core.model import Accel
 
@@ -45,15 +46,30 @@ class Finding:
 
 
 def examine(workspace: Workspace) -> list[Finding]:
-    """Look at everything a run needs on this host."""
+    """Look at everything a run needs on this host; while one measures, only at what does not disturb it."""
+    holder = host_holder()
     return [
+        *_running(holder),
         _cpu(),
         _kvm(workspace),
-        _libvirt(workspace),
+        _libvirt(workspace, running=holder is not None),
         *_builds(workspace),
         _fio(),
         _space(workspace),
         _max_map_count(),
+    ]
+
+
+def _running(holder: str | None) -> list[Finding]:
+    if holder is None:
+        return []
+    return [
+        Finding(
+            "host",
+            Health.NOTE,
+            f"a run is going on: {holder}",
+            "a measurement must be alone: wait for it to end, or stop it",
+        )
     ]
 
 
@@ -81,7 +97,11 @@ def _kvm(workspace: Workspace) -> Finding:
     )
 
 
-def _libvirt(workspace: Workspace) -> Finding:
+def _libvirt(workspace: Workspace, *, running: bool) -> Finding:
+    if running:
+        # Opening it would start QEMU beside the guest that is measured, and the run may hold its lock.
+        found = "in use by the run that is going on; not looked at, so as not to disturb it"
+        return Finding("libvirt", Health.NOTE, found)
     from harness.adapters.hypervisor import Hypervisor
 
     try:

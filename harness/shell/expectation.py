@@ -11,7 +11,7 @@ from harness.adapters.experience import Experience, recall
 from harness.analysis.statistics import blocks_needed, expected_mde
 from harness.core.budget import choose
 from harness.core.errors import InputError
-from harness.core.model import Accel
+from harness.core.model import FIRST_LOOK, Accel
 from harness.core.units import format_duration
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ class Expectation:
         wall_seconds: booting included.
         fio_seconds: ramp and runtime of all iterations.
         mde: the smallest change found with 80 % power, a fraction; None when there are too few blocks.
+        needed: blocks below which nothing can be called.
+        until: the half-width at which the run may stop before the plan's end, a fraction; None without one.
         session_sd: what it was computed with.
         accel: the accelerator it was computed for.
         measured: whether costs and noise were measured on this host, or are a guess.
@@ -37,6 +39,8 @@ class Expectation:
     wall_seconds: float
     fio_seconds: float
     mde: float | None
+    needed: int
+    until: float | None
     session_sd: float
     accel: Accel
     measured: bool
@@ -54,13 +58,20 @@ class Expectation:
 
     def lines(self) -> list[str]:
         """Return it for people."""
-        mde = "nothing: too few blocks" if self.mde is None else f"changes of {self.mde:.1%} and more"
+        too_few = f"nothing: too few blocks, {self.needed} are needed"
+        mde = too_few if self.mde is None else f"changes of {self.mde:.1%} and more"
         source = "as measured on this host" if self.measured else "a guess: no run on this host yet"
         cost = (
             f"Expected under {self.accel.value.upper()}: {format_duration(self.wall_seconds)} of wall time, "
             f"{format_duration(self.fio_seconds)} of it fio ({source})."
         )
-        return [cost, f"It should find {mde} (80 % power, if sessions differ by {self.session_sd:.1%})."]
+        power = f"It should find {mde} (80 % power, if sessions differ by {self.session_sd:.1%})."
+        if self.until is None:
+            return [cost, power]
+        rule = (
+            f"It ends before, from {FIRST_LOOK} blocks on, once every interval is within +-{self.until:.2%}."
+        )
+        return [cost, power, rule]
 
 
 def expect(experiment: Experiment, plan: Plan, workspace: Workspace) -> Expectation:
@@ -73,6 +84,8 @@ def expect(experiment: Experiment, plan: Plan, workspace: Workspace) -> Expectat
         wall_seconds=plan.wall_seconds(known.costs),
         fio_seconds=plan.fio_seconds,
         mde=mde if math.isfinite(mde) else None,
+        needed=blocks_needed(len(experiment.cells()), protocol.alpha),
+        until=protocol.until,
         session_sd=sd,
         accel=accel,
         measured=known.measured,

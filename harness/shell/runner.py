@@ -32,6 +32,7 @@ from harness.core.records import FORMAT_VERSION, RunRecord, RunState
 from harness.resources import resource_dir
 from harness.shell.campaign import Campaign, Outcome, fio_judge, round_judge
 from harness.shell.declare import Declared, plan_of
+from harness.shell.noise_floor import check_applies, place_of
 from harness.shell.stopping import stopping_rule
 
 if TYPE_CHECKING:
@@ -53,12 +54,12 @@ def provision_for(
     """
     check_paths(declared.experiment, declared.source)
     # The playbook reads a file, and what is run may differ from the user's file (--aa, --blocks).
-    experiment_file = make_directory(workspace.state / "experiments") / f"{declared.experiment.name}.yml"
+    experiment_file = make_directory(workspace.state / "experiments") / f"{declared.provisioned_as}.yml"
     write_atomic(experiment_file, declared.text.encode())
     return provision(
         experiment_file=experiment_file,
         state_dir=workspace.state,
-        manifest=workspace.manifest(declared.experiment.name),
+        manifest=workspace.manifest(declared.provisioned_as),
         playbooks=resource_dir("playbooks"),
         inventory=resource_dir("inventory") / "local.yml",
         on_task=on_task,
@@ -109,6 +110,9 @@ class Runner:
             lab = self._lab(hypervisor, experiment, run_id, provisioned)
             check_requirements(declared, lab)
             decision = self.decide_accel(experiment.accel, lab)
+            if options.noise_floor is not None:
+                place = place_of(environment(), decision.accel)
+                check_applies(RunDirectory.open(options.noise_floor), experiment, place)
             record = RunRecord(
                 format_version=FORMAT_VERSION,
                 run_id=run_id,
@@ -130,9 +134,10 @@ class Runner:
                 plan=plan_of(experiment),
                 environment={**environment(), "libvirt": str(hypervisor.version), "harness": __version__},
             )
-            if options.ceiling:
-                self._measure_ceilings(run, experiment, lab)
-            return run, self._campaign(run, experiment, lab.under(decision.accel))
+            with run.writing():
+                if options.ceiling:
+                    self._ceilings(run, experiment, lab)
+                return run, self._campaign(run, experiment, lab.under(decision.accel))
 
     def resume(self, run: RunDirectory) -> Outcome:
         """Go on with what is missing of a run.
@@ -140,14 +145,19 @@ class Runner:
         Raises:
             HarnessError: a build or the guest image is no longer what the run began with.
         """
-        record = run.record
+        record = run.present
         experiment = load_experiment(run.experiment, f"{run.path}/experiment.yml")
         builds = {name: BuildRecord(**build) for name, build in record.builds.items()}
         image = GuestImage(**record.guest_image)
         check_unchanged(builds)
         with self._host(experiment, record.max_map_count) as hypervisor:
             lab = self._lab(hypervisor, experiment, record.run_id, Manifest(builds, image))
-            return self._campaign(run, experiment, lab.under(Accel(record.accel)))
+            with run.writing():
+                if record.state is not run.record.state:
+                    # It was cut off: what it is known to have taken is not lost.
+                    lost = record.wall_seconds - run.record.wall_seconds
+                    run.set_state(record.state, stopped=record.stopped, wall_seconds=lost)
+                return self._campaign(run, experiment, lab.under(Accel(record.accel)))
 
     def decide_accel(self, wanted: Accel, lab: LibvirtLab) -> AccelDecision:
         """Return the accelerator to use, booting a guest under KVM when this host was never asked before."""
@@ -157,6 +167,14 @@ class Runner:
             boots_under_kvm=functools.partial(self._boot_under_kvm, lab),
             say=self.say,
         )
+
+    def _ceilings(self, run: RunDirectory, experiment: Experiment, lab: LibvirtLab) -> None:
+        """Measure the host's ceilings; a failure ends the run, and the run says so."""
+        try:
+            self._measure_ceilings(run, experiment, lab)
+        except HarnessError as error:
+            run.set_state(RunState.FAILED, stopped=error.message, wall_seconds=0.0)
+            raise
 
     def _measure_ceilings(self, run: RunDirectory, experiment: Experiment, lab: LibvirtLab) -> None:
         protocol = experiment.protocol
@@ -218,18 +236,17 @@ class Runner:
 
     def _campaign(self, run: RunDirectory, experiment: Experiment, lab: LibvirtLab) -> Outcome:
         pool_growth = experiment.workload is Workload.POOL_GROWTH
-        with run.writing():
-            return Campaign(
-                plan=run.plan,
-                store=run,
-                lab=lab,
-                clock=SystemClock(),
-                stop=self.stop,
-                emit=self.emit,
-                enough=stopping_rule(run, experiment),
-                judge=round_judge if pool_growth else fio_judge,
-                rounds=pool_growth,
-            ).run()
+        return Campaign(
+            plan=run.plan,
+            store=run,
+            lab=lab,
+            clock=SystemClock(),
+            stop=self.stop,
+            emit=self.emit,
+            enough=stopping_rule(run, experiment),
+            judge=round_judge if pool_growth else fio_judge,
+            rounds=pool_growth,
+        ).run()
 
 
 def check_requirements(declared: Declared, lab: LibvirtLab) -> None:

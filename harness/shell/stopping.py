@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.core.errors import InputError
+from harness.core.model import FIRST_LOOK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,8 @@ def stopping_rule(run: RunDirectory, experiment: Experiment) -> Callable[[int], 
         return lambda _blocks: None
 
     def enough(blocks: int) -> str | None:
+        if blocks < FIRST_LOOK:
+            return None
         # Imported here: only runs with a stopping rule analyse while they measure.
         from harness.adapters.run_samples import read_samples
         from harness.analysis import should_stop, widest_half_width
@@ -35,6 +38,7 @@ def stopping_rule(run: RunDirectory, experiment: Experiment) -> Callable[[int], 
                 alpha=experiment.protocol.alpha,
                 factors=factors[3:],
                 cells=cells,
+                min_blocks=FIRST_LOOK,
             )
         except InputError:
             # A variant without any sample yet: nothing can be said, so the run goes on.

@@ -26,7 +26,7 @@ def summarise(run: RunDirectory) -> dict[str, Any]:
         _session(planned, record) for planned in plan.sessions if (record := run.load_session(planned)).boots
     ]
     return _pool(run) | {
-        "run": asdict(run.record),
+        "run": asdict(run.present),
         "environment": run.environment,
         "planned": plan.iteration_count,
         "accepted": sum(session["accepted"] for session in sessions),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+from harness.adapters.locks import host_holder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,3 +33,20 @@ def harness(*arguments: str, timeout: float = 300) -> subprocess.CompletedProces
         timeout=timeout,
         cwd=ROOT,
     )
+
+
+def wait_for_host(patience: float = 600) -> None:
+    """Wait until nobody measures on this host: a run beside another one is refused."""
+    deadline = time.monotonic() + patience
+    while holder := host_holder():
+        assert time.monotonic() < deadline, f"the host is still in use by {holder}"
+        time.sleep(1)
+
+
+def run_alone(*arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    """Run ``harness run`` once whoever measures on this host is done."""
+    while True:
+        wait_for_host()
+        done = harness("run", *arguments, timeout=timeout)
+        if done.returncode != 1 or "this host is in use by" not in done.stderr:
+            return done

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import EXPERIMENT, ROOT, harness
+from support import EXPERIMENT, ROOT, harness, run_alone
 from tiny import accepted, guests, sessions, wait_until
 
 pytestmark = pytest.mark.system
@@ -138,9 +138,16 @@ def test_killed_harness_and_killed_guest(experiment: Path, tmp_path: Path) -> No
     rival = harness("run", str(experiment), "--no-provision", "--run-dir", str(tmp_path / "rival"))
     assert rival.returncode == 1
     assert f"process {process.pid}" in rival.stderr
+    doctor = harness("doctor")
+    assert doctor.returncode == 0, doctor.stdout
+    assert f"a run is going on: process {process.pid}" in doctor.stdout
+    table = harness("compare", str(run))
+    assert (table.returncode, table.stdout) == (2, "")
+    assert "is still being measured" in table.stderr
     process.kill()
     process.communicate()
     assert emulators(), "a killed harness cannot clean up"
+    assert "interrupted (cut off: " in harness("show", str(run)).stdout
     orphans = emulators()
     resumed = start("run", "--resume", str(run))
     wait_until(lambda: measuring(run))
@@ -180,7 +187,7 @@ def test_a_build_against_itself_is_never_called_faster_or_slower(tmp_path: Path)
     path = tmp_path / "aa.yml"
     path.write_text(EXPERIMENT)
     run = tmp_path / "run"
-    done = harness("run", str(path), "--aa", "--blocks", "6", "--run-dir", str(run))
+    done = run_alone(str(path), "--aa", "--blocks", "6", "--run-dir", str(run))
     assert done.returncode == 0, done.stderr
     (cell,) = json.loads(harness("compare", str(run), "--format", "json").stdout)["cells"]
     assert cell["n_blocks"] == 6

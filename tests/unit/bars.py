@@ -21,8 +21,8 @@ from harness.analysis.statistics import (
     pooled_differences,
     signed_rank,
 )
-from harness.analysis.stopping import FIRST_LOOK
 from harness.analysis.verdicts import judge
+from harness.core.model import FIRST_LOOK
 
 ALPHA = 0.05
 CHANGE = 0.02

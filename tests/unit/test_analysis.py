@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 
 import numpy as np
@@ -171,19 +172,43 @@ def test_for_a_latency_less_is_faster() -> None:
         versus(samples, metric="speed")
 
 
+@pytest.mark.parametrize("value", [0.0, -0.1, 1.0, 5.0, float("nan")])
+def test_a_margin_or_a_risk_out_of_range_is_refused(value: float) -> None:
+    with pytest.raises(InputError, match=r"margin: .* is not between 0 and 1") as caught:
+        versus(twelve_blocks(), margin=value)
+    assert caught.value.problems[0].remedy
+    with pytest.raises(InputError, match=r"alpha: .* is not between 0 and 0\.5"):
+        versus(twelve_blocks(), alpha=value)
+
+
+def test_a_risk_that_leaves_no_interval_for_same_is_refused() -> None:
+    with pytest.raises(InputError, match=r"alpha: 0\.5 is not between 0 and 0\.5"):
+        versus(twelve_blocks(), alpha=0.5)
+
+
+@functools.cache
+def twelve_blocks() -> pd.DataFrame:
+    return run([0.03] + [0.0] * 9, blocks=12)
+
+
+@functools.cache
+def twelve_blocks_compared() -> pd.DataFrame:
+    return versus(twelve_blocks())
+
+
 @given(st.randoms(use_true_random=False))
 @settings(max_examples=10, deadline=None)
 def test_row_order_means_nothing(random: object) -> None:
-    samples = run([0.03] + [0.0] * 9, blocks=12)
+    samples = twelve_blocks()
     order = np.random.default_rng(random.getrandbits(32)).permutation(len(samples))  # type: ignore[attr-defined]
-    pd.testing.assert_frame_equal(versus(samples), versus(samples.iloc[order]))
+    pd.testing.assert_frame_equal(twelve_blocks_compared(), versus(samples.iloc[order]))
 
 
 @given(st.floats(1e-3, 1e6))
 @settings(max_examples=15, deadline=None)
 def test_the_scale_means_nothing(scale: float) -> None:
-    samples = run([0.03] + [0.0] * 9, blocks=12)
-    before, after = versus(samples), versus(samples.assign(iops=samples["iops"] * scale))
+    samples = twelve_blocks()
+    before, after = twelve_blocks_compared(), versus(samples.assign(iops=samples["iops"] * scale))
     pd.testing.assert_frame_equal(before[NUMBERS], after[NUMBERS], rtol=1e-6, atol=1e-9)
     assert before["verdict"].tolist() == after["verdict"].tolist()
     np.testing.assert_allclose(after["baseline"], before["baseline"] * scale)
@@ -411,6 +436,26 @@ def test_when_to_stop(widest: float, blocks: int, stop: bool) -> None:  # noqa: 
     decision = should_stop(widest, blocks_done=blocks, target=0.01)
     assert decision.stop is stop
     assert bool(decision.reason) is stop
+
+
+@pytest.mark.parametrize(
+    ("widest", "reason"),
+    [
+        (0.009, "after 60 blocks the widest interval is +-0.90%, 1.00% was asked for"),
+        (0.011, "all 60 blocks are done: the widest interval is +-1.10%, 1.00% was asked for"),
+        (np.inf, "all 60 blocks are done: the widest interval is without bounds, 1.00% was asked for"),
+    ],
+)
+def test_the_end_of_a_stopping_rule_says_what_was_reached(widest: float, reason: str) -> None:
+    assert should_stop(widest, blocks_done=60, target=0.01).reason == reason
+
+
+def test_blocks_that_failed_do_not_count_for_the_first_look() -> None:
+    samples = run(blocks=20)
+    whole = widest_half_width(samples, baseline="OLD", contenders=["NEW"], min_blocks=20)
+    assert whole < 0.1
+    lost = samples[(samples["block"] != 3) | (samples["variant"] == "OLD")]
+    assert widest_half_width(lost, baseline="OLD", contenders=["NEW"], min_blocks=20) == np.inf
 
 
 def test_metrics_know_their_unit_and_direction() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes import (
@@ -380,6 +380,7 @@ class PowerCutError(BaseException):
 ENDS: dict[str, type[BaseException]] = {"user": Interrupted, "guest": GuestError, "power": PowerCutError}
 
 
+@settings(max_examples=40)
 @given(
     repeats=st.integers(1, 2),
     interrupts=st.lists(st.tuples(st.integers(1, 16), st.sampled_from(sorted(ENDS))), max_size=6),

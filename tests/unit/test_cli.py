@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -44,15 +45,21 @@ def harness(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]
     )
 
 
-@pytest.fixture
-def finished(tmp_path: Path) -> Path:
-    """Return a run directory in which one session of NEW died."""
-    run = new_run(tmp_path / "run", blocks=8)
+@pytest.fixture(scope="module")
+def one_died(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run directory in which one session of NEW died; not to be changed."""
+    run = new_run(tmp_path_factory.mktemp("runs") / "run", blocks=8)
     lab = FakeLab(raise_at(30, GuestError))
     Campaign(
         plan=run.plan, store=run, lab=lab, clock=FakeClock(), stop=FakeStop(), emit=lambda _event: None
     ).run()
     return run.path
+
+
+@pytest.fixture
+def finished(one_died: Path, tmp_path: Path) -> Path:
+    """Return a run directory in which one session of NEW died."""
+    return shutil.copytree(one_died, tmp_path / "run")
 
 
 # The command itself
@@ -108,10 +115,16 @@ def test_the_version_is_the_packages(capsys: Captured) -> None:
         (["run", "--resume", "x", "--budget", "40m", "--aa"], "--budget, --aa: a run that goes on"),
         (["run", "--resume", "x", "--accel", "kvm", "--ceiling"], "--accel, --ceiling: a run that goes on"),
         (["run", "--resume", "x", "--noise-floor", "y"], "--noise-floor: a run that goes on"),
+        (
+            ["run", "--resume", "x", "--margin", "1%", "--alpha", "1%"],
+            "--margin, --alpha: a run that goes on",
+        ),
         (["compare"], "Missing argument"),
         (["compare", *CSVS, "--format", "pdf"], "'pdf' is not one of"),
-        (["compare", *CSVS, "--margin", "much"], "'much' is no fraction such as 2%"),
-        (["compare", *CSVS, "--alpha", "200%"], "'200%' is no fraction"),
+        (["compare", *CSVS, "--margin", "much"], "--margin: 'much' is not a percentage"),
+        (["compare", *CSVS, "--alpha", "200%"], "--alpha: '200%' is not between 0% and 100%"),
+        (["compare", *CSVS, "--ci"], "--ci goes with --format commit"),
+        (["compare", *CSVS, "--format", "commit", "--json", "--ci"], "--ci goes with --format commit"),
         (["compare", *CSVS, "--noise-floor", "x"], "--noise-floor goes with one run directory"),
         (["compare", *CSVS, "--metric", "speed"], "'speed' is unknown"),
     ],
@@ -279,7 +292,16 @@ def test_a_plan_of_too_few_blocks_says_that_it_can_find_nothing(tmp_path: Path, 
     assert run_cli([*arguments, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["expected"]["mde"] is None
     assert run_cli(arguments) == 0
-    assert "It should find nothing: too few blocks" in capsys.readouterr().out
+    assert "It should find nothing: too few blocks, 8 are needed" in capsys.readouterr().out
+
+
+def test_a_plan_with_a_stopping_rule_is_the_most_that_may_run(tmp_path: Path, capsys: Captured) -> None:
+    path = tmp_path / "x.yml"
+    path.write_text(Path(QUICK).read_text() + "  until: 5%\n")
+    assert run_cli(["plan", str(path), "--state-dir", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-4].startswith("60 blocks, ")
+    assert lines[-1] == "It ends before, from 20 blocks on, once every interval is within +-5.00%."
 
 
 def test_plan_for_people_shows_the_order_and_the_cost(tmp_path: Path, capsys: Captured) -> None:
@@ -292,6 +314,26 @@ def test_plan_for_people_shows_the_order_and_the_cost(tmp_path: Path, capsys: Ca
     assert len([line for line in short.splitlines() if line.startswith("block ")]) == 8
     assert len([line for line in whole.splitlines() if line.startswith("block ")]) == 16
     assert "8 blocks, 16 sessions, 64 iterations, 1 s each after 0.5 s of ramp, seed 5" in whole
+
+
+def test_a_smaller_accepted_risk_finds_larger_changes_only(tmp_path: Path, capsys: Captured) -> None:
+    found = []
+    for alpha in ("5%", "4.9%", "0.01"):
+        arguments = [
+            "plan",
+            QUICK,
+            "--blocks",
+            "30",
+            "--alpha",
+            alpha,
+            "--state-dir",
+            str(tmp_path),
+            "--json",
+        ]
+        assert run_cli(arguments) == 0
+        found.append(json.loads(capsys.readouterr().out)["expected"]["mde"])
+    assert found == sorted(found)
+    assert len(set(found)) == 3
 
 
 def test_a_budget_chooses_the_protocol_and_a_short_one_is_refused(tmp_path: Path, capsys: Captured) -> None:

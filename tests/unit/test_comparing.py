@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from harness.analysis.tables import render
 from harness.core.errors import GuestError, InputError
 from harness.core.model import Cell
 from harness.core.protocols import Execution
+from harness.core.records import RunState
 from harness.shell.campaign import Campaign
 from harness.shell.comparing import TCG_NOTICE, Judgement, compare_run, compare_two
 
@@ -99,9 +101,32 @@ def test_a_build_without_any_number_leaves_nothing_to_compare(tmp_path: Path) ->
     assert "--resume" in str(caught.value.problems[0].remedy)
 
 
+def test_a_run_that_was_cut_off_says_so_below_its_table(tmp_path: Path) -> None:
+    """Killed, or its disk full: run.json still says that it runs, and nobody writes it any more."""
+    run = RunDirectory.open(a_run(tmp_path / "r", blocks=2))
+    record = run.record
+    record.state, record.stopped, record.wall_seconds = RunState.RUNNING, None, 0.0
+    write_json(run.path / "run.json", asdict(record))
+    first = compare_run(run.path, Judgement()).footer[0]
+    assert first.endswith("fio 8 s, wall 4 s; cut off: it was killed, or could not write how it ended.")
+
+
+def test_a_run_that_goes_on_shows_no_change_before_its_end(tmp_path: Path) -> None:
+    run = RunDirectory.open(a_run(tmp_path / "r", blocks=2))
+    other = a_run(tmp_path / "other", blocks=2)
+    run.set_state(RunState.RUNNING, stopped=None, wall_seconds=0.0)
+    with run.writing():
+        with pytest.raises(InputError, match="is still being measured") as caught:
+            compare_run(run.path, Judgement())
+        with pytest.raises(InputError, match="is still being measured"):
+            compare_two(other, run.path, Judgement())
+    assert f"harness show {run.path}" in str(caught.value.problems[0].remedy)
+
+
 def test_a_run_that_measured_nothing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no accepted iteration yet"):
+    with pytest.raises(InputError, match="holds no accepted iteration yet") as caught:
         compare_run(new_run(tmp_path / "r").path, Judgement())
+    assert caught.value.problems[0].remedy == f"finish it: harness run --resume {tmp_path / 'r'}"
 
 
 def test_failed_iterations_are_named_and_never_counted(tmp_path: Path) -> None:

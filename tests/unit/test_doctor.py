@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pytest
 
 from harness.adapters import accel as accel_module
-from harness.adapters import hypervisor
+from harness.adapters import hypervisor, locks
 from harness.adapters.accel import decide
 from harness.adapters.files import make_directory, write_json
+from harness.adapters.locks import host_alone
 from harness.adapters.workspace import Workspace
 from harness.core.errors import GuestError, HypervisorError
 from harness.core.model import Accel
@@ -55,6 +57,8 @@ def healthy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     device = tmp_path / "kvm"
     device.touch()
     monkeypatch.setattr(accel_module, "KVM_DEVICE", device)
+    # The host's own lock may be held while the tests run.
+    monkeypatch.setattr(locks, "HOST_LOCK", tmp_path / "lock")
 
 
 @pytest.fixture
@@ -85,6 +89,20 @@ def test_libvirt_that_does_not_work_is_broken_with_a_remedy(
     assert find(workspace, "libvirt") == [Finding("libvirt", Health.BROKEN, "cannot connect", "install it")]
     monkeypatch.setattr(FakeHypervisor, "error", HypervisorError("cannot connect"))
     assert "harness provision" in str(find(workspace, "libvirt")[0].remedy)
+
+
+def test_a_run_that_goes_on_is_named_and_left_alone(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(FakeHypervisor, "error", HypervisorError("in use by another process"))
+    with host_alone():
+        (host,), (libvirt,) = find(workspace, "host"), find(workspace, "libvirt")
+        assert run_cli(["doctor", "--state-dir", str(workspace.state)]) == 0
+    assert host.health is libvirt.health is Health.NOTE
+    assert host.found.startswith(f"a run is going on: process {os.getpid()} (")
+    assert "in use by the run" in libvirt.found
+    assert "disk space" in capsys.readouterr().out
+    assert find(workspace, "host") == []
 
 
 def test_kvm_is_judged_by_what_booted_and_not_by_the_device(workspace: Workspace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,12 +17,17 @@ FILES = sorted([*ROOT.glob("fio/*.yml"), *ROOT.glob("tests/data/domain/*.yml")])
 HEAD = "name: t\nbuilds: {OLD: {path: /old}, NEW: {path: /new}}\nbaseline: OLD\n"
 
 
-def errors(text: str) -> list[str]:
+@functools.cache
+def validator() -> Any:
     schema = json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+def errors(text: str) -> list[str]:
     document, flaws = read_yaml(text)
     assert not flaws
-    return [error.message for error in jsonschema.Draft202012Validator(schema).iter_errors(document)]
+    return [error.message for error in validator().iter_errors(document)]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

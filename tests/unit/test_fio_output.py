@@ -260,3 +260,23 @@ def test_output_without_json_is_explained_by_what_fio_said() -> None:
     assert cut is not None
     assert "cut off" in cut
     assert why_rejected(load("json.json"), "", exit_code=0, cell=CELL, runtime=1) is None
+
+
+def test_what_fio_said_is_quoted_though_its_json_reports_no_error() -> None:
+    said = "fio: blocksize is larger than data set range\n"
+    reason = why_rejected(document(), said, exit_code=1, cell=CELL, runtime=5)
+    assert reason == "fio ended with exit code 1: fio: blocksize is larger than data set range"
+    assert why_rejected(document(), "", exit_code=1, cell=CELL, runtime=5) == "fio ended with exit code 1"
+    before = why_rejected("fio: no such job\n" + document(), "", exit_code=1, cell=CELL, runtime=5)
+    assert before == "fio ended with exit code 1: fio: no such job"
+    # A warning of a run that went well is no reason.
+    warned = why_rejected(load("json.json"), "fio: a warning\n", exit_code=0, cell=CELL, runtime=1)
+    assert warned is None
+
+
+def test_an_error_in_the_json_is_quoted_with_fios_words() -> None:
+    said = "fio: io_u error on file /dev/vda: No space left on device\n"
+    cell = Cell("randwrite", "4k", 1, ioengine="null")
+    reason = why_rejected(load("enospc.json"), said, exit_code=1, cell=cell, runtime=1)
+    assert reason is not None
+    assert reason.startswith("fio reports error 28 (ENOSPC), exit code 1: fio: io_u error")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from harness.adapters import guest
 from harness.adapters.guest import AgentConnection
 from harness.adapters.waiting import Stop, Waiter
 from harness.core.errors import GuestError, HypervisorError, Interrupted
@@ -23,6 +24,12 @@ Answer = dict[str, Any] | Exception
 STARTED: dict[str, Any] = {"pid": 42}
 RUNNING: dict[str, Any] = {"exited": False}
 LONG = 30.0
+
+
+@pytest.fixture(autouse=True)
+def no_news_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most guests here are alive: who waits to hear that they died waits in vain."""
+    monkeypatch.setattr(guest, "NEWS_SECONDS", 0.01)
 
 
 def ended(out: bytes = b"", err: bytes = b"") -> dict[str, Any]:
@@ -175,6 +182,16 @@ def test_an_agent_that_is_gone_with_its_guest_is_explained_by_the_guest() -> Non
     bench = Bench(STARTED, HypervisorError("guest agent: Guest agent is not responding"))
     with bench_dying_on_answer(bench), pytest.raises(GuestError, match="Kernel panic"):
         bench.agent.run(["/bin/sh"], due=0.01, grace=LONG)
+
+
+def test_a_guest_whose_death_is_told_after_its_agents_is_the_explanation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """QEMU killed: the agent's socket closes at once, libvirt's event comes when the process is gone."""
+    monkeypatch.setattr(guest, "NEWS_SECONDS", LONG)
+    bench = Bench(STARTED, HypervisorError("guest agent: End of file from agent socket"))
+    with soon(bench.die), pytest.raises(GuestError, match="stopped by itself; Kernel panic"):
+        bench.agent.run(["/bin/sh"], grace=LONG)
 
 
 @contextmanager

@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harness.adapters import locks
-from harness.adapters.locks import exclusive, host_alone
+from harness.adapters.locks import exclusive, holder_of, host_alone
 from harness.core.errors import BusyError, HarnessError
 
 if TYPE_CHECKING:
@@ -53,6 +54,28 @@ def test_a_second_process_is_refused_and_told_who_holds_it(tmp_path: Path) -> No
     assert f"this host is in use by process {holder.pid} (" in caught.value.message
     assert caught.value.remedy == "wait for it"
     assert caught.value.exit_code == 1
+
+
+def test_who_holds_a_lock_is_told_without_taking_it(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    assert holder_of(lock) is None
+    assert not lock.exists(), "a look leaves nothing behind"
+    with held_elsewhere(lock) as holder:
+        assert str(holder_of(lock)).startswith(f"process {holder.pid} (")
+        holder.kill()
+        holder.wait()
+        assert holder_of(lock) is None
+    take(lock)
+
+
+def test_a_run_that_begins_while_somebody_looks_is_not_refused(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    descriptor = os.open(lock, os.O_RDONLY | os.O_CREAT, 0o644)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    looking = threading.Timer(0.01, os.close, [descriptor])
+    looking.start()
+    take(lock)
+    looking.join()
 
 
 def test_a_lock_whose_holder_was_killed_is_free(tmp_path: Path) -> None:

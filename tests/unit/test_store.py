@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from harness.adapters.files import write_json
-from harness.adapters.store import RunDirectory, is_run_directory
+from harness.adapters.store import CUT_OFF, RunDirectory, is_run_directory
 from harness.core.errors import BusyError, HarnessError, InputError
 from harness.core.model import Cell
-from harness.core.planning import Plan, make_plan
+from harness.core.planning import Plan, PlannedSession, make_plan
 from harness.core.records import (
     FORMAT_VERSION,
     BootRecord,
@@ -277,6 +277,42 @@ def test_a_run_directory_has_one_writer(run: RunDirectory) -> None:
         pass
     with run.writing():
         assert run.record.run_id == "quick-1"
+
+
+def test_a_run_that_nobody_writes_is_not_running(run: RunDirectory) -> None:
+    """A process that is killed, or whose disk is full, cannot write how it ended."""
+    assert run.record.state is RunState.RUNNING
+    assert (run.present.state, run.present.stopped) == (RunState.INTERRUPTED, CUT_OFF)
+    with run.writing():
+        seen = RunDirectory.open(run.path).present
+        assert (seen.state, seen.stopped) == (RunState.RUNNING, None)
+    run.set_state(RunState.FINISHED, stopped="the plan is done", wall_seconds=5.0)
+    assert run.present == run.record
+
+
+def test_what_a_run_that_was_cut_off_took_is_what_its_sessions_are_known_to_have_taken(
+    run: RunDirectory,
+) -> None:
+    whole, halfway, booting = run.plan.sessions[:3]
+
+    def keep(planned: PlannedSession, boot: BootRecord, seconds: list[float]) -> None:
+        record = run.load_session(planned)
+        record.boots.append(boot)
+        record.iterations += [
+            IterationRecord(
+                number, 0, {}, 0, f"2026-01-01T00:00:{10 * number:02d}+00:00", s, IterationState.OK
+            )
+            for number, s in enumerate(seconds, start=1)
+        ]
+        run.save_session(planned, record)
+
+    start = "2026-01-01T00:00:00+00:00"
+    keep(whole, BootRecord(start, ended="2026-01-01T00:01:00+00:00", ready_seconds=4.0), [5.0])
+    keep(halfway, BootRecord(start, ready_seconds=4.0), [5.0, 5.5])
+    keep(booting, BootRecord(start, ready_seconds=4.0), [])
+    assert run.present.wall_seconds == 60 + 25.5 + 4
+    run.set_state(RunState.RUNNING, stopped=None, wall_seconds=500.0)
+    assert run.present.wall_seconds == 500, "what earlier parts wrote counts where it is more"
 
 
 def test_what_the_host_reached_is_kept_and_may_be_absent(run: RunDirectory) -> None:

@@ -79,6 +79,13 @@ def test_commit_has_no_trailing_blanks_and_one_header() -> None:
         assert not text.endswith("\n\n")
 
 
+def test_the_footer_of_a_run_without_a_whole_block() -> None:
+    one_each = samples(2)
+    one_each = one_each[(one_each["block"] == 0) == (one_each["variant"] == "OLD")]
+    text = render(build(one_each, baseline="OLD", contenders=["NEW"]), TableFormat.COMMIT, ci=True)
+    assert "\n0 sessions of each build, interleaved" in text
+
+
 def test_commit_with_intervals_has_a_footer_for_a_commit_message() -> None:
     footer = (
         "Measured under TCG: emulated numbers compare builds only roughly, and nothing under 10 % is seen."

@@ -20,6 +20,7 @@ from harness.core.experiment.model import (
     Timeouts,
     json_schema,
 )
+from harness.core.experiment.values import read_percentage
 
 __all__ = [
     "BUILD_KINDS",
@@ -40,4 +41,5 @@ __all__ = [
     "Timeouts",
     "json_schema",
     "load_experiment",
+    "read_percentage",
 ]

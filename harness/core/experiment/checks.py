@@ -12,6 +12,7 @@ from harness.core.experiment.paths import Path, path_text
 from harness.core.experiment.values import nearest
 from harness.core.model import (
     FIO_FACTORS,
+    FIRST_LOOK,
     GUEST_FACTORS,
     Accel,
     Aio,
@@ -184,11 +185,11 @@ def _cpu(experiment: Experiment) -> Iterator[Finding]:
 
 def _until(experiment: Experiment) -> Iterator[Finding]:
     protocol = experiment.protocol
-    if protocol.until is not None and protocol.max_blocks < protocol.blocks:
+    if protocol.until is not None and protocol.max_blocks < FIRST_LOOK:
         yield Finding(
-            (("protocol", "max_blocks"), ("protocol", "blocks"), ("protocol", "until")),
-            f"{protocol.max_blocks} is less than the {protocol.blocks} blocks that are measured anyway",
-            "raise max_blocks or lower blocks",
+            (("protocol", "max_blocks"), ("protocol", "until")),
+            f"{protocol.max_blocks} is less than the {FIRST_LOOK} blocks before which until is not looked at",
+            f"raise max_blocks to {FIRST_LOOK} or more, or leave until out",
         )
 
 

@@ -326,15 +326,19 @@ class Pool(Section):
 class Protocol(Section):
     """How often and how long is measured, and how the answer is judged."""
 
-    blocks: v.Count = Field(default=30, description="Blocks: each boots every variant once, in random order.")
+    blocks: v.Count = Field(
+        default=30,
+        description="Blocks: each boots every variant once, in random order. Not used with until.",
+    )
     iterations: v.Count = Field(default=1, description="fio runs of each cell in each session.")
     runtime: v.PositiveDuration = Field(default=5.0, description="Measured time of one fio run.")
     ramp: v.Duration = Field(default=1.0, description="fio's warm-up before it, not counted.")
     seed: v.Natural = Field(default=1, description="Fixes the random order of the plan.")
     margin: v.Fraction = Field(default=0.02, description="A change smaller than this does not matter.")
-    alpha: v.Fraction = Field(default=0.05, description="Accepted risk of a false verdict, over all cells.")
+    alpha: v.Risk = Field(default=0.05, description="Accepted risk of a false verdict, over all cells.")
     until: v.Fraction | None = Field(
-        default=None, description="Go on until every interval is at most this far to either side."
+        default=None,
+        description="Go on until every interval is at most this far to either side, from 20 blocks on.",
     )
     max_blocks: v.Count = Field(default=60, description="The end of it where until is not reached.")
 

@@ -4,6 +4,7 @@ Every type carries its own reader (with errors in plain words), its JSON Schema 
 shorthand) and its way back into YAML.
 """
 
+import contextlib
 import math
 import reprlib
 from collections.abc import Callable, Iterable
@@ -13,6 +14,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
+from harness.core.model import MOST_RISK
 from harness.core.units import format_size, parse_duration, parse_size
 
 _E = TypeVar("_E", bound=StrEnum)
@@ -231,24 +233,44 @@ def _read_fraction(value: object) -> float:
     return float(fraction)
 
 
+def _read_risk(value: object) -> float:
+    risk = _read_fraction(value)
+    if risk >= MOST_RISK:
+        raise BadValueError(f"{shown(value)} is not below {MOST_RISK:.0%}", "write a percentage such as 5%")
+    return risk
+
+
+def read_percentage(text: str, *, risk: bool = False) -> float:
+    """Return a share given on the command line (``2%`` or ``0.02``) as a fraction.
+
+    Args:
+        text: as given.
+        risk: whether it is the risk of a false verdict.
+
+    Raises:
+        BadValueError: it is none, or not in its range.
+    """
+    value: object = text
+    with contextlib.suppress(ValueError):
+        value = float(text)
+    return _read_risk(value) if risk else _read_fraction(value)
+
+
 def _write_fraction(fraction: float) -> str | float:
     label = f"{fraction * 100:g}%"
     return label if _parse_percent(label) == fraction else fraction
 
 
-Fraction = Annotated[
-    float,
-    BeforeValidator(_read_fraction),
-    PlainSerializer(_write_fraction, when_used="json"),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "pattern": PERCENT_PATTERN},
-                {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
-            ]
-        }
-    ),
-]
+_FRACTION_LABEL = PlainSerializer(_write_fraction, when_used="json")
+
+
+def _fraction_schema(below: float) -> WithJsonSchema:
+    number = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": below}
+    return WithJsonSchema({"anyOf": [{"type": "string", "pattern": PERCENT_PATTERN}, number]})
+
+
+Fraction = Annotated[float, BeforeValidator(_read_fraction), _FRACTION_LABEL, _fraction_schema(1)]
+Risk = Annotated[float, BeforeValidator(_read_risk), _FRACTION_LABEL, _fraction_schema(MOST_RISK)]
 
 
 # -- text ----------------------------------------------------------------------------------------------------

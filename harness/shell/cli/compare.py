@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.shell.cli.options import PATH, noise_floor_option
+from harness.shell.cli.options import PATH, alpha_option, margin_option, noise_floor_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,10 +30,8 @@ _EXIT_CODES = {"slower": 3, "unclear": 4}
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--ci", is_flag=True, help="With --format commit: add intervals and a footer.")
 @click.option("--metric", default="iops", show_default=True, help="What to compare: iops, bw, clat_p99 ...")
-@click.option("--margin", metavar="PERCENT", help="What counts as equal [default: the experiment's, or 2%].")
-@click.option(
-    "--alpha", metavar="PERCENT", help="The chance of a false alarm [default: the experiment's, or 5%]."
-)
+@margin_option
+@alpha_option
 @noise_floor_option
 @click.option("--fail-on", type=click.Choice(["slower", "unclear"]), multiple=True, help="Exit with 3 or 4.")
 def command(
@@ -44,8 +42,8 @@ def command(
     as_json: bool,
     ci: bool,
     metric: str,
-    margin: str | None,
-    alpha: str | None,
+    margin: float | None,
+    alpha: float | None,
     noise_floor: Path | None,
     fail_on: tuple[str, ...],
 ) -> int:
@@ -76,7 +74,9 @@ def command(
     from harness.analysis.tables import render
     from harness.shell.comparing import TCG_NOTICE, Judgement, compare_run, compare_two
 
-    judgement = Judgement(metric, _fraction("--margin", margin), _fraction("--alpha", alpha))
+    judgement = Judgement(metric, margin, alpha)
+    if ci and (as_json or form != "commit"):
+        raise click.UsageError("--ci goes with --format commit; the other formats have intervals anyway")
     if new is not None and noise_floor is not None:
         raise click.UsageError("--noise-floor goes with one run directory, not with two sets of results")
     comparison = compare_two(old, new, judgement) if new else compare_run(old, judgement, noise_floor)
@@ -107,15 +107,3 @@ def exit_code(comparison: Comparison, fail_on: tuple[str, ...]) -> int:
     """
     verdicts = {str(verdict or "unclear") for verdict in comparison.verdicts()}
     return next((code for name, code in _EXIT_CODES.items() if name in fail_on and name in verdicts), 0)
-
-
-def _fraction(option: str, text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        value = float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < 1:
-        raise click.BadParameter(f"{text!r} is no fraction such as 2% or 0.02", param_hint=option)
-    return value

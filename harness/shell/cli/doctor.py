@@ -19,7 +19,7 @@ def command(*, state_dir: Path | None, as_json: bool) -> int:
     """Say whether this host can measure: libvirt, QEMU, KVM, fio, disk space, vm.max_map_count.
 
     Each line has what was found and, where something is amiss, what to do. Exit code 1 if a run could not
-    work. Nothing is changed.
+    work. Nothing is changed, and a run that is going on is named and not disturbed.
     """
     from dataclasses import asdict
 

@@ -12,10 +12,31 @@ import click
 from harness.adapters.waiting import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 # click would refuse a missing file in its own words; the loader names the remedy as well.
 PATH: Any = click.Path(path_type=Path)
+
+
+def _percentage(
+    example: str, *, risk: bool = False
+) -> Callable[[click.Context, click.Parameter, str | None], float | None]:
+    """Return what reads a share such as ``2%`` or ``0.02``, as an experiment file reads it."""
+
+    def read(_ctx: click.Context, option: click.Parameter, value: str | None) -> float | None:
+        if value is None:
+            return None
+        from harness.core.errors import InputError
+        from harness.core.experiment import read_percentage
+
+        name = option.opts[0]
+        try:
+            return read_percentage(value, risk=risk)
+        except ValueError as error:
+            raise InputError.single(name, str(error), f"give a percentage: {name} {example}") from error
+
+    return read
+
 
 experiment_argument = click.argument("experiment", type=PATH)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
@@ -30,6 +51,18 @@ budget_option = click.option(
     "--budget",
     metavar="TIME",
     help="Choose blocks, passes and runtime for the narrowest interval within this wall time (40m).",
+)
+margin_option = click.option(
+    "--margin",
+    metavar="PERCENT",
+    callback=_percentage("2%"),
+    help="A change smaller than this does not matter [default: the experiment's, or 2%].",
+)
+alpha_option = click.option(
+    "--alpha",
+    metavar="PERCENT",
+    callback=_percentage("5%", risk=True),
+    help="Accepted risk of a false verdict, over all cells [default: the experiment's, or 5%].",
 )
 noise_floor_option = click.option(
     "--noise-floor",

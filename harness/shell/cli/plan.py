@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.shell.cli.options import (
+    alpha_option,
     budget_option,
     experiment_argument,
     json_option,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--blocks", type=click.IntRange(1), help="Plan this many blocks instead of the experiment's.")
 @click.option("--seed", type=click.IntRange(0), help="Order by this seed instead of the experiment's.")
 @budget_option
+@alpha_option
 @click.option("--all", "show_all", is_flag=True, help="List every session, not only the first two pairs.")
 @state_dir_option
 @json_option
@@ -35,6 +37,7 @@ def command(
     blocks: int | None,
     seed: int | None,
     budget: str | None,
+    alpha: float | None,
     show_all: bool,
     state_dir: Path | None,
     as_json: bool,
@@ -51,7 +54,7 @@ def command(
     from harness.shell.declare import Changes, declare, declare_within, plan_of
     from harness.shell.expectation import expect
 
-    workspace, changes = Workspace.at(state_dir), Changes(blocks=blocks, seed=seed)
+    workspace, changes = Workspace.at(state_dir), Changes(blocks=blocks, seed=seed, alpha=alpha)
     if budget is None:
         declared = declare(experiment, changes)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,9 @@ import click
 from harness.core.errors import InputError, Interrupted
 from harness.shell.cli.options import (
     PATH,
+    alpha_option,
     budget_option,
+    margin_option,
     noise_floor_option,
     quiet_option,
     state_dir_option,
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from harness.adapters.store import RunDirectory
     from harness.adapters.waiting import Stop
     from harness.adapters.workspace import Workspace
+    from harness.core.experiment import Experiment
     from harness.shell.campaign import Outcome
     from harness.shell.console import Console
     from harness.shell.declare import Declared
@@ -37,6 +41,8 @@ if TYPE_CHECKING:
 @click.option("--blocks", type=click.IntRange(1), help="Run this many blocks instead of the experiment's.")
 @click.option("--seed", type=click.IntRange(0), help="Order by this seed instead of the experiment's.")
 @budget_option
+@margin_option
+@alpha_option
 @click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), help="Instead of the experiment's.")
 @click.option("--aa", is_flag=True, help="Measure the baseline against itself: the host's noise floor.")
 @click.option("--ceiling", is_flag=True, help="First measure the disk on the host without a guest.")
@@ -60,6 +66,8 @@ def command(
     blocks: int | None,
     seed: int | None,
     budget: str | None,
+    margin: float | None,
+    alpha: float | None,
     accel: str | None,
     aa: bool,
     ceiling: bool,
@@ -81,28 +89,41 @@ def command(
       harness run --resume runs/quick-20260101T120000
     """
     from harness.adapters.ceiling import check_ceiling
+    from harness.adapters.host import environment
     from harness.adapters.store import check_new
     from harness.adapters.workspace import Workspace
-    from harness.shell.comparing import Judgement, compare_run
+    from harness.shell.comparing import Judgement, read_noise_floor
     from harness.shell.console import Console
     from harness.shell.declare import Changes, declare, declare_within
+    from harness.shell.noise_floor import place_of
     from harness.shell.runner import RunOptions
 
     kept: dict[str, object] = {"--run-dir": run_dir, "--blocks": blocks, "--seed": seed, "--budget": budget}
+    kept |= {"--margin": margin, "--alpha": alpha}
     kept |= {"--accel": accel, "--aa": aa or None, "--ceiling": ceiling or None, "--noise-floor": noise_floor}
     kept |= {"--to-the-limit": to_the_limit or None, "--max-map-count": max_map_count}
     _check_usage(experiment, resume_dir, kept)
     console, workspace = Console(quiet=quiet), Workspace.at(state_dir)
     with stopping_on_signals() as stop:
         if experiment is not None:
-            changes = Changes(blocks=blocks, seed=seed, accel=accel, aa=aa, to_the_limit=to_the_limit)
+            changes = Changes(
+                blocks=blocks,
+                seed=seed,
+                margin=margin,
+                alpha=alpha,
+                accel=accel,
+                aa=aa,
+                to_the_limit=to_the_limit,
+            )
             if budget is None:
                 declared = declare(experiment, changes)
             else:
                 declared = declare_within(experiment, changes, budget=budget, workspace=workspace)
             options = RunOptions(ceiling=ceiling, noise_floor=noise_floor, max_map_count=max_map_count)
             if noise_floor is not None:
-                compare_run(noise_floor, Judgement())  # a damaged one is found before the run, not after
+                # One that says nothing of this run is found before it, not after.
+                here = place_of(environment())
+                read_noise_floor(noise_floor, declared.experiment, here, Judgement())
             if ceiling:
                 check_ceiling(declared.experiment, declared.source)
             directory = run_dir or Path("runs") / f"{declared.experiment.name}-{datetime.now():%Y%m%dT%H%M%S}"  # noqa: DTZ005 - people read it
@@ -132,8 +153,11 @@ def _provisioned(
     from harness.shell.runner import provision_for
 
     if no_provision:
+        # Of an A/A run only the baseline is wanted, which the experiment's own provisioning made.
         path = workspace.manifest(declared.experiment.name)
         found = read_manifest(path)
+        if declared.aa:
+            found = _against_itself(found, declared.experiment)
         if set(found.builds) != set(declared.experiment.builds):
             raise InputError.single(
                 str(path),
@@ -144,6 +168,14 @@ def _provisioned(
     result = provision_for(declared, workspace, on_task=console.task, stop=stop)
     console.say(f"provisioned: changed={result.changed} ok={result.ok}")
     return Manifest(result.builds, result.guest_image)
+
+
+def _against_itself(found: Manifest, experiment: Experiment) -> Manifest:
+    """Return the baseline's build in every role."""
+    build = found.builds.get(experiment.baseline)
+    if build is None:
+        return found
+    return replace(found, builds={name: replace(build, name=name) for name in experiment.variants})
 
 
 def _start(

@@ -32,7 +32,7 @@ def command(run_dir: Path, *, plot: Path | None, as_json: bool) -> None:
     if as_json:
         print_json(summary)
     else:
-        _print(summary)
+        _print(summary, run_dir)
 
 
 def _draw(run_dir: Path, plot: Path) -> None:
@@ -43,7 +43,7 @@ def _draw(run_dir: Path, plot: Path) -> None:
     write_pool_plot(pool_report(run_dir), plot)
 
 
-def _print(summary: dict[str, Any]) -> None:
+def _print(summary: dict[str, Any], run_dir: Path) -> None:
     run, host = summary["run"], summary["environment"].get("host", {})
     click.echo(f"{run['run_id']}: {run['state']}" + (f" ({run['stopped']})" if run["stopped"] else ""))
     click.echo(f"  accel     {run['accel']}: {run['accel_reason']}")
@@ -58,6 +58,8 @@ def _print(summary: dict[str, Any]) -> None:
         f"  guest     Linux {run['guest_image']['kernel_version']}, {run['guest_image']['fio_version']}"
     )
     click.echo(f"  done      {summary['accepted']} of {summary['planned']} iterations")
+    if run["state"] == "interrupted":
+        click.echo(f"  to go on  harness run --resume {run_dir}")
     for session in summary["sessions"]:
         ready = session["ready_seconds"]
         up = "never up" if ready is None else f"up in {ready:.1f} s"
