@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from harness.adapters.emulator import MappingsProbe, emulator_facts
 from harness.adapters.files import read_text, tail, write_atomic
 from harness.adapters.guest import AgentConnection
+from harness.adapters.telemetry import TelemetryRecorder, telemetry_file
 from harness.adapters.waiting import Waiter
 from harness.core.domain_xml import DomainSpec, domain_spec, render_domain
 from harness.core.errors import GuestDiedError, GuestError, HypervisorError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from harness.core.model import Accel, BuildRecord, Cell, GuestConfig, GuestImage
     from harness.core.planning import PlannedIteration, PlannedSession
     from harness.core.protocols import Execution, StopSignal
+    from harness.core.telemetry import TelemetryRecord
 
 DOMAIN_PREFIX = "qemu-ab-"
 """How every domain of this project is called; nothing else is ever touched."""
@@ -79,7 +81,7 @@ class LibvirtLab:
     stop: StopSignal
 
     @contextlib.contextmanager
-    def session(self, planned: PlannedSession, directory: Path) -> Iterator[BootedGuest]:
+    def session(self, planned: PlannedSession, directory: Path, *, boot: int = 0) -> Iterator[BootedGuest]:
         """Boot the session's guest; it is destroyed when the ``with`` block is left, whatever happened.
 
         Raises:
@@ -93,8 +95,10 @@ class LibvirtLab:
         began = time.monotonic()
         domain = self._start(xml, build)
         probe = MappingsProbe(domain.pid)
+        telemetry = TelemetryRecorder(directory / telemetry_file(boot), domain.pid, probe)
         waiter = Waiter(self.stop, domain.stopped, lambda: _died(build, domain, console, probe))
         try:
+            telemetry.start()
             domain.on_change(waiter.wake)
             facts = emulator_facts(domain, build)
             agent = AgentConnection(domain, waiter, self.timeouts.agent)
@@ -106,9 +110,10 @@ class LibvirtLab:
                 )
             ready = time.monotonic() - began
             facts |= self._guest_facts(agent) | self._own_facts()
-            yield BootedGuest(agent, read_text(self.fio_script), self.timeouts, probe, ready, facts)
+            yield BootedGuest(agent, read_text(self.fio_script), self.timeouts, telemetry, ready, facts)
         finally:
             waiter.close()
+            telemetry.close()
             domain.destroy()
             _keep_qemu_log(domain, directory / "qemu.log")
 
@@ -167,9 +172,14 @@ class BootedGuest:
     _agent: AgentConnection
     _fio_script: str
     _timeouts: Timeouts
-    _probe: MappingsProbe
+    _telemetry: TelemetryRecorder
     ready_seconds: float
     facts: dict[str, Any]
+
+    @property
+    def telemetry(self) -> TelemetryRecord | None:
+        """What is kept of its telemetry, once the session has ended."""
+        return self._telemetry.record
 
     def run(self, iteration: PlannedIteration, *, runtime: float, ramp: float) -> Execution:
         """Run fio/fio.sh once in the guest.
@@ -180,13 +190,14 @@ class BootedGuest:
             Interrupted: the user stopped the run.
         """
         arguments = fio_arguments(iteration.cell, [TARGET], runtime=runtime, ramp=ramp)
+        self._telemetry.begin(iteration.number, ramp=ramp, runtime=runtime)
         execution = self._agent.run(
             ["/bin/sh", "-s", "--", *arguments],
             stdin=self._fio_script,
             due=runtime + ramp,
             grace=self._timeouts.grace,
         )
-        return replace(execution, mappings=self._probe.look())
+        return replace(execution, mappings=self._telemetry.end())
 
 
 def fio_arguments(cell: Cell, targets: Sequence[str], *, runtime: float, ramp: float) -> list[str]:

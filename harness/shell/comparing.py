@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 from harness.adapters.imports import NOT_INTERLEAVED, Imported, cells_as_found, read_results, together
 from harness.adapters.run_samples import RunSamples, read_samples
 from harness.adapters.store import RunDirectory, is_run_directory
+from harness.analysis.metrics import METRICS, find_metric
 from harness.analysis.ordering import scattered_blocks, why_not_interleaved
 from harness.analysis.result import Comparison, build
 from harness.core.agreement import disagreements
-from harness.core.errors import InputError
+from harness.core.errors import InputError, Problem
 from harness.core.experiment import Experiment, load_experiment
 from harness.core.model import TABLE_FACTORS
 from harness.core.units import format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
@@ -39,6 +40,10 @@ class Judgement:
     alpha: float | None = None
 
 
+class NotMeasuredError(InputError):
+    """Results lack the metric that was asked for."""
+
+
 def compare_run(path: Path, judgement: Judgement, noise_floor: Path | None = None) -> Comparison:
     """Compare the variants of one run.
 
@@ -53,7 +58,15 @@ def compare_run(path: Path, judgement: Judgement, noise_floor: Path | None = Non
     run = RunDirectory.open(path)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
     found, record = _adjacent(read_samples(run)), run.record
+    _require_metric(found.frame, judgement.metric, path, found.unmeasured)
     floor, unavailable = _floor_of(record, noise_floor)
+    resolved: dict[CellKey, float] = {}
+    try:
+        resolved = _noise_floor(floor, run, judgement) if floor else {}
+    except NotMeasuredError as error:
+        if noise_floor is not None:
+            raise
+        unavailable.append(f"the noise floor is not shown: {error}")
     factors = experiment.varied_factors()
     measured = set(found.frame["variant"])
     contenders = [name for name in experiment.contenders if name in measured]
@@ -77,7 +90,7 @@ def compare_run(path: Path, judgement: Judgement, noise_floor: Path | None = Non
         ceilings={tuple(c[name] for name in factors): c["iops"] for c in run.read_ceilings()},
         warnings=[*absent, *unavailable, *found.warnings],
         footer=_footer(experiment, record, found),
-        noise_floor=_noise_floor(floor, run, judgement) if floor else None,
+        noise_floor=resolved,
         environment={
             **run.environment,
             "accel": record.accel,
@@ -86,6 +99,22 @@ def compare_run(path: Path, judgement: Judgement, noise_floor: Path | None = Non
             "guest_image": record.guest_image,
         },
     )
+
+
+def _require_metric(
+    frame: pd.DataFrame, metric: str, path: Path, reasons: Mapping[str, str] | None = None
+) -> None:
+    """Refuse to compare by what was not measured.
+
+    Raises:
+        NotMeasuredError: says what there is, and why this is not.
+    """
+    name = find_metric(metric).name
+    have = [known for known in METRICS if known in frame.columns and frame[known].notna().any()]
+    if name not in have:
+        why = (reasons or {}).get(name, "these results do not tell it")
+        problem = Problem(str(path), f"has no {name}: {why}", f"it has {', '.join(have)}")
+        raise NotMeasuredError([problem])
 
 
 def _floor_of(record: RunRecord, chosen: Path | None) -> tuple[Path | None, list[str]]:
@@ -165,7 +194,7 @@ def compare_two(old: Path, new: Path, judgement: Judgement) -> Comparison:
     Raises:
         InputError: one of them cannot be read, or they do not fit together.
     """
-    both = together(_side(old, "OLD"), _side(new, "NEW"))
+    both = together(_side(old, "OLD", judgement.metric), _side(new, "NEW", judgement.metric))
     return build(
         both.samples,
         baseline="OLD",
@@ -180,12 +209,16 @@ def compare_two(old: Path, new: Path, judgement: Judgement) -> Comparison:
     )
 
 
-def _side(path: Path, variant: str) -> Imported:
+def _side(path: Path, variant: str, metric: str) -> Imported:
     if not is_run_directory(path):
-        return read_results(path, variant)
+        results = read_results(path, variant)
+        _require_metric(results.samples, metric, path)
+        return results
     run = RunDirectory.open(path)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
-    frame = read_samples(run).frame
+    found = read_samples(run)
+    frame = found.frame
+    _require_metric(frame, metric, path, found.unmeasured)
     chosen = _variant_of(frame, experiment, variant, path)
     frame = frame[frame["variant"] == chosen].assign(variant=variant, block=float("nan"))
     warning = f"{variant} is {chosen} of {path}"
