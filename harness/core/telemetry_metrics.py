@@ -46,8 +46,8 @@ def io_window(
 
     fio does no I/O at first: a shell, a fork, under TCG most of a second. Say an iteration took L seconds
     more than ramp and runtime: fio, which needs both, cannot have begun later than L, nor ended before both
-    had passed. So between ramp + L and ramp + runtime it was measuring. Where that is too short a time, from
-    L on it was at least doing the same I/O.
+    had passed. So between ramp + L and ramp + runtime it was measuring. Where that is less than half of the
+    runtime, what came before is used too: from L on it was doing the same I/O.
     """
     readings = telemetry.of(iteration)
     ends = {reading.occasion: reading.seconds for reading in readings}
@@ -55,14 +55,14 @@ def io_window(
         return None
     began = ends[Occasion.BEGIN]
     late = max(0.0, ends[Occasion.END] - began - ramp - runtime)
-    for earliest in (ramp + late, late):
+    for earliest, shortest in ((ramp + late, runtime / 2), (late, 0.0)):
         marks = [
             reading
             for reading in readings
             if reading.occasion is Occasion.MARK
             and earliest <= reading.seconds - began <= ramp + runtime + _LATE_S
         ]
-        if marks and marks[-1].seconds - marks[0].seconds >= _SHORTEST_S:
+        if marks and marks[-1].seconds - marks[0].seconds >= max(shortest, _SHORTEST_S):
             return marks[0], marks[-1]
     return None
 
