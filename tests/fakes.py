@@ -10,11 +10,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from harness.adapters.store import RunDirectory
-from harness.core.errors import GuestError
+from harness.core.errors import GuestDiedError, GuestError
+from harness.core.mappings import Mappings
 from harness.core.model import Cell
 from harness.core.planning import PlannedIteration, PlannedSession, make_plan
 from harness.core.protocols import Execution
-from harness.core.records import FORMAT_VERSION, RunRecord, RunState
+from harness.core.records import FORMAT_VERSION, CrashRecord, RunRecord, RunState
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,6 +109,12 @@ Behaviour = Callable[[PlannedSession, Cell, int], Execution]
 
 def good(_session: PlannedSession, cell: Cell, _count: int) -> Execution:
     return Execution(0, fio_json(cell), "", datetime(2026, 1, 1, tzinfo=UTC), 1.0)
+
+
+def qemu_died(message: str = "failed to set up stack guard page: Cannot allocate memory") -> GuestDiedError:
+    """Return what the lab raises when QEMU aborted."""
+    crash = CrashRecord("SIGABRT", None, message, (message,), ("init: up",), Mappings(65000, 32000))
+    return GuestDiedError(f"the guest stopped by itself: QEMU died: {crash.cause}", crash)
 
 
 def raise_at(at: int, error: type[BaseException]) -> Behaviour:

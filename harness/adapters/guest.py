@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from harness.adapters.waiting import Waiter
 
 _POLL_SECONDS = 0.05
+_DEATH_SECONDS = 5.0
+"""How long after its agent's silence a dying guest may be heard of: QEMU's mappings are torn down first."""
 _MAX_OUTPUT_BYTES = 16 * 2**20
 
 
@@ -98,8 +100,9 @@ class AgentConnection:
                 {"execute": name, "arguments": arguments}, self._answer_timeout
             )
         except HypervisorError as error:
-            # A guest that died is the better explanation of an agent that does not answer.
-            self._waiter.check()
+            # A guest that died is the better explanation of an agent that does not answer; its agent's
+            # silence may be known before its end is.
+            self._waiter.sleep(_DEATH_SECONDS)
             raise GuestError(printable_lines(error.message), remedy=_remedy(error.message)) from error
         return answer
 

@@ -13,20 +13,24 @@ from typing import TYPE_CHECKING, Any
 from harness.adapters.emulator import MappingsProbe, emulator_facts
 from harness.adapters.files import read_text, tail, write_atomic
 from harness.adapters.guest import AgentConnection
+from harness.adapters.guest_fio import Fio, target_of
+from harness.adapters.pool_guest import PoolGuest
 from harness.adapters.telemetry import TelemetryRecorder, telemetry_file
 from harness.adapters.waiting import Waiter
 from harness.core.domain_xml import DomainSpec, domain_spec, render_domain
 from harness.core.errors import GuestDiedError, GuestError, HypervisorError
+from harness.core.model import Workload
+from harness.core.pool import PARALLEL_PROBE, burst_serials, pool_disks, pool_iothreads
 from harness.core.qemu_log import last_words, qemu_said
 from harness.core.records import CrashRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from harness.adapters.hypervisor import Domain, Hypervisor
     from harness.core.experiment import Experiment
-    from harness.core.model import Accel, BuildRecord, Cell, GuestConfig, GuestImage
+    from harness.core.model import Accel, BuildRecord, GuestConfig, GuestImage
     from harness.core.planning import PlannedIteration, PlannedSession
     from harness.core.protocols import Execution, StopSignal
     from harness.core.telemetry import TelemetryRecord
@@ -34,7 +38,7 @@ if TYPE_CHECKING:
 DOMAIN_PREFIX = "qemu-ab-"
 """How every domain of this project is called; nothing else is ever touched."""
 
-TARGET = "/dev/disk/by-id/virtio-disk0"
+TARGET = target_of("disk0")
 """The measured disk in the guest, by the serial that the domain XML gives it."""
 
 _LOG_LINES = 200
@@ -81,7 +85,9 @@ class LibvirtLab:
     stop: StopSignal
 
     @contextlib.contextmanager
-    def session(self, planned: PlannedSession, directory: Path, *, boot: int = 0) -> Iterator[BootedGuest]:
+    def session(
+        self, planned: PlannedSession, directory: Path, *, boot: int = 0
+    ) -> Iterator[BootedGuest | PoolGuest]:
         """Boot the session's guest; it is destroyed when the ``with`` block is left, whatever happened.
 
         Raises:
@@ -110,12 +116,21 @@ class LibvirtLab:
                 )
             ready = time.monotonic() - began
             facts |= self._guest_facts(agent) | self._own_facts()
-            yield BootedGuest(agent, read_text(self.fio_script), self.timeouts, telemetry, ready, facts)
+            yield self._guest(
+                Fio(agent, read_text(self.fio_script), self.timeouts.grace), telemetry, ready, facts
+            )
         finally:
             waiter.close()
             telemetry.close()
             domain.destroy()
             _keep_qemu_log(domain, directory / "qemu.log")
+
+    def _guest(
+        self, fio: Fio, telemetry: TelemetryRecorder, ready: float, facts: dict[str, Any]
+    ) -> BootedGuest | PoolGuest:
+        if self.experiment.workload is Workload.POOL_GROWTH:
+            return PoolGuest(fio, self.experiment.pool, telemetry, ready, facts)
+        return BootedGuest(fio, telemetry, ready, facts)
 
     def _start(self, xml: str, build: BuildRecord) -> Domain:
         try:
@@ -131,6 +146,7 @@ class LibvirtLab:
     def domain_spec(self, planned: PlannedSession, console: Path) -> DomainSpec:
         """Return the guest of a session."""
         build, disk = self.builds[planned.variant], self.disks[planned.guest]
+        pool = self.experiment.pool if self.experiment.workload is Workload.POOL_GROWTH else None
         return domain_spec(
             self.experiment.for_guest(planned.guest),
             name=f"{DOMAIN_PREFIX}{self.run_id}-{planned.directory}",
@@ -142,6 +158,9 @@ class LibvirtLab:
             initrd=self.image.initrd,
             console_log=str(console.absolute()),
             disk_path=str(disk) if disk else None,
+            disks=pool_disks(pool) if pool else None,
+            iothreads=pool_iothreads(pool) if pool else None,
+            extra_cmdline=PARALLEL_PROBE if pool else "",
         )
 
     def _own_facts(self) -> dict[str, Any]:
@@ -152,14 +171,16 @@ class LibvirtLab:
         }
 
     def _guest_facts(self, agent: AgentConnection) -> dict[str, Any]:
+        pool_growth = self.experiment.workload is Workload.POOL_GROWTH
+        target = target_of(burst_serials(self.experiment.pool)[0]) if pool_growth else TARGET
         script = (
-            f"uname -r; fio --version; cat /sys/block/$(basename $(readlink -f {TARGET}))/queue/scheduler"
+            f"uname -r; fio --version; cat /sys/block/$(basename $(readlink -f {target}))/queue/scheduler"
         )
         execution = agent.run(["/bin/sh", "-c", script], grace=self.timeouts.grace)
         kernel, fio, scheduler = (*execution.stdout.splitlines(), "", "", "")[:3]
         if execution.exit_code:
             raise GuestError(
-                f"the guest has no disk {TARGET} or no fio: {execution.stderr.strip()}",
+                f"the guest has no disk {target} or no fio: {execution.stderr.strip()}",
                 remedy="look at the session's console.log",
             )
         return {"guest_kernel": kernel, "guest_fio": fio, "guest_schedulers": scheduler}
@@ -167,11 +188,9 @@ class LibvirtLab:
 
 @dataclass(frozen=True, slots=True)
 class BootedGuest:
-    """A guest that answers."""
+    """A guest that answers, and takes the iterations of a matrix."""
 
-    _agent: AgentConnection
-    _fio_script: str
-    _timeouts: Timeouts
+    _fio: Fio
     _telemetry: TelemetryRecorder
     ready_seconds: float
     facts: dict[str, Any]
@@ -182,32 +201,16 @@ class BootedGuest:
         return self._telemetry.record
 
     def run(self, iteration: PlannedIteration, *, runtime: float, ramp: float) -> Execution:
-        """Run fio/fio.sh once in the guest.
+        """Run fio once, on the measured disk.
 
         Raises:
             GuestDiedError: QEMU ended.
             GuestError: the guest did not answer in time.
             Interrupted: the user stopped the run.
         """
-        arguments = fio_arguments(iteration.cell, [TARGET], runtime=runtime, ramp=ramp)
         self._telemetry.begin(iteration.number, ramp=ramp, runtime=runtime)
-        execution = self._agent.run(
-            ["/bin/sh", "-s", "--", *arguments],
-            stdin=self._fio_script,
-            due=runtime + ramp,
-            grace=self._timeouts.grace,
-        )
+        execution = self._fio.run(iteration.cell, [TARGET], runtime=runtime, ramp=ramp)
         return replace(execution, mappings=self._telemetry.end())
-
-
-def fio_arguments(cell: Cell, targets: Sequence[str], *, runtime: float, ramp: float) -> list[str]:
-    """Return the options of fio/fio.sh for a cell; a plan that writes was allowed to when it was made."""
-    arguments = [part for target in targets for part in ("--target", target)]
-    arguments += ["--rw", cell.rw, "--bs", cell.bs]
-    arguments += ["--iodepth", str(cell.iodepth), "--numjobs", str(cell.numjobs)]
-    arguments += ["--ioengine", cell.ioengine]
-    arguments += ["--runtime", f"{round(runtime * 1000)}ms", "--ramp", f"{round(ramp * 1000)}ms"]
-    return arguments if cell.rw in {"read", "randread"} else [*arguments, "--destroy-data"]
 
 
 def console_tail(console: Path) -> str:
@@ -229,7 +232,7 @@ def _died(build: BuildRecord, domain: Domain, console: Path, probe: MappingsProb
         mappings=probe.last,
         qemu_failed=domain.failed if status is None else status != 0,
     )
-    how = f"QEMU died: {crash.cause}" if crash.qemu_failed else "it shut down, reset itself or panicked"
+    how = f"QEMU died: {crash.cause}" if crash.qemu_failed else crash.cause
     return GuestDiedError(f"the guest on {build.name} stopped by itself: {how}{console_tail(console)}", crash)
 
 

@@ -78,6 +78,40 @@ def run(
     return Completed(done.returncode, _text(done.stdout), _text(done.stderr))
 
 
+class Guard:
+    """A process that outlives this one by a moment: its standard input ends when this one does.
+
+    In a session of its own, so that a Ctrl-C does not reach it.
+    """
+
+    def __init__(self, popen: subprocess.Popen[bytes]) -> None:
+        self._popen = popen
+
+    @classmethod
+    def start(cls, argv: Sequence[str]) -> Guard:
+        """Start it.
+
+        Raises:
+            HarnessError: it cannot be started.
+        """
+        try:
+            return cls(
+                subprocess.Popen(  # noqa: S603 - this is the gateway
+                    list(argv),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+            )
+        except OSError as error:
+            raise HarnessError(f"cannot start {argv[0]}: {error.strerror}") from error
+
+    def dismiss(self, word: str) -> None:
+        """Tell it that it is not needed any more, and wait for its end."""
+        self._popen.communicate(f"{word}\n".encode())
+
+
 def _text(raw: bytes) -> str:
     return raw.decode(errors="replace")
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.adapters.store import RunDirectory
+    from harness.core.model import FactorValue
     from harness.core.planning import Plan, PlannedSession
     from harness.core.records import IterationRecord
     from harness.core.telemetry import Telemetry
@@ -35,6 +36,7 @@ class RunSamples:
         fio_seconds: time fio measured or ramped, in accepted iterations.
         sessions: what every boot that gave samples ran on.
         warnings: failed iterations and sessions, and lost telemetry, a sentence each.
+        crashes: the variant and the factors of every iteration in which QEMU died.
         unmeasured: why a metric that telemetry gives is in no row; a metric -> a reason.
     """
 
@@ -43,6 +45,7 @@ class RunSamples:
     fio_seconds: float
     sessions: list[SessionFacts]
     warnings: list[str]
+    crashes: list[tuple[str, dict[str, FactorValue]]]
     unmeasured: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -57,6 +60,7 @@ def read_samples(run: RunDirectory) -> RunSamples:
     started: list[tuple[str, int, str]] = []
     facts: list[SessionFacts] = []
     warnings: list[str] = []
+    crashes: list[tuple[str, dict[str, FactorValue]]] = []
     watched: list[Telemetry] = []
     for planned in plan.sessions:
         record = run.load_session(planned)
@@ -65,6 +69,11 @@ def read_samples(run: RunDirectory) -> RunSamples:
         rows += found
         watched += telemetry.values()
         warnings += [*_warnings(planned, record), *lost]
+        crashes += [
+            (planned.variant, entry.factors)
+            for entry in record.iterations
+            if entry.state is IterationState.CRASHED
+        ]
         if found:
             boots = sorted({entry.boot for entry in record.iterations if entry.state is IterationState.OK})
             # A session that was repeated counts as run when it last was.
@@ -81,6 +90,7 @@ def read_samples(run: RunDirectory) -> RunSamples:
         fio_seconds=len(rows) * (plan.runtime + plan.ramp),
         sessions=facts,
         warnings=warnings,
+        crashes=crashes,
         unmeasured={
             name: why_missing(name, watched) for name in TELEMETRY_METRICS if name not in frame.columns
         },
@@ -122,9 +132,14 @@ def _warnings(planned: PlannedSession, record: SessionRecord) -> list[str]:
     found = [
         f"session {planned.directory}: {entry.reason}"
         for entry in record.iterations
-        if entry.reason and entry.number not in accepted
+        if entry.state is IterationState.FAILED and entry.number not in accepted
     ]
-    found += [f"session {planned.directory}: {boot.failure}" for boot in record.boots if boot.failure]
+    # The first line says what happened; the console's tail behind it is for who looks at the session.
+    found += [
+        f"session {planned.directory}: {boot.failure.splitlines()[0].removesuffix('; its console ends:')}"
+        for boot in record.boots
+        if boot.failure
+    ]
     boots = {entry.boot for entry in record.iterations if entry.number in accepted}
     if len(boots) > 1:
         found.append(f"session {planned.directory} was resumed: its cells ran in {len(boots)} boots")

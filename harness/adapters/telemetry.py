@@ -87,13 +87,20 @@ class TelemetryRecorder:
             self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
             self._thread.start()
 
-    def begin(self, iteration: int, *, ramp: float, runtime: float) -> None:
-        """Say that an iteration starts now; ramp and runtime, in seconds, tell when to look at CPU time."""
+    def begin(self, iteration: int, *, ramp: float = 0.0, runtime: float = 0.0) -> None:
+        """Say that an iteration starts now.
+
+        Args:
+            iteration: its number in the plan.
+            ramp: seconds fio takes before it measures.
+            runtime: seconds it measures; 0 where that means nothing, and CPU time is not looked at.
+        """
         with self._counted(), self._lock:
             self._iteration = iteration
             now = time.monotonic()
             self._take(Occasion.BEGIN)
-            self._marks = [now + after for after in mark_times(ramp=ramp, runtime=runtime)]
+            times = mark_times(ramp=ramp, runtime=runtime) if runtime else []
+            self._marks = [now + after for after in times]
         self._wakes.put(None)
 
     def end(self) -> Mappings | None:

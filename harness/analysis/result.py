@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import pandas as pd
+
+
+CRASH_COLUMNS = ("crashed_baseline", "crashed_contender")
+"""In how many of a cell's sessions QEMU died; in memory and in JSON."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,7 @@ def build(
     footer: Sequence[str] = (),
     environment: Mapping[str, Any] | None = None,
     noise_floor: Mapping[CellKey, float] | None = None,
+    crashes: Sequence[tuple[str, CellKey]] = (),
 ) -> Comparison:
     """Compare, and put what a reader must know beside the result.
 
@@ -120,6 +126,7 @@ def build(
         footer: the caller's lines.
         environment: for JSON.
         noise_floor: what an A/A run of the same host resolves, as a fraction by cell.
+        crashes: the variant and the cell of every iteration in which QEMU died.
 
     Raises:
         InputError: as `compare`.
@@ -142,6 +149,7 @@ def build(
         no_verdict=no_verdict,
         ceilings=ceilings,
     )
+    _count_crashes(frames, [*TABLE_FACTORS, *chosen], baseline, crashes)
     found = dict.fromkeys(warnings)
     for name, frame in frames.items():
         prefix = f"{name}: " if len(contenders) > 1 else ""
@@ -163,3 +171,17 @@ def build(
         environment=dict(environment or {}),
         noise_floor=dict(noise_floor or {}),
     )
+
+
+def _count_crashes(
+    frames: Mapping[str, pd.DataFrame],
+    key_columns: Sequence[str],
+    baseline: str,
+    crashes: Sequence[tuple[str, CellKey]],
+) -> None:
+    """Add to each frame in how many sessions QEMU died in a cell: `CRASH_COLUMNS`."""
+    counts = Counter(crashes)
+    for contender, frame in frames.items():
+        keys = list(frame[list(key_columns)].itertuples(index=False, name=None))
+        for column, variant in zip(CRASH_COLUMNS, (baseline, contender), strict=True):
+            frame[column] = [counts[variant, key] for key in keys]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ import orjson
 import pandas as pd
 
 from harness.analysis.comparison import EXTRA_COLUMNS, RESULT_COLUMNS
+from harness.analysis.layout import Column, clean, layout, markdown_remarks, markdown_table
+from harness.analysis.result import CRASH_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,21 +35,6 @@ class TableFormat(StrEnum):
     MARKDOWN = "markdown"
     CSV = "csv"
     JSON = "json"
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of a table in text.
-
-    Attributes:
-        head: its heading.
-        cells: a string a row.
-        left: whether it is left-aligned.
-    """
-
-    head: str
-    cells: list[str]
-    left: bool = False
 
 
 def render(comparison: Comparison, fmt: TableFormat | str = TableFormat.TEXT, *, ci: bool = False) -> str:
@@ -130,35 +117,22 @@ def interval(low: float, high: float) -> str:
     return f"[{percent(low)}, {percent(high)}]"
 
 
-def layout(columns: list[Column]) -> list[str]:
-    """Return the lines of a table: one space between columns, no trailing blanks."""
-    widths = [max(map(len, [column.head, *column.cells])) for column in columns]
-    rows = [[column.head for column in columns], *zip(*(column.cells for column in columns), strict=True)]
-    return [
-        " ".join(
-            text.ljust(width) if column.left else text.rjust(width)
-            for text, width, column in zip(row, widths, columns, strict=True)
-        ).rstrip()
-        for row in rows
-    ]
-
-
-def _clean(value: object) -> str:
-    """Return text from outside without anything a terminal would act on."""
-    return "".join(character if character.isprintable() else "?" for character in str(value))
-
-
 def _key_columns(comparison: Comparison) -> list[Column]:
     frame = comparison.frames[comparison.contenders[0]]
     return [
-        Column(_HEADS.get(name, _clean(name).upper()), [_clean(value) for value in frame[name]])
+        Column(_HEADS.get(name, clean(name).upper()), [clean(value) for value in frame[name]])
         for name in comparison.key_columns
     ]
 
 
 def _values(comparison: Comparison, contender: str, column: str, head: str) -> Column:
-    values = comparison.frames[contender][column]
-    return Column(_clean(head), [comparison.metric.format(value) for value in values])
+    frame = comparison.frames[contender]
+    # A number that others of its sessions gave stays a number; the note says that QEMU died in some.
+    cells = [
+        "crashed" if crashed and math.isnan(value) else comparison.metric.format(value)
+        for value, crashed in zip(frame[column], frame[f"crashed_{column}"], strict=True)
+    ]
+    return Column(clean(head), cells)
 
 
 def _changes(frame: pd.DataFrame) -> Column:
@@ -201,7 +175,7 @@ def _commit_with_intervals(comparison: Comparison) -> str:
     footer = [
         line
         for text in (how, *comparison.footer)
-        for line in textwrap.wrap(_clean(text), _COMMIT_WIDTH, break_long_words=False, break_on_hyphens=False)
+        for line in textwrap.wrap(clean(text), _COMMIT_WIDTH, break_long_words=False, break_on_hyphens=False)
     ]
     return _lines([*layout(_commit_columns(comparison, ci=True)), "", *footer])
 
@@ -216,9 +190,15 @@ def _p(value: float) -> str:
     return f"<{_SMALLEST_P}" if value < _SMALLEST_P else f"{value:.3f}"
 
 
-def _note(row: dict[str, Any]) -> str:
+def _crashes(comparison: Comparison, contender: str, row: dict[str, Any]) -> list[str]:
+    sides = (("crashed_baseline", comparison.baseline), ("crashed_contender", contender))
+    return [f"{name} crashed {row[column]}x" for column, name in sides if row.get(column)]
+
+
+def _note(row: dict[str, Any], crashes: list[str]) -> str:
     reason = row.get("reason")
     notes = [
+        *crashes,
         "small" if row["small"] else "",
         "device-bound" if row.get("device_bound") else "",
         str(reason).split(":")[0] if isinstance(reason, str) else "",
@@ -241,7 +221,7 @@ def _full_columns(comparison: Comparison, contender: str) -> list[Column]:
         note = [Column("NOTE", limited, left=True)] if any(limited) else []
         return [*keys, *values, _changes(frame), sessions, *note]
     rows: list[dict[str, Any]] = [*_records(frame), pooled]
-    notes = [_clean(_note(row)) for row in rows]
+    notes = [clean(_note(row, _crashes(comparison, contender, row))) for row in rows]
     for column, text in zip([*keys, *values], ["all", "cells"] + [""] * len([*keys, *values]), strict=False):
         column.cells.append(text)
     return [
@@ -285,7 +265,7 @@ def _explanation(comparison: Comparison) -> list[str]:
     lines = []
     if comparison.no_verdict is None:
         cells = len(comparison.frames[comparison.contenders[0]])
-        names = _clean(f"{comparison.baseline}+{'/'.join(comparison.contenders)}")
+        names = clean(f"{comparison.baseline}+{'/'.join(comparison.contenders)}")
         change = "Change: Hodges-Lehmann estimate over paired sessions."
         alpha = f"alpha {comparison.alpha * 100:g}%, {cells} cells (Holm)"
         verdict = f"Verdict: margin {comparison.margin * 100:g}%, {alpha}."
@@ -301,7 +281,7 @@ def _explanation(comparison: Comparison) -> list[str]:
     if bound:
         lines.append(
             "Device-bound, cannot show a difference in QEMU: "
-            + ", ".join(_clean(cell) for cell in bound)
+            + ", ".join(clean(cell) for cell in bound)
             + "."
         )
     return lines
@@ -310,37 +290,20 @@ def _explanation(comparison: Comparison) -> list[str]:
 def _text(comparison: Comparison) -> str:
     lines: list[str] = []
     for contender in comparison.contenders:
-        title = f"{_clean(contender)} against {_clean(comparison.baseline)}: {comparison.metric.heading}"
+        title = f"{clean(contender)} against {clean(comparison.baseline)}: {comparison.metric.heading}"
         lines += [title, "", *layout(_full_columns(comparison, contender)), ""]
-    lines += [f"warning: {_clean(warning)}" for warning in comparison.warnings]
-    lines += [*_explanation(comparison), *(_clean(line) for line in comparison.footer)]
+    lines += [f"warning: {clean(warning)}" for warning in comparison.warnings]
+    lines += [*_explanation(comparison), *(clean(line) for line in comparison.footer)]
     return _lines([*lines]).rstrip("\n") + "\n"
 
 
 def _markdown(comparison: Comparison) -> str:
     lines: list[str] = []
     for contender in comparison.contenders:
-        columns = _full_columns(comparison, contender)
         title = f"**{contender}** against **{comparison.baseline}**: {comparison.metric.heading}"
-        lines += [_markdown_safe(title, keep="*"), ""]
-        lines.append(_markdown_row([column.head for column in columns]))
-        lines.append("|" + "|".join(":---" if column.left else "---:" for column in columns) + "|")
-        lines += [_markdown_row(row) for row in zip(*(column.cells for column in columns), strict=True)]
-        lines.append("")
-    lines += [f"- **warning**: {_markdown_safe(warning)}" for warning in comparison.warnings]
-    lines += [f"- {_markdown_safe(line)}" for line in (*_explanation(comparison), *comparison.footer)]
+        lines += markdown_table(title, _full_columns(comparison, contender))
+    lines += markdown_remarks(comparison.warnings, (*_explanation(comparison), *comparison.footer))
     return _lines(lines).rstrip("\n") + "\n"
-
-
-def _markdown_row(cells: Any) -> str:
-    return "| " + " | ".join(_markdown_safe(cell) for cell in cells) + " |"
-
-
-def _markdown_safe(text: str, *, keep: str = "") -> str:
-    return "".join(
-        f"\\{character}" if character in "|*_`<>[]\\" and character not in keep else character
-        for character in _clean(text)
-    )
 
 
 def _csv(comparison: Comparison) -> str:
@@ -374,7 +337,7 @@ def _json_text(document: dict[str, Any]) -> str:
 
 def _document(comparison: Comparison) -> dict[str, Any]:
     pooled = [{"variant": name, **comparison.pooled(name)} for name in comparison.contenders]
-    columns = [*comparison.key_columns, *RESULT_COLUMNS, *EXTRA_COLUMNS]
+    columns = [*comparison.key_columns, *RESULT_COLUMNS, *EXTRA_COLUMNS, *CRASH_COLUMNS]
     return {
         "format_version": JSON_FORMAT_VERSION,
         "metric": comparison.metric.name,

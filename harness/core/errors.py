@@ -57,6 +57,10 @@ class InputError(HarnessError):
         return cls([Problem(where, message, remedy)])
 
 
+class NothingMeasuredError(InputError):
+    """A run directory holds nothing yet that could be judged."""
+
+
 class ProvisionError(HarnessError):
     """A playbook failed: names the task, the host and the message."""
 

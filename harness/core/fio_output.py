@@ -86,14 +86,16 @@ def _cpu_ms(job: FioJob) -> float | None:
     return (job.usr_cpu + job.sys_cpu) / 100 * job.job_runtime_ms
 
 
-def accept(result: FioResult, *, exit_code: int, cell: Cell, runtime: float, ramp: float = 0.0) -> str | None:
+def accept(
+    result: FioResult, *, exit_code: int, cell: Cell, runtime: float | None, ramp: float = 0.0
+) -> str | None:
     """Say why an iteration does not count.
 
     Args:
         result: what fio printed.
         exit_code: fio's.
         cell: what was asked for.
-        runtime: the measured seconds that were asked for.
+        runtime: the measured seconds that were asked for; None where any will do.
         ramp: the seconds before them.
 
     Returns:
@@ -109,7 +111,8 @@ def accept(result: FioResult, *, exit_code: int, cell: Cell, runtime: float, ram
         return "fio did no I/O (total_ios is 0)"
     if len({job.group for job in result.jobs}) > 1:
         return "fio ran several measurements one after the other"
-    return _other_cell(result, cell) or _other_runtime(result, runtime, ramp)
+    other = _other_cell(result, cell)
+    return other if other or runtime is None else _other_runtime(result, runtime, ramp)
 
 
 def _other_cell(result: FioResult, cell: Cell) -> str | None:
@@ -141,7 +144,7 @@ def _other_runtime(result: FioResult, runtime: float, ramp: float) -> str | None
 
 
 def why_rejected(
-    stdout: str, stderr: str, *, exit_code: int, cell: Cell, runtime: float, ramp: float = 0.0
+    stdout: str, stderr: str, *, exit_code: int, cell: Cell, runtime: float | None, ramp: float = 0.0
 ) -> str | None:
     """Say why an iteration does not count, from what the guest sent; None when it counts.
 

@@ -27,6 +27,7 @@ class Workload(StrEnum):
     """What an experiment does in each session."""
 
     FIO_MATRIX = "fio-matrix"
+    POOL_GROWTH = "pool-growth"
 
 
 class Accel(StrEnum):

@@ -73,6 +73,8 @@ class CrashRecord:
     @property
     def cause(self) -> str:
         """How it ended, in words: ``SIGABRT (failed to set up stack guard page: ...)``."""
+        if not self.qemu_failed:
+            return "its guest shut down, reset itself or panicked"
         how = self.signal or ("ended" if self.exit_code is None else f"exit code {self.exit_code}")
         return f"{how} ({self.message})" if self.message else how
 
@@ -153,6 +155,7 @@ class RunRecord:
         builds: a variant's provisioned build.
         guest_image: the provisioned guest.
         noise_floor: the A/A run directory of this host that the run points at.
+        max_map_count: what --max-map-count asked for; None leaves the host's.
     """
 
     format_version: int
@@ -169,3 +172,4 @@ class RunRecord:
     stopped: str | None = None
     wall_seconds: float = 0.0
     noise_floor: str | None = None
+    max_map_count: int | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from harness.adapters.files import printable_lines
 from harness.core.errors import GuestDiedError, GuestError, HarnessError, Interrupted
@@ -22,6 +22,7 @@ from harness.shell.events import (
     IterationDone,
     RunEnded,
     RunStarted,
+    SessionCrashed,
     SessionFailed,
     SessionReady,
     SessionStarted,
@@ -36,6 +37,37 @@ if TYPE_CHECKING:
 
 MAX_FRUITLESS_SESSIONS = 2
 """Sessions of one variant in a row without one accepted iteration, after which the run stops."""
+
+
+Judge: TypeAlias = "Callable[[Execution, PlannedIteration, Plan], str | None]"
+
+
+def fio_judge(execution: Execution, iteration: PlannedIteration, plan: Plan) -> str | None:
+    """Say why a fio run does not count as the iteration that was planned; None when it does."""
+    return why_rejected(
+        execution.stdout,
+        execution.stderr,
+        exit_code=execution.exit_code,
+        cell=iteration.cell,
+        runtime=plan.runtime,
+        ramp=plan.ramp,
+    )
+
+
+def round_judge(execution: Execution, iteration: PlannedIteration, _plan: Plan) -> str | None:
+    """Say why a round of pool-growth does not count; None when it does.
+
+    Its burst ends when the late disks have answered, so how long fio ran says nothing.
+    """
+    if execution.mappings is None:
+        return "the mappings of the QEMU process could not be read"
+    return why_rejected(
+        execution.stdout,
+        execution.stderr,
+        exit_code=execution.exit_code,
+        cell=iteration.cell,
+        runtime=None,
+    )
 
 
 @dataclass(slots=True)
@@ -65,6 +97,10 @@ class Campaign:
         emit: told what happens.
         enough: asked after every pair of blocks, with the number of whole blocks; returns why the run
             can end now, or None. It may read interval widths, never a sign or a p-value.
+        judge: says why an iteration's output does not count; None when it does.
+        rounds: whether a session is one piece, its iterations rounds that build on one another
+            (pool-growth). One that was interrupted begins anew; and a QEMU that dies is a result, which
+            completes the session.
     """
 
     def __init__(
@@ -77,6 +113,8 @@ class Campaign:
         stop: StopSignal,
         emit: Callable[[Event], None],
         enough: Callable[[int], str | None] = lambda _blocks: None,
+        judge: Judge = fio_judge,
+        rounds: bool = False,
     ) -> None:
         self._plan = plan
         self._store = store
@@ -85,6 +123,8 @@ class Campaign:
         self._stop = stop
         self._emit = emit
         self._enough = enough
+        self._judge_output = judge
+        self._rounds = rounds
         self._failures: list[str] = []
         self._fruitless: Counter[str] = Counter()
 
@@ -118,7 +158,11 @@ class Campaign:
         return sum(len(self._missing(session)) for session in self._plan.sessions)
 
     def _missing(self, session: PlannedSession) -> list[PlannedIteration]:
-        accepted = self._store.load_session(session).accepted()
+        record = self._store.load_session(session)
+        if self._rounds:
+            whole = record.state in {SessionState.DONE, SessionState.CRASHED}
+            return [] if whole else list(session.iterations)
+        accepted = record.accepted()
         return [iteration for iteration in session.iterations if iteration.number not in accepted]
 
     def _sessions(self) -> str:
@@ -162,8 +206,9 @@ class Campaign:
             # What is kept and shown may quote the guest: nothing in it commands a terminal.
             record.state, boot.failure = SessionState.FAILED, printable_lines(error.message)
             if isinstance(error, GuestDiedError):
-                record.state, boot.crash = SessionState.CRASHED, boot.crash or error.crash
-            self._fail(session, boot.failure)
+                self._died(session, record, error)
+            else:
+                self._fail(session, boot.failure)
         except HarnessError as error:
             # Interrupted, or something no further session can mend: the session can be resumed.
             record.state, boot.failure = SessionState.INTERRUPTED, error.message
@@ -176,7 +221,10 @@ class Campaign:
 
     def _count_fruitless(self, session: PlannedSession, record: SessionRecord) -> None:
         boot = len(record.boots) - 1
-        fruitful = any(entry.boot == boot and entry.state is IterationState.OK for entry in record.iterations)
+        fruitful = record.state is SessionState.CRASHED and self._rounds
+        fruitful |= any(
+            entry.boot == boot and entry.state is IterationState.OK for entry in record.iterations
+        )
         self._fruitless[session.variant] = 0 if fruitful else self._fruitless[session.variant] + 1
 
     def _iteration(
@@ -212,14 +260,7 @@ class Campaign:
         file = sha256 = None
         if execution.stdout:
             file, sha256 = self._store.save_output(session, iteration, execution.stdout, boot=boot)
-        reason = why_rejected(
-            execution.stdout,
-            execution.stderr,
-            exit_code=execution.exit_code,
-            cell=iteration.cell,
-            runtime=self._plan.runtime,
-            ramp=self._plan.ramp,
-        )
+        reason = self._judge_output(execution, iteration, self._plan)
         return IterationRecord(
             number=iteration.number,
             repeat=iteration.repeat,
@@ -248,6 +289,17 @@ class Campaign:
             state=IterationState.CRASHED,
             reason=printable_lines(f"crashed: {died.crash.cause}"),
         )
+
+    def _died(self, session: PlannedSession, record: SessionRecord, died: GuestDiedError) -> None:
+        boot = record.boots[-1]
+        record.state, boot.crash = SessionState.CRASHED, boot.crash or died.crash
+        # Only QEMU's own failure answers the question; and only after the guest was up.
+        if self._rounds and boot.crash.qemu_failed and boot.ready_seconds is not None:
+            self._emit(SessionCrashed(session, boot.crash, printable_lines(boot.crash.cause)))
+            return
+        if self._rounds:
+            record.state = SessionState.FAILED
+        self._fail(session, printable_lines(died.message))
 
     def _fail(self, session: PlannedSession, reason: str) -> None:
         self._failures.append(f"session {session.directory}: {reason}")

@@ -89,6 +89,7 @@ def compare_run(path: Path, judgement: Judgement, noise_floor: Path | None = Non
         no_verdict=_why_no_verdict(found),
         ceilings={tuple(c[name] for name in factors): c["iops"] for c in run.read_ceilings()},
         warnings=[*absent, *unavailable, *found.warnings],
+        crashes=[(name, tuple(cell[factor] for factor in factors)) for name, cell in found.crashes],
         footer=_footer(experiment, record, found),
         noise_floor=resolved,
         environment={
@@ -251,10 +252,15 @@ def _footer(experiment: Experiment, record: RunRecord, found: RunSamples) -> lis
             f"fio {format_duration(found.fio_seconds)}, wall {format_duration(record.wall_seconds)}; "
             f"{record.stopped or 'still running'}."
         ),
-        *(f"{name}: {record.builds[name]['version']}" for name in experiment.variants),
+        *build_lines(experiment, record),
     ]
     if len({build["sha256"] for build in record.builds.values()}) == 1:
         lines.append("A/A: both variants are the same build; the intervals are what this host can resolve.")
     if record.accel == "tcg":
         lines.append(f"{TCG_NOTICE} Why: {record.accel_reason}.")
     return lines
+
+
+def build_lines(experiment: Experiment, record: RunRecord) -> list[str]:
+    """Return a line a variant with its build's version."""
+    return [f"{name}: {record.builds[name]['version']}" for name in experiment.variants]

@@ -13,6 +13,7 @@ from harness.shell.events import (
     IterationDone,
     RunEnded,
     RunStarted,
+    SessionCrashed,
     SessionFailed,
     SessionReady,
     SessionStarted,
@@ -108,6 +109,8 @@ class RunProgress:
         """Show one event."""
         if isinstance(event, SessionFailed):
             self._console.warn(f"session {event.session.directory} FAILED: {event.reason}")
+        elif isinstance(event, SessionCrashed):
+            self._console.say(f"session {event.session.directory}: QEMU died: {event.cause}")
         elif isinstance(event, IterationDone) and event.reason:
             label = event.iteration.cell.label
             self._console.warn(f"session {event.session.directory}, {label} FAILED: {event.reason}")

@@ -11,6 +11,7 @@ from harness.adapters.disks import check_disks
 from harness.adapters.files import read_text
 from harness.core.errors import InputError
 from harness.core.experiment import Experiment, load_experiment
+from harness.core.model import Workload
 from harness.core.planning import Plan, make_plan
 from harness.core.units import parse_duration
 
@@ -42,6 +43,7 @@ class Changes:
         aa: measure the baseline against itself, for the noise floor.
         iterations: passes over the cells of a session.
         runtime: measured seconds an iteration.
+        to_the_limit: let pool-growth go on until QEMU aborts.
     """
 
     blocks: int | None = None
@@ -50,6 +52,7 @@ class Changes:
     seed: int | None = None
     accel: str | None = None
     aa: bool = False
+    to_the_limit: bool = False
 
 
 def declare(path: Path, changes: Changes | None = None) -> Declared:
@@ -60,6 +63,12 @@ def declare(path: Path, changes: Changes | None = None) -> Declared:
     """
     source, text = str(path), read_text(path)
     experiment = load_experiment(text, source)
+    if changes and changes.to_the_limit and experiment.workload is not Workload.POOL_GROWTH:
+        raise InputError.single(
+            f"{source}: workload",
+            f"--to-the-limit means nothing to the workload {experiment.workload}",
+            "leave it out, or use fio/pool-growth.yml",
+        )
     if changes and changes != Changes():
         text = _changed(experiment, changes)
         experiment = load_experiment(text, f"{source}, changed by the command line")
@@ -68,16 +77,20 @@ def declare(path: Path, changes: Changes | None = None) -> Declared:
 
 
 def plan_of(experiment: Experiment) -> Plan:
-    """Return the experiment's plan; with a stopping rule, up to its maximum of blocks."""
-    protocol = experiment.protocol
+    """Return the experiment's plan; with a stopping rule, up to its maximum of blocks.
+
+    The rounds of pool-growth are its one cell's repeats.
+    """
+    protocol, pool = experiment.protocol, experiment.pool
+    rounds = experiment.workload is Workload.POOL_GROWTH
     return make_plan(
         variants=experiment.variants,
         cells=experiment.cells(),
         guests=experiment.guest_configs(),
         blocks=protocol.max_blocks if protocol.until is not None else protocol.blocks,
-        repeats=protocol.iterations,
-        runtime=protocol.runtime,
-        ramp=protocol.ramp,
+        repeats=pool.planned_rounds if rounds else protocol.iterations,
+        runtime=pool.latency if rounds else protocol.runtime,
+        ramp=0.0 if rounds else protocol.ramp,
         seed=protocol.seed,
     )
 
@@ -93,6 +106,8 @@ def _changed(experiment: Experiment, changes: Changes) -> str:
             document["protocol"][key] = value
     if changes.accel is not None:
         document["accel"] = changes.accel
+    if changes.to_the_limit:
+        document["pool"]["to_the_limit"] = True
     if changes.aa:
         build = document["builds"][experiment.baseline]
         document["builds"] = {experiment.baseline: build, f"{experiment.baseline}-again": build}

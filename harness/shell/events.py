@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from harness.core.planning import Plan, PlannedIteration, PlannedSession
+    from harness.core.records import CrashRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +60,23 @@ class SessionFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionCrashed:
+    """QEMU died in a session of a workload that wants to know whether it does: a result.
+
+    Attributes:
+        cause: in words.
+    """
+
+    session: PlannedSession
+    crash: CrashRecord
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunEnded:
     """The run is over."""
 
     stopped: str
 
 
-Event = RunStarted | SessionStarted | SessionReady | IterationDone | SessionFailed | RunEnded
+Event = RunStarted | SessionStarted | SessionReady | IterationDone | SessionFailed | SessionCrashed | RunEnded

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import __version__
 from harness.adapters import accel as accel_probe
+from harness.adapters import sysctl
 from harness.adapters.ceiling import measure_ceiling
 from harness.adapters.disks import prepare_disks
 from harness.adapters.files import make_directory, sha256_of, write_atomic
@@ -25,11 +26,11 @@ from harness.adapters.waiting import Stop, SystemClock
 from harness.core.capabilities import qemu_version, requirements, unmet
 from harness.core.errors import HarnessError, InputError, Problem
 from harness.core.experiment import Experiment, load_experiment
-from harness.core.model import Accel, BuildRecord, GuestImage
+from harness.core.model import Accel, BuildRecord, GuestImage, Workload
 from harness.core.planning import PlannedSession
 from harness.core.records import FORMAT_VERSION, RunRecord, RunState
 from harness.resources import resource_dir
-from harness.shell.campaign import Campaign, Outcome
+from harness.shell.campaign import Campaign, Outcome, fio_judge, round_judge
 from harness.shell.declare import Declared, plan_of
 from harness.shell.stopping import stopping_rule
 
@@ -72,10 +73,12 @@ class RunOptions:
     Attributes:
         ceiling: first measure the disk on the host without a guest.
         noise_floor: an A/A run of this host, to be shown beside the results.
+        max_map_count: what vm.max_map_count is set to for the run; None leaves the host's.
     """
 
     ceiling: bool = False
     noise_floor: Path | None = None
+    max_map_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ class Runner:
             HarnessError: it could not begin, or could not go on; the directory keeps what was measured.
         """
         experiment = declared.experiment
-        with self._host(experiment) as hypervisor:
+        with self._host(experiment, options.max_map_count) as hypervisor:
             run_id = f"{experiment.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
             lab = self._lab(hypervisor, experiment, run_id, provisioned)
             check_requirements(declared, lab)
@@ -118,6 +121,7 @@ class Runner:
                 builds={name: asdict(build) for name, build in provisioned.builds.items()},
                 guest_image=asdict(lab.image),
                 noise_floor=str(options.noise_floor.absolute()) if options.noise_floor else None,
+                max_map_count=options.max_map_count,
             )
             run = RunDirectory.create(
                 directory,
@@ -141,7 +145,7 @@ class Runner:
         builds = {name: BuildRecord(**build) for name, build in record.builds.items()}
         image = GuestImage(**record.guest_image)
         check_unchanged(builds)
-        with self._host(experiment) as hypervisor:
+        with self._host(experiment, record.max_map_count) as hypervisor:
             lab = self._lab(hypervisor, experiment, record.run_id, Manifest(builds, image))
             return self._campaign(run, experiment, lab.under(Accel(record.accel)))
 
@@ -174,14 +178,21 @@ class Runner:
             pass
 
     @contextlib.contextmanager
-    def _host(self, experiment: Experiment) -> Iterator[Hypervisor]:
-        """Be alone on this host, with what a run that was killed left behind cleaned up."""
+    def _host(self, experiment: Experiment, mappings: int | None) -> Iterator[Hypervisor]:
+        """Be alone on this host, with what a run that was killed left behind cleaned up.
+
+        Args:
+            experiment: names the libvirt.
+            mappings: what vm.max_map_count is to be meanwhile; None leaves it.
+        """
         with host_alone(), Hypervisor(experiment.libvirt, self.workspace.embed_root) as hypervisor:
+            sysctl.restore(self.workspace.state, self.say)
             # Only a dead run can have left these: the host's lock is ours.
             for name in hypervisor.domains(DOMAIN_PREFIX):
                 self.say(f"ending {name}, left behind by a run that was killed")
                 hypervisor.destroy(name)
-            yield hypervisor
+            with sysctl.max_map_count(mappings, self.workspace.state):
+                yield hypervisor
 
     def _lab(
         self, hypervisor: Hypervisor, experiment: Experiment, run_id: str, provisioned: Manifest
@@ -206,6 +217,7 @@ class Runner:
         )
 
     def _campaign(self, run: RunDirectory, experiment: Experiment, lab: LibvirtLab) -> Outcome:
+        pool_growth = experiment.workload is Workload.POOL_GROWTH
         with run.writing():
             return Campaign(
                 plan=run.plan,
@@ -215,6 +227,8 @@ class Runner:
                 stop=self.stop,
                 emit=self.emit,
                 enough=stopping_rule(run, experiment),
+                judge=round_judge if pool_growth else fio_judge,
+                rounds=pool_growth,
             ).run()
 
 

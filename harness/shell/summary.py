@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from harness.core.errors import NothingMeasuredError
+from harness.core.model import Workload
+from harness.shell.results import workload_of
+
 if TYPE_CHECKING:
     from harness.adapters.store import RunDirectory
     from harness.core.planning import PlannedSession
@@ -22,13 +26,27 @@ def summarise(run: RunDirectory) -> dict[str, Any]:
     sessions = [
         _session(planned, record) for planned in plan.sessions if (record := run.load_session(planned)).boots
     ]
-    return {
+    return _pool(run) | {
         "run": asdict(run.record),
         "environment": run.environment,
         "planned": plan.iteration_count,
         "accepted": sum(session["accepted"] for session in sessions),
         "sessions": sessions,
     }
+
+
+def _pool(run: RunDirectory) -> dict[str, Any]:
+    """Return ``pool`` with each variant's rounds, growth and outcome, for a run of pool-growth."""
+    if workload_of(run.path) is not Workload.POOL_GROWTH:
+        return {}
+    from harness.analysis.pool_tables import pool_records
+    from harness.shell.pool_report import pool_report
+
+    try:
+        report = pool_report(run.path)
+    except NothingMeasuredError:
+        return {"pool": {}}
+    return {"pool": pool_records(report.variants, in_flight=report.in_flight)}
 
 
 def _session(planned: PlannedSession, record: SessionRecord) -> dict[str, Any]:

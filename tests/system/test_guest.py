@@ -18,8 +18,9 @@ from tiny import TINY, guests, wait_until
 from harness.adapters.accel import decide
 from harness.adapters.disks import prepare_disks
 from harness.adapters.files import read_text
+from harness.adapters.guest_fio import fio_arguments
 from harness.adapters.hypervisor import Hypervisor
-from harness.adapters.lab import TARGET, BootedGuest, LibvirtLab, Timeouts, fio_arguments
+from harness.adapters.lab import TARGET, BootedGuest, LibvirtLab, Timeouts
 from harness.adapters.locks import host_alone
 from harness.adapters.provision import read_manifest
 from harness.adapters.waiting import Stop
@@ -114,12 +115,13 @@ class Shell:
 
     @property
     def agent(self) -> AgentConnection:
-        return self.guest._agent  # noqa: SLF001 - the way in that the harness itself uses
+        return self.guest._fio.agent  # noqa: SLF001 - the way in that the harness itself uses
 
 
 def test_fio_sh_in_a_guest(lab: Callable[..., LibvirtLab], place: Path) -> None:
     """One boot, on a raw file with an IOThread, for everything that fio.sh promises."""
     with lab("disk: {backend: file, size: 64MiB}\n").session(planned("NEW"), place) as guest:
+        assert isinstance(guest, BootedGuest)
         shell = Shell(guest)
         # The kernel's own choice is another one: fio.sh has something to do.
         assert "[none]" not in shell(SCHEDULER).stdout

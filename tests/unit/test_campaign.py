@@ -7,19 +7,31 @@ import json
 import tempfile
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakes import FakeClock, FakeGuest, FakeLab, FakeStop, fio_json, good, new_run, raise_at
+from fakes import (
+    Behaviour,
+    FakeClock,
+    FakeGuest,
+    FakeLab,
+    FakeStop,
+    fio_json,
+    good,
+    new_run,
+    qemu_died,
+    raise_at,
+)
 from harness.adapters.files import sha256_of
 from harness.adapters.store import RunDirectory
-from harness.core.errors import GuestError, HarnessError, Interrupted
+from harness.core.errors import GuestDiedError, GuestError, HarnessError, Interrupted
+from harness.core.mappings import Mappings
 from harness.core.model import Cell
 from harness.core.protocols import Execution, StopSignal
 from harness.core.records import IterationState, RunState, SessionRecord, SessionState
@@ -29,6 +41,7 @@ from harness.shell.events import (
     IterationDone,
     RunEnded,
     RunStarted,
+    SessionCrashed,
     SessionFailed,
     SessionReady,
     SessionStarted,
@@ -43,11 +56,21 @@ MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def campaign(
-    run: RunDirectory, lab: FakeLab, events: list[Event] | None = None, stop: StopSignal | None = None
+    run: RunDirectory,
+    lab: FakeLab,
+    events: list[Event] | None = None,
+    stop: StopSignal | None = None,
+    **options: Any,
 ) -> Outcome:
     sink = [] if events is None else events
     return Campaign(
-        plan=run.plan, store=run, lab=lab, clock=FakeClock(), stop=stop or FakeStop(), emit=sink.append
+        plan=run.plan,
+        store=run,
+        lab=lab,
+        clock=FakeClock(),
+        stop=stop or FakeStop(),
+        emit=sink.append,
+        **options,
     ).run()
 
 
@@ -199,6 +222,84 @@ def test_a_guest_that_dies_fails_its_session_and_the_run_goes_on(tmp_path: Path)
     assert again.executed == [(0, first.iterations[1].cell)]
     assert sorted(accepted(run)) == list(range(8))
     assert run.load_session(first).state is SessionState.DONE
+
+
+def die_of(variant: str, at: int = 2) -> Behaviour:
+    """Return what has QEMU of a variant die in the n-th iteration of each of its sessions."""
+
+    counts = Counter[int]()
+
+    def behave(session: PlannedSession, cell: Cell, count: int) -> Execution:
+        counts[session.number] += 1
+        if session.variant == variant and counts[session.number] == at:
+            raise qemu_died()
+        return replace(good(session, cell, count), mappings=Mappings(1000 * counts[session.number], 1))
+
+    return behave
+
+
+def test_a_qemu_that_dies_is_kept_as_evidence_and_the_run_goes_on(tmp_path: Path) -> None:
+    run, events = new_run(tmp_path / "r"), list[Event]()
+    outcome = campaign(run, FakeLab(die_of("NEW")), events)
+    assert outcome.state is RunState.FAILED
+    assert len(outcome.failures) == 2
+    assert "QEMU died: SIGABRT (failed to set up stack guard page" in outcome.failures[0]
+    for planned in run.plan.sessions:
+        record = run.load_session(planned)
+        if planned.variant == "OLD":
+            assert record.state is SessionState.DONE
+            continue
+        assert record.state is SessionState.CRASHED
+        first, second = record.iterations
+        assert (first.state, second.state) == (IterationState.OK, IterationState.CRASHED)
+        assert second.reason == "crashed: SIGABRT (failed to set up stack guard page: Cannot allocate memory)"
+        crash = record.boots[0].crash
+        assert crash
+        assert (crash.signal, crash.iteration) == ("SIGABRT", planned.iterations[1].number)
+        assert (crash.mappings, crash.console) == (Mappings(65000, 32000), ("init: up",))
+    assert len([event for event in events if isinstance(event, SessionFailed)]) == 2
+
+
+def test_where_iterations_are_rounds_a_qemu_that_dies_is_the_result(tmp_path: Path) -> None:
+    run, events = new_run(tmp_path / "r", blocks=1, repeats=3), list[Event]()
+    lab = FakeLab(die_of("OLD", at=4))
+    outcome = campaign(run, lab, events, rounds=True)
+    assert outcome == Outcome(RunState.FINISHED, "the plan is done", [])
+    crashed = [event for event in events if isinstance(event, SessionCrashed)]
+    assert [event.session.variant for event in crashed] == ["OLD"]
+    old = next(planned for planned in run.plan.sessions if planned.variant == "OLD")
+    assert run.load_session(old).state is SessionState.CRASHED
+    assert [entry.mappings.vmas for entry in run.load_session(old).iterations if entry.mappings] == [
+        1000,
+        2000,
+        3000,
+    ]
+    # It is complete: nothing of it is run again.
+    again = FakeLab()
+    assert campaign(run, again, rounds=True).state is RunState.FINISHED
+    assert again.booted == []
+
+
+def test_rounds_that_were_interrupted_begin_anew(tmp_path: Path) -> None:
+    """They build on one another: half a session's rounds in a fresh process would mean something else."""
+    run = new_run(tmp_path / "r", blocks=1, repeats=2)
+    assert campaign(run, FakeLab(raise_at(3, Interrupted)), rounds=True).state is RunState.INTERRUPTED
+    again = FakeLab()
+    assert campaign(run, again, rounds=True).state is RunState.FINISHED
+    assert len([number for number, _cell in again.executed if number == 0]) == 4
+
+
+def test_a_guest_that_panics_is_no_answer_to_whether_qemu_survives(tmp_path: Path) -> None:
+    def panic(session: PlannedSession, cell: Cell, count: int) -> Execution:
+        if count == 2:
+            error = qemu_died()
+            raise GuestDiedError("it panicked", replace(error.crash, qemu_failed=False, signal=None))
+        return good(session, cell, count)
+
+    run = new_run(tmp_path / "r", blocks=1)
+    outcome = campaign(run, FakeLab(panic), rounds=True)
+    assert outcome.state is RunState.FAILED
+    assert run.load_session(run.plan.sessions[0]).state is SessionState.FAILED
 
 
 def test_a_build_that_cannot_boot_stops_the_run(tmp_path: Path) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fakes import Behaviour, FakeClock, FakeLab, FakeStop, fio_json, new_run
+from fakes import Behaviour, FakeClock, FakeLab, FakeStop, fio_json, new_run, qemu_died
 from harness.adapters.files import write_json
 from harness.adapters.store import RunDirectory
 from harness.analysis.tables import render
 from harness.core.errors import GuestError, InputError
+from harness.core.model import Cell
 from harness.core.protocols import Execution
 from harness.shell.campaign import Campaign
 from harness.shell.comparing import TCG_NOTICE, Judgement, compare_run, compare_two
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from harness.core.model import Cell
     from harness.core.planning import PlannedSession
 
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -219,3 +220,39 @@ def test_a_run_and_a_csv_are_compared_without_a_verdict(tmp_path: Path) -> None:
     comparison = compare_two(a_run(tmp_path / "r"), table, Judgement())
     assert list(comparison.frames["NEW"]["change"].round(1)) == [1.0, 1.0]
     assert comparison.verdicts() == {None}
+
+
+def test_a_number_stands_beside_a_crash_in_another_session(tmp_path: Path) -> None:
+    def behave(session: PlannedSession, cell: Cell, count: int) -> Execution:
+        if (session.variant, session.block) == ("OLD", 2):
+            raise qemu_died()
+        return speeds({"OLD": 1000, "NEW": 1000})(session, cell, count)
+
+    run = new_run(tmp_path / "r", blocks=8)
+    measure(run, behave)
+    text = render(compare_run(run.path, Judgement()), "text")
+    row = next(line for line in text.splitlines() if "OLD crashed 1x" in line)
+    assert row.split()[3].isdecimal()
+
+
+def test_a_cell_in_which_qemu_died_says_crashed(tmp_path: Path) -> None:
+    fatal = Cell("randread", "4k", 8)
+
+    def behave(session: PlannedSession, cell: Cell, count: int) -> Execution:
+        if session.variant == "NEW" and cell == fatal:
+            raise qemu_died()
+        return speeds({"OLD": 1000, "NEW": 1000})(session, cell, count)
+
+    run = new_run(tmp_path / "r", blocks=8)
+    measure(run, behave)
+    comparison = compare_run(run.path, Judgement())
+    text = render(comparison, "text")
+    rows = {line.split()[2]: line for line in text.splitlines() if line.startswith("randread")}
+    assert "NEW crashed 8x" in rows["8"]
+    assert rows["8"].split()[4] == "crashed"
+    # Where it ran before the fatal one, there are numbers.
+    assert rows["1"].split()[4].isdecimal()
+    assert "session 001-NEW: the guest stopped by itself: QEMU died: SIGABRT" in text
+    cells = {row["iodepth"]: row for row in json.loads(render(comparison, "json"))["cells"]}
+    assert (cells[8]["crashed_baseline"], cells[8]["crashed_contender"]) == (0, 8)
+    assert cells[8]["contender"] is None

@@ -22,6 +22,7 @@ from harness.core.model import (
     GuestConfig,
     IOEngine,
     ReadWrite,
+    Workload,
 )
 from harness.core.units import format_size, parse_size
 
@@ -233,9 +234,27 @@ def _poll_without_iothread(experiment: Experiment) -> Iterator[Finding]:
         )
 
 
+_POOL_ONLY = ("pool",)
+_MATRIX_ONLY = ("matrix", "disk")
+
+
+def _idle_sections(experiment: Experiment) -> Iterator[Finding]:
+    """Refuse sections that the workload does not look at: they would promise what does not happen."""
+    pool_growth = experiment.workload is Workload.POOL_GROWTH
+    for section in _MATRIX_ONLY if pool_growth else _POOL_ONLY:
+        if getattr(experiment, section) != type(experiment).model_fields[section].default:
+            yield Finding(
+                ((section,), ("workload",)),
+                f"it means nothing to the workload {experiment.workload}",
+                "remove it; pool-growth has its own disks and rounds (keys under pool)"
+                if pool_growth
+                else f"remove it, or write workload: {Workload.POOL_GROWTH}",
+            )
+
+
 _WHOLE: tuple[_Check, ...] = (
-    _matrix_size, _builds, _baseline, _not_yet, _kernel, _cpu, _until, _engines, _pinned_beyond,
-    _poll_without_iothread,
+    _idle_sections, _matrix_size, _builds, _baseline, _not_yet, _kernel, _cpu, _until, _engines,
+    _pinned_beyond, _poll_without_iothread,
 )  # fmt: skip
 
 

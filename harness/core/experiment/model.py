@@ -6,7 +6,7 @@ No ``from __future__ import annotations`` here: pydantic reads these annotations
 from itertools import product
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from harness.core.errors import InputError, Problem
 from harness.core.experiment import values as v
@@ -288,6 +288,38 @@ def factor_value(factor: str, value: object) -> FactorValue:
     raise TypeError(f"{factor}: {value!r} is no factor's value")
 
 
+# -- the coroutine pool --------------------------------------------------------------------------------------
+
+
+class Pool(Section):
+    """What `workload: pool-growth` does: rounds of a burst on some disks, then a request to another one.
+
+    The disks of the burst are null-co with a latency and share one IOThread. A burst fills their queues
+    once. Each round's light I/O is one request to a disk with an IOThread of its own, idle until then.
+    """
+
+    rounds: v.RoundCount = Field(default=6, description="Rounds: each a burst, then a request elsewhere.")
+    burst_disks: v.BurstDiskCount = Field(default=4, description="Disks that take the burst.")
+    queue_size: v.QueueSize = Field(default=1024, description="Requests in flight on each of them.")
+    latency: v.PositiveDuration = Field(
+        default=2.0, description="Time after which they answer; longer than it takes to fill their queues."
+    )
+    to_the_limit: v.Switch = Field(
+        default=False, description="Go on for limit_rounds, or until QEMU aborts: an abort is a result."
+    )
+    limit_rounds: v.RoundCount = Field(default=10, description="The end of it where QEMU survives.")
+
+    @property
+    def planned_rounds(self) -> int:
+        """How many rounds a session has at most."""
+        return max(self.rounds, self.limit_rounds) if self.to_the_limit else self.rounds
+
+    @property
+    def in_flight(self) -> int:
+        """The most requests in flight at once: the coroutines any pool must allow."""
+        return self.burst_disks * self.queue_size
+
+
 # -- how it is measured --------------------------------------------------------------------------------------
 
 
@@ -350,8 +382,20 @@ class Experiment(Section):
     disk: Disk = Field(default=Disk(), description="The disk that is measured.")
     placement: Placement = Field(default=Placement(), description="Host CPUs and memory of the guest.")
     matrix: Matrix = Field(default=Matrix(), description="What is varied, of fio and of the guest.")
+    pool: Pool = Field(default=Pool(), description="The rounds of the workload pool-growth.")
     protocol: Protocol = Field(default=Protocol(), description="Repetition, durations and judgement.")
     timeouts: Timeouts = Field(default=Timeouts(), description="After what time waiting ends.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_blocks_of_rounds(cls, document: Any) -> Any:
+        """Make one block the default of pool-growth: its rounds repeat, and it shows no matter of 2 %."""
+        if not isinstance(document, dict) or document.get("workload") != Workload.POOL_GROWTH:
+            return document
+        protocol = document.get("protocol", {})
+        if not isinstance(protocol, dict) or "blocks" in protocol:
+            return document
+        return {**document, "protocol": {**protocol, "blocks": 1}}
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -375,7 +419,12 @@ class Experiment(Section):
         return tuple(tuple(zip(named, combination, strict=True)) for combination in combinations)
 
     def cells(self) -> tuple[Cell, ...]:
-        """Return every combination in the matrix's order: guest factors outermost, ioengine innermost."""
+        """Return every combination in the matrix's order: guest factors outermost, ioengine innermost.
+
+        The workload pool-growth has one cell, its burst.
+        """
+        if self.workload is Workload.POOL_GROWTH:
+            return (Cell(rw=ReadWrite.RANDREAD.value, bs="4k", iodepth=self.pool.queue_size),)
         fio = [self.matrix.values(factor) for factor in FIO_FACTORS]
         return tuple(
             Cell(

@@ -67,6 +67,19 @@ def command(
       harness compare old.csv new.csv --format commit
       harness compare runs/X --format json --fail-on slower
     """
+    from harness.core.model import Workload
+    from harness.shell.results import workload_of
+
+    form = "json" if as_json else form
+    if new is None and workload_of(old) is Workload.POOL_GROWTH:
+        judged: dict[str, object] = {
+            "--metric": metric != "iops",
+            "--margin": margin,
+            "--alpha": alpha,
+            "--ci": ci,
+        }
+        judged |= {"--noise-floor": noise_floor, "--fail-on": fail_on}
+        return _pool(old, form, [name for name, value in judged.items() if value])
     from harness.analysis.metrics import find_metrics
     from harness.analysis.tables import render_all
     from harness.shell.comparing import TCG_NOTICE, Judgement, compare_run, compare_two
@@ -79,7 +92,6 @@ def command(
         compare_two(old, new, judgement) if new else compare_run(old, judgement, noise_floor)
         for judgement in judgements
     ]
-    form = "json" if as_json else form
     click.echo(render_all(comparisons, form, ci=ci), nl=False)
     if form in {"commit", "csv"}:
         # Data only on stdout; but nothing is dropped in silence.
@@ -88,6 +100,16 @@ def command(
         if comparisons[0].environment.get("accel") == "tcg":
             click.echo(f"harness: note: {TCG_NOTICE}", err=True)
     return exit_code(comparisons, fail_on)
+
+
+def _pool(run_dir: Path, form: str, meaningless: list[str]) -> int:
+    from harness.analysis.pool_tables import render_pool
+    from harness.shell.pool_report import pool_report
+
+    if meaningless:
+        raise click.UsageError(f"{', '.join(meaningless)}: means nothing to a run of pool-growth")
+    click.echo(render_pool(pool_report(run_dir), form), nl=False)
+    return 0
 
 
 def exit_code(comparisons: Sequence[Comparison], fail_on: tuple[str, ...]) -> int:

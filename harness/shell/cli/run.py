@@ -41,6 +41,13 @@ if TYPE_CHECKING:
 @click.option("--aa", is_flag=True, help="Measure the baseline against itself: the host's noise floor.")
 @click.option("--ceiling", is_flag=True, help="First measure the disk on the host without a guest.")
 @noise_floor_option
+@click.option("--to-the-limit", is_flag=True, help="pool-growth: go on until QEMU aborts or the rounds end.")
+@click.option(
+    "--max-map-count",
+    type=click.IntRange(1024, 2**31 - 1),
+    metavar="N",
+    help="Set vm.max_map_count for this run; put back afterwards, also after a crash.",
+)
 @click.option("--fail-on", type=click.Choice(["slower", "unclear"]), multiple=True, help="Exit with 3 or 4.")
 @state_dir_option
 @quiet_option
@@ -57,6 +64,8 @@ def command(
     aa: bool,
     ceiling: bool,
     noise_floor: Path | None,
+    to_the_limit: bool,
+    max_map_count: int | None,
     fail_on: tuple[str, ...],
     state_dir: Path | None,
     quiet: bool,
@@ -81,16 +90,17 @@ def command(
 
     kept: dict[str, object] = {"--run-dir": run_dir, "--blocks": blocks, "--seed": seed, "--budget": budget}
     kept |= {"--accel": accel, "--aa": aa or None, "--ceiling": ceiling or None, "--noise-floor": noise_floor}
+    kept |= {"--to-the-limit": to_the_limit or None, "--max-map-count": max_map_count}
     _check_usage(experiment, resume_dir, kept)
     console, workspace = Console(quiet=quiet), Workspace.at(state_dir)
     with stopping_on_signals() as stop:
         if experiment is not None:
-            changes = Changes(blocks=blocks, seed=seed, accel=accel, aa=aa)
+            changes = Changes(blocks=blocks, seed=seed, accel=accel, aa=aa, to_the_limit=to_the_limit)
             if budget is None:
                 declared = declare(experiment, changes)
             else:
                 declared = declare_within(experiment, changes, budget=budget, workspace=workspace)
-            options = RunOptions(ceiling=ceiling, noise_floor=noise_floor)
+            options = RunOptions(ceiling=ceiling, noise_floor=noise_floor, max_map_count=max_map_count)
             if noise_floor is not None:
                 compare_run(noise_floor, Judgement())  # a damaged one is found before the run, not after
             if ceiling:
@@ -166,10 +176,13 @@ def _resume(
 def _report(
     run: RunDirectory, outcome: Outcome, workspace: Workspace, console: Console, fail_on: tuple[str, ...]
 ) -> int:
+    from harness.analysis.tables import render
+    from harness.core.model import Workload
     from harness.core.records import RunState
     from harness.shell.cli.compare import exit_code
     from harness.shell.comparing import Judgement, compare_run
     from harness.shell.learning import learn
+    from harness.shell.results import workload_of
 
     console.say(f"run directory: {run.path}")
     if outcome.state is RunState.INTERRUPTED:
@@ -177,15 +190,28 @@ def _report(
         return Interrupted.exit_code
     code = 0
     try:
-        from harness.analysis.tables import render
-
-        comparison = compare_run(run.path, Judgement())
-        click.echo(render(comparison, "text"), nl=False)
-        code = exit_code([comparison], fail_on)
-        learn(run, workspace.experience)
+        if workload_of(run.path) is Workload.POOL_GROWTH:
+            _report_pool(run, console)
+        else:
+            comparison = compare_run(run.path, Judgement())
+            click.echo(render(comparison, "text"), nl=False)
+            code = exit_code([comparison], fail_on)
+            learn(run, workspace.experience)
     except InputError as error:
         console.error(error)
         code = error.exit_code
     for failure in outcome.failures:
         console.warn(f"failed: {failure}")
     return 1 if outcome.state is RunState.FAILED else code
+
+
+def _report_pool(run: RunDirectory, console: Console) -> None:
+    from harness.analysis.pool_tables import render_pool
+    from harness.shell.pool_plot import write_pool_plot
+    from harness.shell.pool_report import pool_report
+
+    report = pool_report(run.path)
+    click.echo(render_pool(report), nl=False)
+    picture = run.path / "pool.svg"
+    write_pool_plot(report, picture)
+    console.say(f"plot: {picture}")

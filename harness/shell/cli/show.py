@@ -14,21 +14,33 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run_dir", type=PATH)
+@click.option("--plot", type=PATH, metavar="FILE", help="pool-growth: draw its rounds (.svg, .png or .pdf).")
 @json_option
-def command(run_dir: Path, *, as_json: bool) -> None:
+def command(run_dir: Path, *, plot: Path | None, as_json: bool) -> None:
     """Show what a run directory holds: state, builds, host, and every session with what became of it.
 
     \b
       harness show runs/quick-20260101T120000
+      harness show runs/pool-growth-20260101T120000 --plot pool.svg
     """
     from harness.adapters.store import RunDirectory
     from harness.shell.summary import summarise
 
+    if plot is not None:
+        _draw(run_dir, plot)
     summary = summarise(RunDirectory.open(run_dir))
     if as_json:
         print_json(summary)
     else:
         _print(summary)
+
+
+def _draw(run_dir: Path, plot: Path) -> None:
+    from harness.shell.pool_plot import check_plot, write_pool_plot
+    from harness.shell.pool_report import pool_report
+
+    check_plot(plot)
+    write_pool_plot(pool_report(run_dir), plot)
 
 
 def _print(summary: dict[str, Any]) -> None:

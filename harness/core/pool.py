@@ -1,0 +1,64 @@
+"""The guest of the workload pool-growth: disks that make the coroutine pool hoard.
+
+A burst keeps many requests in flight on disks that answer late, all served by one IOThread. Their coroutines
+end in that thread, and go to the global release pool. Then one other IOThread, idle so far, serves one
+request. QEMU before 9.0 gives a thread whose pool is empty all that was released, and the thread keeps it:
+each round hoards a burst's worth of coroutines in another thread, while no more are in flight than in the
+first. See docs/pool.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.core.domain_xml import DiskSpec, IOThreadSpec
+from harness.core.model import Backend
+
+if TYPE_CHECKING:
+    from harness.core.experiment import Pool
+
+_BURST_IOTHREAD = 1
+_DISK_BYTES = 2**30
+
+PARALLEL_PROBE = "harness.parallel_probe=1"
+"""Tells the guest's init to let the kernel look at all disks at once: those of the burst answer late."""
+
+
+def burst_serials(pool: Pool) -> list[str]:
+    """Return the serials of the disks that take the bursts."""
+    return [f"burst{number}" for number in range(pool.burst_disks)]
+
+
+def light_serial(round_number: int) -> str:
+    """Return the serial of the disk of a round's light I/O; rounds count from 0."""
+    return f"light{round_number}"
+
+
+def pool_iothreads(pool: Pool) -> tuple[IOThreadSpec, ...]:
+    """Return one IOThread for the bursts and one for each round."""
+    return tuple(IOThreadSpec(number) for number in range(1, pool.planned_rounds + 2))
+
+
+def pool_disks(pool: Pool) -> tuple[DiskSpec, ...]:
+    """Return the disks of the bursts and of the light I/O, each of a size of 1 GiB, null-co."""
+    burst = [
+        DiskSpec(
+            backend=Backend.NULL_CO,
+            serial=serial,
+            size_bytes=_DISK_BYTES,
+            iothread=_BURST_IOTHREAD,
+            queue_size=pool.queue_size,
+            latency_ns=round(pool.latency * 1e9),
+        )
+        for serial in burst_serials(pool)
+    ]
+    light = [
+        DiskSpec(
+            backend=Backend.NULL_CO,
+            serial=light_serial(number),
+            size_bytes=_DISK_BYTES,
+            iothread=_BURST_IOTHREAD + 1 + number,
+        )
+        for number in range(pool.planned_rounds)
+    ]
+    return (*burst, *light)
