@@ -20,6 +20,8 @@ from harness.core.records import FORMAT_VERSION, CrashRecord, RunRecord, RunStat
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness.core.telemetry import TelemetryRecord
+
 
 def fio_json(cell: Cell, iops: float = 1000.0, *, error: int = 0, runtime_ms: int = 1000) -> str:
     """Return what fio prints for a cell, as far as the harness reads it."""
@@ -132,6 +134,7 @@ class FakeGuest:
     planned: PlannedSession
     ready_seconds: float = 2.0
     facts: dict[str, Any] = field(default_factory=lambda: {"guest_kernel": "6.1"})
+    telemetry: TelemetryRecord | None = None
 
     def run(self, iteration: PlannedIteration, *, runtime: float, ramp: float) -> Execution:
         assert (runtime, ramp) == (1.0, 0.0)
@@ -151,7 +154,8 @@ class FakeLab:
     running: int = 0
 
     @contextmanager
-    def session(self, planned: PlannedSession, directory: Path) -> Iterator[FakeGuest]:
+    def session(self, planned: PlannedSession, directory: Path, *, boot: int = 0) -> Iterator[FakeGuest]:
+        assert boot >= 0
         assert directory.is_dir()
         assert self.running == 0, "a measurement must be alone"
         self.booted.append(planned.directory)

@@ -15,6 +15,7 @@ from harness.adapters.files import read_text, tail, write_atomic
 from harness.adapters.guest import AgentConnection
 from harness.adapters.guest_fio import Fio, target_of
 from harness.adapters.pool_guest import PoolGuest
+from harness.adapters.telemetry import TelemetryRecorder, telemetry_file
 from harness.adapters.waiting import Waiter
 from harness.core.domain_xml import DomainSpec, domain_spec, render_domain
 from harness.core.errors import GuestDiedError, GuestError, HypervisorError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from harness.core.model import Accel, BuildRecord, GuestConfig, GuestImage
     from harness.core.planning import PlannedIteration, PlannedSession
     from harness.core.protocols import Execution, StopSignal
+    from harness.core.telemetry import TelemetryRecord
 
 DOMAIN_PREFIX = "qemu-ab-"
 """How every domain of this project is called; nothing else is ever touched."""
@@ -83,7 +85,9 @@ class LibvirtLab:
     stop: StopSignal
 
     @contextlib.contextmanager
-    def session(self, planned: PlannedSession, directory: Path) -> Iterator[BootedGuest | PoolGuest]:
+    def session(
+        self, planned: PlannedSession, directory: Path, *, boot: int = 0
+    ) -> Iterator[BootedGuest | PoolGuest]:
         """Boot the session's guest; it is destroyed when the ``with`` block is left, whatever happened.
 
         Raises:
@@ -97,8 +101,10 @@ class LibvirtLab:
         began = time.monotonic()
         domain = self._start(xml, build)
         probe = MappingsProbe(domain.pid)
+        telemetry = TelemetryRecorder(directory / telemetry_file(boot), domain.pid, probe)
         waiter = Waiter(self.stop, domain.stopped, lambda: _died(build, domain, console, probe))
         try:
+            telemetry.start()
             domain.on_change(waiter.wake)
             facts = emulator_facts(domain, build)
             agent = AgentConnection(domain, waiter, self.timeouts.agent)
@@ -111,19 +117,20 @@ class LibvirtLab:
             ready = time.monotonic() - began
             facts |= self._guest_facts(agent) | self._own_facts()
             yield self._guest(
-                Fio(agent, read_text(self.fio_script), self.timeouts.grace), probe, ready, facts
+                Fio(agent, read_text(self.fio_script), self.timeouts.grace), telemetry, ready, facts
             )
         finally:
             waiter.close()
+            telemetry.close()
             domain.destroy()
             _keep_qemu_log(domain, directory / "qemu.log")
 
     def _guest(
-        self, fio: Fio, probe: MappingsProbe, ready: float, facts: dict[str, Any]
+        self, fio: Fio, telemetry: TelemetryRecorder, ready: float, facts: dict[str, Any]
     ) -> BootedGuest | PoolGuest:
         if self.experiment.workload is Workload.POOL_GROWTH:
-            return PoolGuest(fio, self.experiment.pool, probe, ready, facts)
-        return BootedGuest(fio, probe, ready, facts)
+            return PoolGuest(fio, self.experiment.pool, telemetry, ready, facts)
+        return BootedGuest(fio, telemetry, ready, facts)
 
     def _start(self, xml: str, build: BuildRecord) -> Domain:
         try:
@@ -184,9 +191,14 @@ class BootedGuest:
     """A guest that answers, and takes the iterations of a matrix."""
 
     _fio: Fio
-    _probe: MappingsProbe
+    _telemetry: TelemetryRecorder
     ready_seconds: float
     facts: dict[str, Any]
+
+    @property
+    def telemetry(self) -> TelemetryRecord | None:
+        """What is kept of its telemetry, once the session has ended."""
+        return self._telemetry.record
 
     def run(self, iteration: PlannedIteration, *, runtime: float, ramp: float) -> Execution:
         """Run fio once, on the measured disk.
@@ -196,8 +208,9 @@ class BootedGuest:
             GuestError: the guest did not answer in time.
             Interrupted: the user stopped the run.
         """
+        self._telemetry.begin(iteration.number, ramp=ramp, runtime=runtime)
         execution = self._fio.run(iteration.cell, [TARGET], runtime=runtime, ramp=ramp)
-        return replace(execution, mappings=self._probe.look())
+        return replace(execution, mappings=self._telemetry.end())
 
 
 def console_tail(console: Path) -> str:

@@ -9,11 +9,12 @@ from harness.adapters.guest_fio import target_of
 from harness.core.pool import burst_serials, light_serial
 
 if TYPE_CHECKING:
-    from harness.adapters.emulator import MappingsProbe
     from harness.adapters.guest_fio import Fio
+    from harness.adapters.telemetry import TelemetryRecorder
     from harness.core.experiment import Pool
     from harness.core.planning import PlannedIteration
     from harness.core.protocols import Execution
+    from harness.core.telemetry import TelemetryRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +23,14 @@ class PoolGuest:
 
     _fio: Fio
     _pool: Pool
-    _probe: MappingsProbe
+    _telemetry: TelemetryRecorder
     ready_seconds: float
     facts: dict[str, Any]
+
+    @property
+    def telemetry(self) -> TelemetryRecord | None:
+        """What is kept of its telemetry, once the session has ended."""
+        return self._telemetry.record
 
     def run(self, iteration: PlannedIteration, *, runtime: float, ramp: float) -> Execution:  # noqa: ARG002
         """Run one round: the burst, then one request through the round's own IOThread.
@@ -40,6 +46,8 @@ class PoolGuest:
             GuestError: the guest did not answer in time.
             Interrupted: the user stopped the run.
         """
+        self._telemetry.begin(iteration.number)
+        self._telemetry.begin(iteration.number)
         targets = [target_of(serial) for serial in burst_serials(self._pool)]
         burst = self._fio.fill(iteration.cell, targets, due=self._pool.latency)
         # One request: each one more would hand a hoarded coroutine back, by way of the release pool.
@@ -50,5 +58,5 @@ class PoolGuest:
             exit_code=burst.exit_code or light.exit_code,
             stderr=burst.stderr + light.stderr,
             seconds=burst.seconds + light.seconds,
-            mappings=self._probe.look(),
+            mappings=self._telemetry.end(),
         )

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from harness.adapters.telemetry_files import read_telemetry
 from harness.core.agreement import SessionFacts
 from harness.core.errors import InputError
 from harness.core.fio_output import metrics, parse_fio
 from harness.core.records import IterationState, SessionRecord
+from harness.core.telemetry_metrics import TELEMETRY_METRICS, measured, why_missing
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from harness.adapters.store import RunDirectory
     from harness.core.model import FactorValue
-    from harness.core.planning import PlannedSession
+    from harness.core.planning import Plan, PlannedSession
+    from harness.core.records import IterationRecord
+    from harness.core.telemetry import Telemetry
+
+    _ByBoot = Mapping[int, Telemetry]
 
 
 @dataclass(frozen=True)
@@ -27,8 +35,9 @@ class RunSamples:
         order: (block, variant) of every session that gave samples, in the order they really ran.
         fio_seconds: time fio measured or ramped, in accepted iterations.
         sessions: what every boot that gave samples ran on.
-        warnings: failed iterations and sessions, a sentence each.
+        warnings: failed iterations and sessions, and lost telemetry, a sentence each.
         crashes: the variant and the factors of every iteration in which QEMU died.
+        unmeasured: why a metric that telemetry gives is in no row; a metric -> a reason.
     """
 
     frame: pd.DataFrame
@@ -37,6 +46,7 @@ class RunSamples:
     sessions: list[SessionFacts]
     warnings: list[str]
     crashes: list[tuple[str, dict[str, FactorValue]]]
+    unmeasured: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_samples(run: RunDirectory) -> RunSamples:
@@ -51,11 +61,14 @@ def read_samples(run: RunDirectory) -> RunSamples:
     facts: list[SessionFacts] = []
     warnings: list[str] = []
     crashes: list[tuple[str, dict[str, FactorValue]]] = []
+    watched: list[Telemetry] = []
     for planned in plan.sessions:
         record = run.load_session(planned)
-        found = _rows(run, planned, record)
+        telemetry, lost = read_telemetry(run, planned, record)
+        found = _rows(run, plan, planned, record, telemetry)
         rows += found
-        warnings += _warnings(planned, record)
+        watched += telemetry.values()
+        warnings += [*_warnings(planned, record), *lost]
         crashes += [
             (planned.variant, entry.factors)
             for entry in record.iterations
@@ -70,13 +83,17 @@ def read_samples(run: RunDirectory) -> RunSamples:
         raise InputError.single(
             str(run.path), "holds no accepted iteration yet", f"finish it: harness run --resume {run.path}"
         )
+    frame = pd.DataFrame(rows)
     return RunSamples(
-        frame=pd.DataFrame(rows),
+        frame=frame,
         order=[(block, variant) for _moment, block, variant in sorted(started)],
         fio_seconds=len(rows) * (plan.runtime + plan.ramp),
         sessions=facts,
         warnings=warnings,
         crashes=crashes,
+        unmeasured={
+            name: why_missing(name, watched) for name in TELEMETRY_METRICS if name not in frame.columns
+        },
     )
 
 
@@ -85,7 +102,9 @@ def _facts(run: RunDirectory, planned: PlannedSession, record: SessionRecord, bo
     return SessionFacts(label, planned.guest, record.boots[boot].facts, run.read_domain_xml(planned))
 
 
-def _rows(run: RunDirectory, planned: PlannedSession, record: SessionRecord) -> list[dict[str, object]]:
+def _rows(
+    run: RunDirectory, plan: Plan, planned: PlannedSession, record: SessionRecord, telemetry: _ByBoot
+) -> list[dict[str, object]]:
     return [
         {
             "variant": planned.variant,
@@ -93,11 +112,19 @@ def _rows(run: RunDirectory, planned: PlannedSession, record: SessionRecord) -> 
             "session": planned.number,
             "iteration": entry.repeat,
             **entry.factors,
-            **metrics(parse_fio(run.read_output(planned, entry.file, entry.sha256))),
+            **_numbers(plan, entry, run.read_output(planned, entry.file, entry.sha256), telemetry),
         }
         for entry in record.iterations
         if entry.state is IterationState.OK and entry.file and entry.sha256
     ]
+
+
+def _numbers(plan: Plan, entry: IterationRecord, output: str, telemetry: _ByBoot) -> dict[str, float]:
+    """Return every metric of an iteration: those of fio's output, and those of its boot's telemetry."""
+    found = metrics(parse_fio(output))
+    if watched := telemetry.get(entry.boot):
+        found |= measured(watched, entry.number, iops=found["iops"], ramp=plan.ramp, runtime=plan.runtime)
+    return found
 
 
 def _warnings(planned: PlannedSession, record: SessionRecord) -> list[str]:

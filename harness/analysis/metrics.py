@@ -62,13 +62,20 @@ METRICS: dict[str, Metric] = {
         ),
         Metric("guest_cpu_ns_per_io", "guest CPU a request", "ns", higher_is_better=False),
         Metric("qemu_cpu_ns_per_io", "QEMU CPU a request", "ns", higher_is_better=False),
+        Metric("vcpu_cpu_ns_per_io", "vCPU threads' CPU a request", "ns", higher_is_better=False),
+        Metric("iothread_cpu_ns_per_io", "IOThreads' CPU a request", "ns", higher_is_better=False),
+        Metric("main_cpu_ns_per_io", "main loop's CPU a request", "ns", higher_is_better=False),
+        Metric("vmas", "peak VMAs of QEMU", "", higher_is_better=False),
+        Metric("coroutines", "peak coroutines of QEMU", "", higher_is_better=False),
+        Metric("headroom", "VMAs left to vm.max_map_count", "", higher_is_better=True),
         Metric("instructions_per_io", "instructions a request", "", higher_is_better=False),
     )
 }
 """Every metric the harness knows, by name."""
 
 ALIASES = (
-    {"bw": "bw_bytes", "clat": "clat_mean_ns", "lat": "lat_mean_ns", "cpu": "qemu_cpu_ns_per_io"}
+    {"bw": "bw_bytes", "clat": "clat_mean_ns", "lat": "lat_mean_ns"}
+    | {"cpu": "qemu_cpu_ns_per_io", "cpu_per_io": "qemu_cpu_ns_per_io"}
     | {name: f"clat_{name}_ns" for name in _PERCENTILES if name != "mean"}
     | {name.removesuffix("_ns"): name for name in METRICS if name.startswith(("clat_", "lat_"))}
 )
@@ -86,3 +93,13 @@ def find_metric(name: str) -> Metric:
         known = ", ".join(sorted({*METRICS, *ALIASES}))
         raise InputError.single("metric", f"{name!r} is unknown", f"one of {known}")
     return found
+
+
+def find_metrics(text: str) -> list[Metric]:
+    """Return the metrics of a list with commas, each once.
+
+    Raises:
+        InputError: one of them is unknown.
+    """
+    found = [find_metric(name.strip()) for name in text.split(",")]
+    return list(dict.fromkeys(found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from harness.analysis.layout import Column, clean, layout, markdown_remarks, mar
 from harness.analysis.result import CRASH_COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from harness.analysis.result import Comparison
 
@@ -55,6 +56,49 @@ def render(comparison: Comparison, fmt: TableFormat | str = TableFormat.TEXT, *,
         TableFormat.JSON: _json,
     }
     return writers[TableFormat(fmt)](comparison)
+
+
+def render_all(
+    comparisons: Sequence[Comparison], fmt: TableFormat | str = TableFormat.TEXT, *, ci: bool = False
+) -> str:
+    """Write the comparisons of several metrics of the same results, one table after the other.
+
+    What readers must know of all of them stands once. As CSV they are one table with a leading column
+    ``metric``; as JSON the first one's document, with the others under ``further``. A single one is written
+    as `render` does.
+
+    Args:
+        comparisons: at least one, as `result.build` returned them.
+        fmt: how.
+        ci: in the commit format, add intervals and a footer.
+
+    Returns:
+        Text that ends with a newline.
+    """
+    first, *others = comparisons
+    if not others:
+        return render(first, fmt, ci=ci)
+    if fmt == TableFormat.CSV:
+        return _csv_text(pd.concat([_csv_frame(one).assign(metric=one.metric.name) for one in comparisons]))
+    if fmt == TableFormat.JSON:
+        return _json_text(_document(first) | {"further": [_document(other) for other in others]})
+    tables = [render(one, fmt, ci=ci) for one in _said_once(comparisons)]
+    if fmt == TableFormat.COMMIT:
+        # The table of a commit message does not say what it shows.
+        tables = [f"{one.metric.heading}:\n\n{table}" for one, table in zip(comparisons, tables, strict=True)]
+    return "\n".join(tables)
+
+
+def _said_once(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Return comparisons without the warnings that an earlier one has, the footer below the last one only."""
+    once: list[Comparison] = []
+    said: set[str] = set()
+    for one in comparisons:
+        fresh = tuple(warning for warning in one.warnings if warning not in said)
+        said.update(fresh)
+        last = one is comparisons[-1]
+        once.append(replace(one, warnings=fresh, footer=one.footer if last else ()))
+    return once
 
 
 def percent(fraction: float, *, decimals: int = 1, sign: bool = True) -> str:
@@ -265,19 +309,38 @@ def _markdown(comparison: Comparison) -> str:
 
 
 def _csv(comparison: Comparison) -> str:
+    return _csv_text(_csv_frame(comparison))
+
+
+def _csv_text(frame: pd.DataFrame) -> str:
+    if "metric" in frame.columns:
+        frame = frame[["metric", *(name for name in frame.columns if name != "metric")]]
+    return str(frame.to_csv(index=False, lineterminator="\n"))
+
+
+def _csv_frame(comparison: Comparison) -> pd.DataFrame:
     frames = []
     for contender, frame in comparison.frames.items():
         part = frame[[*comparison.key_columns, *RESULT_COLUMNS]].copy()
         if len(comparison.contenders) > 1:
             part.insert(0, "variant", contender)
         frames.append(part)
-    return str(pd.concat(frames).to_csv(index=False, lineterminator="\n"))
+    return pd.concat(frames)
 
 
 def _json(comparison: Comparison) -> str:
+    return _json_text(_document(comparison))
+
+
+def _json_text(document: dict[str, Any]) -> str:
+    options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
+    return orjson.dumps(document, default=str, option=options).decode()
+
+
+def _document(comparison: Comparison) -> dict[str, Any]:
     pooled = [{"variant": name, **comparison.pooled(name)} for name in comparison.contenders]
     columns = [*comparison.key_columns, *RESULT_COLUMNS, *EXTRA_COLUMNS, *CRASH_COLUMNS]
-    document = {
+    return {
         "format_version": JSON_FORMAT_VERSION,
         "metric": comparison.metric.name,
         "higher_is_better": comparison.metric.higher_is_better,
@@ -301,5 +364,3 @@ def _json(comparison: Comparison) -> str:
         "footer": list(comparison.footer),
         "environment": comparison.environment,
     }
-    options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
-    return orjson.dumps(document, default=str, option=options).decode()

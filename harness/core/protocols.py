@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from harness.core.mappings import Mappings
     from harness.core.planning import PlannedIteration, PlannedSession
     from harness.core.records import RunState, SessionRecord
+    from harness.core.telemetry import TelemetryRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,10 @@ class GuestSession(Protocol):
     def facts(self) -> dict[str, Any]:
         """What a reader needs to believe the session: emulator, its hash and argv, guest kernel, fio."""
 
+    @property
+    def telemetry(self) -> TelemetryRecord | None:
+        """What is kept of its telemetry, once the session has ended."""
+
     def run(self, iteration: PlannedIteration, *, runtime: float, ramp: float) -> Execution:
         """Run one iteration: fio once, on its cell.
 
@@ -59,8 +64,15 @@ class GuestSession(Protocol):
 class Lab(Protocol):
     """Where guests are booted."""
 
-    def session(self, planned: PlannedSession, directory: Path) -> AbstractContextManager[GuestSession]:
+    def session(
+        self, planned: PlannedSession, directory: Path, *, boot: int = 0
+    ) -> AbstractContextManager[GuestSession]:
         """Boot a guest for a session; it is gone when the ``with`` block is left, whatever happened.
+
+        Args:
+            planned: the session.
+            directory: where what the boot leaves behind is kept.
+            boot: which of the session's boots this is, from 0.
 
         Raises:
             GuestError: it did not boot.

@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.core.mappings import Mappings  # noqa: TC001 - pydantic reads these annotations
 from harness.core.model import FactorValue  # noqa: TC001 - likewise
+from harness.core.telemetry import TelemetryRecord  # noqa: TC001 - likewise
 
 FORMAT_VERSION = 1
 """The run directory's format; readers accept this and older ones, and refuse newer ones."""
@@ -115,6 +116,7 @@ class BootRecord:
         facts: the emulator's pid, sha256 and argv, the guest's kernel and fio.
         failure: why it ended early; None when it did not.
         crash: how QEMU died, when it did.
+        telemetry: the file of its telemetry; None when the guest was never up, or the harness was killed.
     """
 
     started: str
@@ -123,6 +125,7 @@ class BootRecord:
     facts: dict[str, Any] = field(default_factory=dict)
     failure: str | None = None
     crash: CrashRecord | None = None
+    telemetry: TelemetryRecord | None = None
 
 
 @dataclass(slots=True)

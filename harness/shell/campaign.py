@@ -192,8 +192,10 @@ class Campaign:
         record.boots.append(boot)
         self._store.save_session(session, record)
         self._emit(SessionStarted(session))
+        guest: GuestSession | None = None
+        directory = self._store.session_directory(session)
         try:
-            with self._lab.session(session, self._store.session_directory(session)) as guest:
+            with self._lab.session(session, directory, boot=len(record.boots) - 1) as guest:
                 boot.ready_seconds, boot.facts = round(guest.ready_seconds, 3), guest.facts
                 self._store.save_session(session, record)
                 self._emit(SessionReady(session, guest.ready_seconds))
@@ -213,6 +215,7 @@ class Campaign:
             raise
         finally:
             boot.ended = _stamp(self._clock.now())
+            boot.telemetry = guest.telemetry if guest else None
             self._store.save_session(session, record)
         self._count_fruitless(session, record)
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from harness.adapters.imports import NOT_INTERLEAVED, Imported, cells_as_found, read_results, together
 from harness.adapters.run_samples import RunSamples, read_samples
 from harness.adapters.store import RunDirectory, is_run_directory
+from harness.analysis.metrics import METRICS, find_metric
 from harness.analysis.ordering import scattered_blocks, why_not_interleaved
 from harness.analysis.result import Comparison, build
 from harness.core.agreement import disagreements
-from harness.core.errors import InputError
+from harness.core.errors import InputError, Problem
 from harness.core.experiment import Experiment, load_experiment
 from harness.core.model import TABLE_FACTORS
 from harness.core.records import RunRecord, RunState
@@ -39,6 +40,10 @@ class Judgement:
     metric: str = "iops"
     margin: float | None = None
     alpha: float | None = None
+
+
+class NotMeasuredError(InputError):
+    """Results lack the metric that was asked for."""
 
 
 def compare_run(path: Path, judgement: Judgement, noise_floor: Path | None = None) -> Comparison:
@@ -109,6 +114,7 @@ def _compare(run: RunDirectory, judgement: Judgement) -> Comparison:
     _refuse_running(path, record)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
     found = _adjacent(read_samples(run))
+    _require_metric(found.frame, judgement.metric, path, found.unmeasured)
     factors = experiment.varied_factors()
     measured = set(found.frame["variant"])
     contenders = [name for name in experiment.contenders if name in measured]
@@ -141,6 +147,22 @@ def _compare(run: RunDirectory, judgement: Judgement) -> Comparison:
             "guest_image": record.guest_image,
         },
     )
+
+
+def _require_metric(
+    frame: pd.DataFrame, metric: str, path: Path, reasons: Mapping[str, str] | None = None
+) -> None:
+    """Refuse to compare by what was not measured.
+
+    Raises:
+        NotMeasuredError: says what there is, and why this is not.
+    """
+    name = find_metric(metric).name
+    have = [known for known in METRICS if known in frame.columns and frame[known].notna().any()]
+    if name not in have:
+        why = (reasons or {}).get(name, "these results do not tell it")
+        problem = Problem(str(path), f"has no {name}: {why}", f"it has {', '.join(have)}")
+        raise NotMeasuredError([problem])
 
 
 def _refuse_running(path: Path, record: RunRecord) -> None:
@@ -186,7 +208,7 @@ def compare_two(old: Path, new: Path, judgement: Judgement) -> Comparison:
     Raises:
         InputError: one of them cannot be read, or they do not fit together.
     """
-    both = together(_side(old, "OLD"), _side(new, "NEW"))
+    both = together(_side(old, "OLD", judgement.metric), _side(new, "NEW", judgement.metric))
     return build(
         both.samples,
         baseline="OLD",
@@ -201,13 +223,17 @@ def compare_two(old: Path, new: Path, judgement: Judgement) -> Comparison:
     )
 
 
-def _side(path: Path, variant: str) -> Imported:
+def _side(path: Path, variant: str, metric: str) -> Imported:
     if not is_run_directory(path):
-        return read_results(path, variant)
+        results = read_results(path, variant)
+        _require_metric(results.samples, metric, path)
+        return results
     run = RunDirectory.open(path)
     _refuse_running(path, run.present)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
-    frame = read_samples(run).frame
+    found = read_samples(run)
+    frame = found.frame
+    _require_metric(frame, metric, path, found.unmeasured)
     chosen = _variant_of(frame, experiment, variant, path)
     frame = frame[frame["variant"] == chosen].assign(variant=variant, block=float("nan"))
     warning = f"{variant} is {chosen} of {path}"

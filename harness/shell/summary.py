@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from harness.adapters.store import RunDirectory
     from harness.core.planning import PlannedSession
     from harness.core.records import SessionRecord
+    from harness.core.telemetry import TelemetryRecord
 
 
 def summarise(run: RunDirectory) -> dict[str, Any]:
@@ -63,5 +64,11 @@ def _session(planned: PlannedSession, record: SessionRecord) -> dict[str, Any]:
         "planned": len(planned.iterations),
         "accepted": len(accepted),
         "facts": record.boots[-1].facts,
+        "telemetry": _telemetry(record.boots[-1].telemetry),
         "failures": failures,
     }
+
+
+def _telemetry(kept: TelemetryRecord | None) -> dict[str, Any] | None:
+    """Return what the last boot's telemetry says, with the share of one core that reading it took."""
+    return None if kept is None else {**asdict(kept), "share": kept.share}

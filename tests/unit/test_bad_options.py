@@ -128,5 +128,5 @@ def test_a_metric_that_is_none_and_one_that_was_not_measured(
     assert error == "metric: 'speed' is unknown"
     assert "iops, " in remedy
     error, remedy = refused(["compare", str(run.path), "--metric", "clat_p99"], capsys)
-    assert error == "metric: clat_p99_ns was not measured here"
-    assert remedy == "  remedy: one of what was: iops, bw_bytes"
+    assert error == f"{run.path}: has no clat_p99_ns: these results do not tell it"
+    assert remedy == "  remedy: it has iops, bw_bytes"

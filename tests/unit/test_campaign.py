@@ -459,8 +459,8 @@ class StuckGuestLab(FakeLab):
     """A lab whose guest cannot be ended."""
 
     @contextmanager
-    def session(self, planned: PlannedSession, directory: Path) -> Iterator[FakeGuest]:
-        with super().session(planned, directory) as guest:
+    def session(self, planned: PlannedSession, directory: Path, *, boot: int = 0) -> Iterator[FakeGuest]:
+        with super().session(planned, directory, boot=boot) as guest:
             yield guest
         raise HarnessError("the guest could not be ended")
 

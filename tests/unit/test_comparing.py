@@ -108,7 +108,7 @@ def test_a_run_that_was_cut_off_says_so_below_its_table(tmp_path: Path) -> None:
     record.state, record.stopped, record.wall_seconds = RunState.RUNNING, None, 0.0
     write_json(run.path / "run.json", asdict(record))
     first = compare_run(run.path, Judgement()).footer[0]
-    assert first.endswith("fio 8 s, wall 4 s; cut off: it was killed, or could not write how it ended.")
+    assert first.endswith("fio 8 s, wall 12 s; cut off: it was killed, or could not write how it ended.")
 
 
 def test_a_run_that_goes_on_shows_no_change_before_its_end(tmp_path: Path) -> None:

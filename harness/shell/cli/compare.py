@@ -9,6 +9,7 @@ import click
 from harness.shell.cli.options import PATH, alpha_option, margin_option, noise_floor_option
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from harness.analysis.result import Comparison
@@ -29,7 +30,13 @@ _EXIT_CODES = {"slower": 3, "unclear": 4}
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--ci", is_flag=True, help="With --format commit: add intervals and a footer.")
-@click.option("--metric", default="iops", show_default=True, help="What to compare: iops, bw, clat_p99 ...")
+@click.option(
+    "--metric",
+    default="iops",
+    show_default=True,
+    metavar="NAME[,NAME...]",
+    help="What to compare: iops, bw, clat_p99, vmas, cpu_per_io ...; several give a table each.",
+)
 @margin_option
 @alpha_option
 @noise_floor_option
@@ -71,23 +78,27 @@ def command(
         }
         judged |= {"--noise-floor": noise_floor, "--fail-on": fail_on}
         return _pool(old, form, [name for name, value in judged.items() if value])
-    from harness.analysis.tables import render
+    from harness.analysis.metrics import find_metrics
+    from harness.analysis.tables import render_all
     from harness.shell.comparing import TCG_NOTICE, Judgement, compare_run, compare_two
 
-    judgement = Judgement(metric, margin, alpha)
     if ci and (as_json or form != "commit"):
         raise click.UsageError("--ci goes with --format commit; the other formats have intervals anyway")
+    judgements = [Judgement(found.name, margin, alpha) for found in find_metrics(metric)]
     if new is not None and noise_floor is not None:
         raise click.UsageError("--noise-floor goes with one run directory, not with two sets of results")
-    comparison = compare_two(old, new, judgement) if new else compare_run(old, judgement, noise_floor)
-    click.echo(render(comparison, form, ci=ci), nl=False)
+    comparisons = [
+        compare_two(old, new, judgement) if new else compare_run(old, judgement, noise_floor)
+        for judgement in judgements
+    ]
+    click.echo(render_all(comparisons, form, ci=ci), nl=False)
     if form in {"commit", "csv"}:
         # Data only on stdout; but nothing is dropped in silence.
-        for warning in comparison.warnings:
+        for warning in dict.fromkeys(warning for found in comparisons for warning in found.warnings):
             click.echo(f"harness: warning: {warning}", err=True)
-        if comparison.environment.get("accel") == "tcg":
+        if comparisons[0].environment.get("accel") == "tcg":
             click.echo(f"harness: note: {TCG_NOTICE}", err=True)
-    return exit_code(comparison, fail_on)
+    return exit_code(comparisons, fail_on)
 
 
 def _pool(run_dir: Path, form: str, meaningless: list[str]) -> int:
@@ -100,10 +111,10 @@ def _pool(run_dir: Path, form: str, meaningless: list[str]) -> int:
     return 0
 
 
-def exit_code(comparison: Comparison, fail_on: tuple[str, ...]) -> int:
-    """Return the exit code that the verdicts ask for; ``slower`` weighs more than ``unclear``.
+def exit_code(comparisons: Sequence[Comparison], fail_on: tuple[str, ...]) -> int:
+    """Return the exit code that all verdicts ask for; ``slower`` weighs more than ``unclear``.
 
     Where no verdict was possible nothing is clear.
     """
-    verdicts = {str(verdict or "unclear") for verdict in comparison.verdicts()}
+    verdicts = {str(verdict or "unclear") for found in comparisons for verdict in found.verdicts()}
     return next((code for name, code in _EXIT_CODES.items() if name in fail_on and name in verdicts), 0)

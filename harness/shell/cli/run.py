@@ -227,7 +227,7 @@ def _report(
         else:
             comparison = compare_run(run.path, Judgement())
             click.echo(render(comparison, "text"), nl=False)
-            code = exit_code(comparison, fail_on)
+            code = exit_code([comparison], fail_on)
             learn(run, workspace.experience)
     except InputError as error:
         console.error(error)

@@ -67,5 +67,19 @@ def _print(summary: dict[str, Any], run_dir: Path) -> None:
             f"  session {session['number']:>4}  block {session['block']:>3}  {session['variant']:<12} "
             f"{session['state']:<11} {up}, {session['accepted']}/{session['planned']} iterations"
         )
+        if session["telemetry"]:
+            click.echo(f"      {_telemetry_line(session['telemetry'])}")
         for failure in session["failures"]:
             click.echo(f"      {failure}")
+
+
+def _telemetry_line(kept: dict[str, Any]) -> str:
+    """Return what telemetry says of a session; what could not be read is left out, not 0."""
+    most, spent, share = kept["peak"], kept["qemu_cpu_seconds"], kept["share"]
+    parts = [
+        f"at most {most['vmas']} VMAs, {most['coroutines']} coroutines" if most else "VMAs not to be seen",
+        "QEMU's CPU time not to be seen" if spent is None else f"QEMU used {spent:.1f} s of CPU",
+    ]
+    parts += [] if share is None else [f"watching took {share * 100:.2f}% of a core"]
+    parts += [kept["problem"]] if kept["problem"] else []
+    return "; ".join(parts)
