@@ -18,7 +18,7 @@ from harness.adapters.pool_guest import PoolGuest
 from harness.adapters.telemetry import TelemetryRecorder, telemetry_file
 from harness.adapters.waiting import Waiter
 from harness.core.domain_xml import DomainSpec, domain_spec, render_domain
-from harness.core.errors import GuestDiedError, GuestError, HypervisorError
+from harness.core.errors import GuestDiedError, GuestError, HarnessError, HypervisorError
 from harness.core.model import Workload
 from harness.core.pool import PARALLEL_PROBE, burst_serials, pool_disks, pool_iothreads
 from harness.core.qemu_log import last_words, qemu_said
@@ -117,7 +117,7 @@ class LibvirtLab:
             ready = time.monotonic() - began
             facts |= self._guest_facts(agent) | self._own_facts()
             yield self._guest(
-                Fio(agent, read_text(self.fio_script), self.timeouts.grace), telemetry, ready, facts
+                Fio(agent, read_text(self.fio_script), self.timeouts.grace), probe, telemetry, ready, facts
             )
         finally:
             waiter.close()
@@ -126,9 +126,19 @@ class LibvirtLab:
             _keep_qemu_log(domain, directory / "qemu.log")
 
     def _guest(
-        self, fio: Fio, telemetry: TelemetryRecorder, ready: float, facts: dict[str, Any]
+        self,
+        fio: Fio,
+        probe: MappingsProbe,
+        telemetry: TelemetryRecorder,
+        ready: float,
+        facts: dict[str, Any],
     ) -> BootedGuest | PoolGuest:
         if self.experiment.workload is Workload.POOL_GROWTH:
+            if probe.look() is None:
+                raise HarnessError(
+                    f"the memory mappings of QEMU cannot be seen: {probe.hidden or 'its process is gone'}",
+                    remedy="run as root, or with libvirt: qemu:///embed, whose QEMU is this user's own",
+                )
             return PoolGuest(fio, self.experiment.pool, telemetry, ready, facts)
         return BootedGuest(fio, telemetry, ready, facts)
 
