@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from harness.adapters import accel
+from harness.adapters import accel, sysctl
 from harness.adapters.files import read_json
 from harness.adapters.host import cpu_facts, free_bytes, read_setting
 from harness.adapters.locks import host_holder
@@ -57,6 +57,7 @@ def examine(workspace: Workspace) -> list[Finding]:
         _fio(),
         _space(workspace),
         _max_map_count(),
+        *_waiting_snapshot(workspace, running=holder is not None),
     ]
 
 
@@ -142,6 +143,20 @@ def _space(workspace: Workspace) -> Finding:
     if free < _PLENTY_BYTES:
         return Finding("disk space", Health.NOTE, text, "builds, image and disk need about 3 GiB")
     return Finding("disk space", Health.OK, text)
+
+
+def _waiting_snapshot(workspace: Workspace, *, running: bool) -> list[Finding]:
+    snapshot = None if running else sysctl.waiting(workspace.state)
+    if snapshot is None:
+        return []
+    return [
+        Finding(
+            "snapshot",
+            Health.NOTE,
+            f"a run that was killed left {snapshot.path} at {snapshot.during}; it was {snapshot.before}",
+            f"the next run puts it back; by hand: echo {snapshot.before} > {snapshot.path}",
+        )
+    ]
 
 
 def _max_map_count() -> Finding:
