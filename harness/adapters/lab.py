@@ -11,11 +11,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.adapters.emulator import MappingsProbe, emulator_facts
-from harness.adapters.files import read_text, tail, write_atomic
+from harness.adapters.files import printable_lines, read_text, tail, write_atomic
 from harness.adapters.guest import AgentConnection
+from harness.adapters.host import volatile_settings
+from harness.adapters.qemu_view import QemuView
 from harness.adapters.waiting import Waiter
 from harness.core.domain_xml import DomainSpec, domain_spec, render_domain
 from harness.core.errors import GuestDiedError, GuestError, HypervisorError
+from harness.core.guest_view import SCRIPT, parse_guest
 from harness.core.qemu_log import last_words, qemu_said
 from harness.core.records import CrashRecord
 
@@ -94,6 +97,7 @@ class LibvirtLab:
         domain = self._start(xml, build)
         probe = MappingsProbe(domain.pid)
         waiter = Waiter(self.stop, domain.stopped, lambda: _died(build, domain, console, probe))
+        view = QemuView(domain, waiter)
         try:
             domain.on_change(waiter.wake)
             facts = emulator_facts(domain, build)
@@ -106,8 +110,10 @@ class LibvirtLab:
                 )
             ready = time.monotonic() - began
             facts |= self._guest_facts(agent) | self._own_facts()
+            facts["qemu"] = view.facts(self.timeouts.agent)
             yield BootedGuest(agent, read_text(self.fio_script), self.timeouts, probe, ready, facts)
         finally:
+            view.close()
             waiter.close()
             domain.destroy()
             _keep_qemu_log(domain, directory / "qemu.log")
@@ -144,20 +150,18 @@ class LibvirtLab:
             "accel": self.accel.value,
             "host_kernel": platform.release(),
             "image_sha256": self.image.sha256,
+            "host": volatile_settings(),
         }
 
     def _guest_facts(self, agent: AgentConnection) -> dict[str, Any]:
-        script = (
-            f"uname -r; fio --version; cat /sys/block/$(basename $(readlink -f {TARGET}))/queue/scheduler"
-        )
-        execution = agent.run(["/bin/sh", "-c", script], grace=self.timeouts.grace)
-        kernel, fio, scheduler = (*execution.stdout.splitlines(), "", "", "")[:3]
+        execution = agent.run(["/bin/sh", "-c", SCRIPT, "sh", TARGET], grace=self.timeouts.grace)
         if execution.exit_code:
             raise GuestError(
                 f"the guest has no disk {TARGET} or no fio: {execution.stderr.strip()}",
                 remedy="look at the session's console.log",
             )
-        return {"guest_kernel": kernel, "guest_fio": fio, "guest_schedulers": scheduler}
+        guest = parse_guest(printable_lines(execution.stdout))
+        return {"guest_kernel": guest.pop("kernel"), "guest_fio": guest.pop("fio"), "guest": guest}
 
 
 @dataclass(frozen=True, slots=True)
