@@ -11,7 +11,7 @@ from harness.adapters.run_samples import RunSamples, read_samples
 from harness.adapters.store import RunDirectory, is_run_directory
 from harness.analysis.ordering import scattered_blocks, why_not_interleaved
 from harness.analysis.result import Comparison, build
-from harness.core.agreement import disagreements
+from harness.core.agreement import disagreements, summary_of
 from harness.core.errors import InputError
 from harness.core.experiment import Experiment, load_experiment
 from harness.core.model import TABLE_FACTORS
@@ -32,11 +32,16 @@ TCG_NOTICE = (
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """How to judge; None takes what the experiment says."""
+    """How to judge; None takes what the experiment says.
+
+    Attributes:
+        accept_differences: whether to judge although sessions differ in more than the build.
+    """
 
     metric: str = "iops"
     margin: float | None = None
     alpha: float | None = None
+    accept_differences: bool = False
 
 
 def compare_run(path: Path, judgement: Judgement, noise_floor: Path | None = None) -> Comparison:
@@ -54,6 +59,8 @@ def compare_run(path: Path, judgement: Judgement, noise_floor: Path | None = Non
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
     found, record = _adjacent(read_samples(run)), run.record
     floor, unavailable = _floor_of(record, noise_floor)
+    differing = disagreements(found.sessions)
+    refused = None if judgement.accept_differences else _refused(differing)
     factors = experiment.varied_factors()
     measured = set(found.frame["variant"])
     contenders = [name for name in experiment.contenders if name in measured]
@@ -73,9 +80,9 @@ def compare_run(path: Path, judgement: Judgement, noise_floor: Path | None = Non
         metric=judgement.metric,
         factors=factors[len(TABLE_FACTORS) :],
         cells=[tuple(cell.factors()[name] for name in factors) for cell in experiment.cells()],
-        no_verdict=_why_no_verdict(found),
+        no_verdict=refused or why_not_interleaved(found.order),
         ceilings={tuple(c[name] for name in factors): c["iops"] for c in run.read_ceilings()},
-        warnings=[*absent, *unavailable, *found.warnings],
+        warnings=[*_accepted(differing, refused), *absent, *unavailable, *found.warnings],
         footer=_footer(experiment, record, found),
         noise_floor=_noise_floor(floor, run, judgement) if floor else None,
         environment={
@@ -151,10 +158,18 @@ def _place(run: RunDirectory) -> dict[str, object]:
     }
 
 
-def _why_no_verdict(found: RunSamples) -> str | None:
-    """Return why a verdict would blame the build for something else; None when it may be given."""
-    differing = disagreements(found.sessions)
-    return "; ".join(differing) if differing else why_not_interleaved(found.order)
+def _refused(differing: Sequence[str]) -> str | None:
+    """Return why a verdict would blame the build for something else; None when nothing else differs."""
+    if not differing:
+        return None
+    return f"{summary_of(differing)} (--accept-differences judges all the same)"
+
+
+def _accepted(differing: Sequence[str], refused: str | None) -> list[str]:
+    """Return a warning for the differences that the user accepted."""
+    if not differing or refused:
+        return []
+    return [f"the sessions differ in more than the build, which was accepted: {'; '.join(differing)}"]
 
 
 def compare_two(old: Path, new: Path, judgement: Judgement) -> Comparison:

@@ -35,6 +35,9 @@ _EXIT_CODES = {"slower": 3, "unclear": 4}
     "--alpha", metavar="PERCENT", help="The chance of a false alarm [default: the experiment's, or 5%]."
 )
 @noise_floor_option
+@click.option(
+    "--accept-differences", is_flag=True, help="Judge although sessions differ in more than the build."
+)
 @click.option("--fail-on", type=click.Choice(["slower", "unclear"]), multiple=True, help="Exit with 3 or 4.")
 def command(
     old: Path,
@@ -47,13 +50,15 @@ def command(
     margin: str | None,
     alpha: str | None,
     noise_floor: Path | None,
+    accept_differences: bool,
     fail_on: tuple[str, ...],
 ) -> int:
     """Print the OLD/NEW/CHANGE table.
 
     Of one run directory; or of two sets of results, each a run directory, a directory of fio JSON files
     made by anything, or a CSV with the columns rw,bs,iodepth,iops (further columns are further factors).
-    Only a run directory gets verdicts: its sessions were interleaved.
+    Only a run directory gets verdicts: its sessions were interleaved. And only where its sessions agree in
+    everything but the build, or with --accept-differences, which lists what they differ in.
 
     \b
       harness compare runs/quick-20260101T120000
@@ -63,7 +68,13 @@ def command(
     from harness.analysis.tables import render
     from harness.shell.comparing import TCG_NOTICE, Judgement, compare_run, compare_two
 
-    judgement = Judgement(metric, _fraction("--margin", margin), _fraction("--alpha", alpha))
+    judgement = Judgement(
+        metric, _fraction("--margin", margin), _fraction("--alpha", alpha), accept_differences
+    )
+    if new is not None and accept_differences:
+        raise click.UsageError(
+            "--accept-differences goes with one run directory, not with two sets of results"
+        )
     if new is not None and noise_floor is not None:
         raise click.UsageError("--noise-floor goes with one run directory, not with two sets of results")
     comparison = compare_two(old, new, judgement) if new else compare_run(old, judgement, noise_floor)
