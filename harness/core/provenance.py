@@ -96,9 +96,11 @@ def _flatten(name: str, value: Any) -> dict[str, Any]:
 
 
 def _families(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is the same machine, or the same set of flags, in whatever version."""
+    """Return what is the same machine in whatever version, and CPU flags one by one."""
     machine, flags = flat.get("qemu.machine"), flat.get("guest.cpu.flags")
-    return {
-        "qemu.machine family": _MACHINE_VERSION.sub("", machine) if isinstance(machine, str) else None,
-        "guest.cpu.flags": sorted(flags.split()) if isinstance(flags, str) else None,
-    }
+    found: dict[str, Any] = {}
+    if isinstance(machine, str):
+        found["qemu.machine family"] = _MACHINE_VERSION.sub("", machine)
+    if isinstance(flags, str):
+        found["guest.cpu.flags"] = flags.split()
+    return found

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 _NODE_KEYS = ("ro", "detect_zeroes", "encrypted", "cache", "iops", "bps", "backing_file")
 _IMAGE_KEYS = ("virtual-size", "cluster-size")
+_GROWING = ("file",)
+"""Drivers whose size is no setting: an image file grows with what is written to it."""
+
 _POLL_KEYS = ("poll-max-ns", "poll-grow", "poll-shrink", "aio-max-batch")
 _GENERATED_NODE = re.compile(r"#block[0-9]+")
 _SILENT = {"hotpluggable", "hotplugged", "realized", "type", "parent_bus"}
@@ -38,7 +41,8 @@ def block_nodes(answer: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]
             name = f"#block-{sum(key.startswith('#block-') for key in found)}"
         image = node.get("image") or {}
         kept = {key: node[key] for key in _NODE_KEYS if key in node}
-        kept |= {key: image[key] for key in _IMAGE_KEYS if key in image}
+        if node.get("drv") not in _GROWING:
+            kept |= {key: image[key] for key in _IMAGE_KEYS if key in image}
         found[name] = {"driver": node.get("drv"), "file": _file(str(node.get("file"))), **kept}
     return found
 

@@ -160,6 +160,10 @@ def test_what_is_another_at_every_boot_is_left_out_of_qemus_answers() -> None:
         "#block-0": {"driver": "raw", "file": "/x", "ro": False},
         "#block-1": {"driver": "raw", "file": "/x", "ro": False},
     }
+    grown = {"node-name": "n", "drv": "file", "file": "/x.qcow2", "image": {"virtual-size": 67436544}}
+    assert block_nodes([grown]) == {"n": {"driver": "file", "file": "/x.qcow2"}}
+    fixed = block_nodes([{**grown, "drv": "qcow2"}])["n"]
+    assert fixed["virtual-size"] == 67436544
     same = [{"node-name": "n", "drv": "null-co", "file": 'json:{"size": 1, "driver": "null-co"}'}]
     other = [{"node-name": "n", "drv": "null-co", "file": 'json:{"driver": "null-co", "size": 1}'}]
     assert block_nodes(same) == block_nodes(other)
