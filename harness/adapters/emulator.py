@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.adapters.files import sha256_of
+from harness.adapters.libraries import shared_libraries
 from harness.core.errors import GuestError, HarnessError
 from harness.core.mappings import Mappings, count_mappings
+from harness.core.redaction import redacted_argv
 
 if TYPE_CHECKING:
     from harness.adapters.hypervisor import Domain
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def emulator_facts(domain: Domain, build: BuildRecord) -> dict[str, Any]:
-    """Return pid, hash and command line of the running emulator.
+    """Return pid, hash, command line (without secrets) and shared libraries of the running emulator.
 
     Raises:
         GuestError: it ended as soon as it was started.
@@ -38,7 +40,8 @@ def emulator_facts(domain: Domain, build: BuildRecord) -> dict[str, Any]:
         "pid": domain.pid,
         "exe": path,
         "sha256": sha256,
-        "argv": argv.decode(errors="replace").rstrip("\0").split("\0"),
+        "argv": redacted_argv(argv.decode(errors="replace").rstrip("\0").split("\0")),
+        "libraries": shared_libraries(domain.pid),
     }
 
 

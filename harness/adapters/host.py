@@ -9,24 +9,24 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from harness.adapters.checkout import checkout_commit
+from harness.adapters.host_cpus import frequency_policy, idle_states, read_setting, topology
+from harness.core.redaction import redacted
+
+__all__ = ["cpu_facts", "environment", "free_bytes", "read_setting", "volatile_settings"]
+
 _SYSCTLS = ("vm.max_map_count", "kernel.numa_balancing", "vm.overcommit_memory")
 _SETTINGS = {
-    "governor": "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
     "intel_no_turbo": "/sys/devices/system/cpu/intel_pstate/no_turbo",
     "boost": "/sys/devices/system/cpu/cpufreq/boost",
     "smt": "/sys/devices/system/cpu/smt/active",
     "transparent_hugepage": "/sys/kernel/mm/transparent_hugepage/enabled",
+    "transparent_hugepage_defrag": "/sys/kernel/mm/transparent_hugepage/defrag",
     "ksm": "/sys/kernel/mm/ksm/run",
     "kvm_halt_poll_ns": "/sys/module/kvm/parameters/halt_poll_ns",
+    "guest_halt_poll_ns": "/sys/module/haltpoll/parameters/guest_halt_poll_ns",
 }
-
-
-def read_setting(path: str | Path) -> str | None:
-    """Return a one-line file of /proc or /sys, or None when it cannot be read here."""
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return None
+"""What changes how fast a host is and can be changed while it runs, as name -> file."""
 
 
 def environment() -> dict[str, Any]:
@@ -36,17 +36,34 @@ def environment() -> dict[str, Any]:
         "host": {
             "name": platform.node(),
             "cpu": cpu,
+            "topology": topology(),
+            "idle": idle_states(),
             "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             "kernel": platform.release(),
-            "kernel_command_line": read_setting("/proc/cmdline"),
+            "kernel_command_line": redacted(read_setting("/proc/cmdline") or "") or None,
             "os": _operating_system(),
             "mitigations": _mitigations(),
-            "sysctl": {name: read_setting("/proc/sys/" + name.replace(".", "/")) for name in _SYSCTLS},
-            "settings": {name: read_setting(path) for name, path in _SETTINGS.items()},
+            "sysctl": _sysctls(),
+            "settings": _settings(),
             "load": os.getloadavg(),
         },
         "python": platform.python_version(),
+        "harness_commit": checkout_commit(),
     }
+
+
+def volatile_settings() -> dict[str, str | None]:
+    """Return what can drift from one session to the next without anybody noticing, in well under 5 ms."""
+    return _settings() | _sysctls()
+
+
+def _settings() -> dict[str, str | None]:
+    governor = {"governor": frequency_policy("scaling_governor")}
+    return governor | {name: read_setting(path) for name, path in _SETTINGS.items()}
+
+
+def _sysctls() -> dict[str, str | None]:
+    return {name: read_setting("/proc/sys/" + name.replace(".", "/")) for name in _SYSCTLS}
 
 
 def cpu_facts() -> dict[str, Any]:

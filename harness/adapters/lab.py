@@ -11,14 +11,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.adapters.emulator import MappingsProbe, emulator_facts
-from harness.adapters.files import read_text, tail, write_atomic
+from harness.adapters.files import printable_lines, read_text, tail, write_atomic
 from harness.adapters.guest import AgentConnection
 from harness.adapters.guest_fio import Fio, target_of
+from harness.adapters.host import volatile_settings
 from harness.adapters.pool_guest import PoolGuest
+from harness.adapters.qemu_view import QemuView
 from harness.adapters.telemetry import TelemetryRecorder, telemetry_file
 from harness.adapters.waiting import Waiter
 from harness.core.domain_xml import DomainSpec, domain_spec, render_domain
 from harness.core.errors import GuestDiedError, GuestError, HarnessError, HypervisorError
+from harness.core.guest_view import SCRIPT, parse_guest
 from harness.core.model import Workload
 from harness.core.pool import PARALLEL_PROBE, burst_serials, pool_disks, pool_iothreads
 from harness.core.qemu_log import last_words, qemu_said
@@ -103,6 +106,7 @@ class LibvirtLab:
         probe = MappingsProbe(domain.pid)
         telemetry = TelemetryRecorder(directory / telemetry_file(boot), domain.pid, probe)
         waiter = Waiter(self.stop, domain.stopped, lambda: _died(build, domain, console, probe))
+        view = QemuView(domain, waiter)
         try:
             telemetry.start()
             domain.on_change(waiter.wake)
@@ -116,10 +120,12 @@ class LibvirtLab:
                 )
             ready = time.monotonic() - began
             facts |= self._guest_facts(agent) | self._own_facts()
+            facts["qemu"] = view.facts(self.timeouts.agent)
             yield self._guest(
                 Fio(agent, read_text(self.fio_script), self.timeouts.grace), probe, telemetry, ready, facts
             )
         finally:
+            view.close()
             waiter.close()
             telemetry.close()
             domain.destroy()
@@ -178,22 +184,20 @@ class LibvirtLab:
             "accel": self.accel.value,
             "host_kernel": platform.release(),
             "image_sha256": self.image.sha256,
+            "host": volatile_settings(),
         }
 
     def _guest_facts(self, agent: AgentConnection) -> dict[str, Any]:
         pool_growth = self.experiment.workload is Workload.POOL_GROWTH
         target = target_of(burst_serials(self.experiment.pool)[0]) if pool_growth else TARGET
-        script = (
-            f"uname -r; fio --version; cat /sys/block/$(basename $(readlink -f {target}))/queue/scheduler"
-        )
-        execution = agent.run(["/bin/sh", "-c", script], grace=self.timeouts.grace)
-        kernel, fio, scheduler = (*execution.stdout.splitlines(), "", "", "")[:3]
+        execution = agent.run(["/bin/sh", "-c", SCRIPT, "sh", target], grace=self.timeouts.grace)
         if execution.exit_code:
             raise GuestError(
                 f"the guest has no disk {target} or no fio: {execution.stderr.strip()}",
                 remedy="look at the session's console.log",
             )
-        return {"guest_kernel": kernel, "guest_fio": fio, "guest_schedulers": scheduler}
+        guest = parse_guest(printable_lines(execution.stdout))
+        return {"guest_kernel": guest.pop("kernel"), "guest_fio": guest.pop("fio"), "guest": guest}
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def read_samples(run: RunDirectory) -> RunSamples:
             boots = sorted({entry.boot for entry in record.iterations if entry.state is IterationState.OK})
             # A session that was repeated counts as run when it last was.
             started.append((record.boots[boots[-1]].started, planned.block, planned.variant))
-            facts += [_facts(run, planned, record, boot) for boot in boots]
+            facts += [boot_facts(run, planned, record, boot) for boot in boots]
     if not rows:
         raise InputError.single(
             str(run.path), "holds no accepted iteration yet", f"finish it: harness run --resume {run.path}"
@@ -97,9 +97,11 @@ def read_samples(run: RunDirectory) -> RunSamples:
     )
 
 
-def _facts(run: RunDirectory, planned: PlannedSession, record: SessionRecord, boot: int) -> SessionFacts:
+def boot_facts(run: RunDirectory, planned: PlannedSession, record: SessionRecord, boot: int) -> SessionFacts:
+    """Return what one boot of a session ran on."""
     label = planned.directory if boot == 0 else f"{planned.directory} (boot {boot + 1})"
-    return SessionFacts(label, planned.guest, record.boots[boot].facts, run.read_domain_xml(planned))
+    facts, domain = record.boots[boot].facts, run.read_domain_xml(planned)
+    return SessionFacts(label, planned.variant, planned.guest, facts, domain)
 
 
 def _rows(

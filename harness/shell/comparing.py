@@ -13,7 +13,7 @@ from harness.adapters.store import RunDirectory, is_run_directory
 from harness.analysis.metrics import METRICS, find_metric
 from harness.analysis.ordering import scattered_blocks, why_not_interleaved
 from harness.analysis.result import Comparison, build
-from harness.core.agreement import disagreements
+from harness.core.agreement import disagreements, summary_of
 from harness.core.errors import InputError, Problem
 from harness.core.experiment import Experiment, load_experiment
 from harness.core.model import TABLE_FACTORS
@@ -35,11 +35,16 @@ TCG_NOTICE = (
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """How to judge; None takes what the experiment says."""
+    """How to judge; None takes what the experiment says.
+
+    Attributes:
+        accept_differences: whether to judge although sessions differ in more than the build.
+    """
 
     metric: str = "iops"
     margin: float | None = None
     alpha: float | None = None
+    accept_differences: bool = False
 
 
 class NotMeasuredError(InputError):
@@ -115,6 +120,8 @@ def _compare(run: RunDirectory, judgement: Judgement) -> Comparison:
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
     found = _adjacent(read_samples(run))
     _require_metric(found.frame, judgement.metric, path, found.unmeasured)
+    differing = disagreements(found.sessions)
+    refused = None if judgement.accept_differences else _refused(differing)
     factors = experiment.varied_factors()
     measured = set(found.frame["variant"])
     contenders = [name for name in experiment.contenders if name in measured]
@@ -134,9 +141,9 @@ def _compare(run: RunDirectory, judgement: Judgement) -> Comparison:
         metric=judgement.metric,
         factors=factors[len(TABLE_FACTORS) :],
         cells=[tuple(cell.factors()[name] for name in factors) for cell in experiment.cells()],
-        no_verdict=_why_no_verdict(found),
+        no_verdict=refused or why_not_interleaved(found.order),
         ceilings={tuple(c[name] for name in factors): c["iops"] for c in run.read_ceilings()},
-        warnings=[*absent, *found.warnings],
+        warnings=[*_accepted(differing, refused), *absent, *found.warnings],
         crashes=[(name, tuple(cell[factor] for factor in factors)) for name, cell in found.crashes],
         footer=_footer(experiment, record, found),
         environment={
@@ -194,10 +201,18 @@ def _adjacent(found: RunSamples) -> RunSamples:
     )
 
 
-def _why_no_verdict(found: RunSamples) -> str | None:
-    """Return why a verdict would blame the build for something else; None when it may be given."""
-    differing = disagreements(found.sessions)
-    return "; ".join(differing) if differing else why_not_interleaved(found.order)
+def _refused(differing: Sequence[str]) -> str | None:
+    """Return why a verdict would blame the build for something else; None when nothing else differs."""
+    if not differing:
+        return None
+    return f"{summary_of(differing)} (--accept-differences judges all the same)"
+
+
+def _accepted(differing: Sequence[str], refused: str | None) -> list[str]:
+    """Return a warning for the differences that the user accepted."""
+    if not differing or refused:
+        return []
+    return [f"the sessions differ in more than the build, which was accepted: {'; '.join(differing)}"]
 
 
 def compare_two(old: Path, new: Path, judgement: Judgement) -> Comparison:

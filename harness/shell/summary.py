@@ -5,34 +5,57 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from harness.adapters.run_samples import boot_facts
+from harness.core.agreement import SessionFacts, agreement
 from harness.core.errors import NothingMeasuredError
 from harness.core.model import Workload
+from harness.core.records import IterationState
 from harness.shell.results import workload_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from harness.adapters.store import RunDirectory
+    from harness.core.agreement import Difference
     from harness.core.planning import PlannedSession
     from harness.core.records import SessionRecord
     from harness.core.telemetry import TelemetryRecord
 
 
 def summarise(run: RunDirectory) -> dict[str, Any]:
-    """Return the run's head, its host, and every session that began.
+    """Return the run's head, its host, what its variants differ in, and every session that began.
 
     Raises:
         InputError: a file of it is damaged.
     """
     plan = run.plan
-    sessions = [
-        _session(planned, record) for planned in plan.sessions if (record := run.load_session(planned)).boots
-    ]
+    began = [(planned, record) for planned in plan.sessions if (record := run.load_session(planned)).boots]
+    sessions = [_session(planned, record) for planned, record in began]
+    found = agreement([facts for planned, record in began for facts in _facts(run, planned, record)])
     return _pool(run) | {
         "run": asdict(run.present),
         "environment": run.environment,
+        "variants": list(plan.variants),
+        "agreement": {
+            "disagreements": list(found.disagreements),
+            "differences": [_difference(entry, plan.variants) for entry in found.differences],
+        },
         "planned": plan.iteration_count,
         "accepted": sum(session["accepted"] for session in sessions),
         "sessions": sessions,
     }
+
+
+def _difference(found: Difference, variants: Sequence[str]) -> dict[str, Any]:
+    values = {variant: found.values[variant] for variant in variants if variant in found.values}
+    return {"what": found.what, "values": values, "why": found.why}
+
+
+def _facts(run: RunDirectory, planned: PlannedSession, record: SessionRecord) -> Iterator[SessionFacts]:
+    """Return what the boots ran on that gave samples; of a session without any, what each boot ran on."""
+    counted = {entry.boot for entry in record.iterations if entry.state is IterationState.OK}
+    for boot in sorted(counted) or range(len(record.boots)):
+        yield boot_facts(run, planned, record, boot)
 
 
 def _pool(run: RunDirectory) -> dict[str, Any]:

@@ -456,8 +456,12 @@ def test_show_tells_what_became_of_every_session(finished: Path, capsys: Capture
     assert "r: failed (the plan is done)" in text
     assert "done      31 of 32 iterations" in text
     assert "QEMU of OLD [OLDOLDOLDOLD]" in text
-    assert len([line for line in text.splitlines() if line.startswith("  session ")]) == 16
+    assert "sessions  15 of 16 as they should be" in text
+    assert len([line for line in text.splitlines() if line.startswith("  session ")]) == 1
     assert "\n      now\n" in text
+    assert run_cli(["show", str(finished), "--full"]) == 0
+    every = capsys.readouterr().out.splitlines()
+    assert len([line for line in every if line.startswith("  session ")]) == 16
     assert run_cli(["show", str(finished), "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert (data["planned"], data["accepted"], len(data["sessions"])) == (32, 31, 16)

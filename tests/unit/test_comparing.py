@@ -186,6 +186,37 @@ def test_sessions_that_differ_in_more_than_the_build_give_no_verdict(tmp_path: P
     comparison = compare_run(run.path, Judgement())
     assert comparison.verdicts() == {None}
     assert "guest_kernel differs: 6.12 in session 000-OLD, 6.1 in session" in str(comparison.no_verdict)
+    assert "--accept-differences" in str(comparison.no_verdict)
+
+
+def test_differences_that_are_accepted_are_named_beside_the_verdicts(tmp_path: Path) -> None:
+    run = RunDirectory(a_run(tmp_path / "r"))
+    judgement = Judgement(accept_differences=True)
+    assert not [w for w in compare_run(run.path, judgement).warnings if "accepted" in w]
+    for planned in run.plan.sessions[:5]:
+        record = run.load_session(planned)
+        record.boots[0].facts |= {"host": {"ksm": str(planned.number)}, "guest_fio": str(planned.number)}
+        run.save_session(planned, record)
+    assert compare_run(run.path, Judgement()).verdicts() == {None}
+    comparison = compare_run(run.path, judgement)
+    assert set(comparison.frames["NEW"]["verdict"]) == {"faster"}
+    (named,) = [warning for warning in comparison.warnings if "accepted" in warning]
+    assert "host.ksm differs: 0 in session 000-OLD" in named
+    assert "guest_fio differs" in named
+
+
+def test_a_domain_that_differs_gives_no_verdict_until_it_is_accepted(tmp_path: Path) -> None:
+    run = RunDirectory(a_run(tmp_path / "r"))
+    for planned in run.plan.sessions:
+        vcpus = 2 if planned.number == 3 else 1
+        path = run.session_directory(planned) / "domain.xml"
+        path.write_text(f"<domain><name>{planned.number}</name><vcpu>{vcpus}</vcpu></domain>")
+    comparison = compare_run(run.path, Judgement())
+    assert comparison.verdicts() == {None}
+    assert "domain setting domain/vcpu differs: 1 in session 000-OLD, 2 in" in str(comparison.no_verdict)
+    assert set(compare_run(run.path, Judgement(accept_differences=True)).frames["NEW"]["verdict"]) == {
+        "faster"
+    }
 
 
 def test_a_hand_edited_result_is_refused_by_name(tmp_path: Path) -> None:

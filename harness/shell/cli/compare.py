@@ -40,6 +40,9 @@ _EXIT_CODES = {"slower": 3, "unclear": 4}
 @margin_option
 @alpha_option
 @noise_floor_option
+@click.option(
+    "--accept-differences", is_flag=True, help="Judge although sessions differ in more than the build."
+)
 @click.option("--fail-on", type=click.Choice(["slower", "unclear"]), multiple=True, help="Exit with 3 or 4.")
 def command(
     old: Path,
@@ -52,13 +55,15 @@ def command(
     margin: float | None,
     alpha: float | None,
     noise_floor: Path | None,
+    accept_differences: bool,
     fail_on: tuple[str, ...],
 ) -> int:
     """Print the OLD/NEW/CHANGE table.
 
     Of one run directory; or of two sets of results, each a run directory, a directory of fio JSON files
     made by anything, or a CSV with the columns rw,bs,iodepth,iops (further columns are further factors).
-    Only a run directory gets verdicts: its sessions were interleaved.
+    Only a run directory gets verdicts: its sessions were interleaved. And only where its sessions agree in
+    everything but the build, or with --accept-differences, which lists what they differ in.
 
     \b
       harness compare runs/quick-20260101T120000
@@ -77,6 +82,7 @@ def command(
             "--ci": ci,
         }
         judged |= {"--noise-floor": noise_floor, "--fail-on": fail_on}
+        judged |= {"--accept-differences": accept_differences}
         return _pool(old, form, [name for name, value in judged.items() if value])
     from harness.analysis.metrics import find_metrics
     from harness.analysis.tables import render_all
@@ -84,7 +90,11 @@ def command(
 
     if ci and (as_json or form != "commit"):
         raise click.UsageError("--ci goes with --format commit; the other formats have intervals anyway")
-    judgements = [Judgement(found.name, margin, alpha) for found in find_metrics(metric)]
+    if new is not None and accept_differences:
+        raise click.UsageError(
+            "--accept-differences goes with one run directory, not with two sets of results"
+        )
+    judgements = [Judgement(found.name, margin, alpha, accept_differences) for found in find_metrics(metric)]
     if new is not None and noise_floor is not None:
         raise click.UsageError("--noise-floor goes with one run directory, not with two sets of results")
     comparisons = [

@@ -9,18 +9,23 @@ import click
 from harness.shell.cli.options import PATH, json_option, print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+_SHOWN_FAILURES = 10
 
 
 @click.command()
 @click.argument("run_dir", type=PATH)
+@click.option("--full", is_flag=True, help="Every session, and everything that is known of host and guests.")
 @click.option("--plot", type=PATH, metavar="FILE", help="pool-growth: draw its rounds (.svg, .png or .pdf).")
 @json_option
-def command(run_dir: Path, *, plot: Path | None, as_json: bool) -> None:
-    """Show what a run directory holds: state, builds, host, and every session with what became of it.
+def command(run_dir: Path, *, full: bool, plot: Path | None, as_json: bool) -> None:
+    """Show what a run directory holds: state, builds, what they differ in, host, QEMU, guest, sessions.
 
     \b
       harness show runs/quick-20260101T120000
+      harness show runs/quick-20260101T120000 --full
       harness show runs/pool-growth-20260101T120000 --plot pool.svg
     """
     from harness.adapters.store import RunDirectory
@@ -31,8 +36,9 @@ def command(run_dir: Path, *, plot: Path | None, as_json: bool) -> None:
     summary = summarise(RunDirectory.open(run_dir))
     if as_json:
         print_json(summary)
-    else:
-        _print(summary, run_dir)
+        return
+    for line in _lines(summary, run_dir, full=full):
+        click.echo(line)
 
 
 def _draw(run_dir: Path, plot: Path) -> None:
@@ -43,34 +49,54 @@ def _draw(run_dir: Path, plot: Path) -> None:
     write_pool_plot(pool_report(run_dir), plot)
 
 
-def _print(summary: dict[str, Any], run_dir: Path) -> None:
-    run, host = summary["run"], summary["environment"].get("host", {})
-    click.echo(f"{run['run_id']}: {run['state']}" + (f" ({run['stopped']})" if run["stopped"] else ""))
-    click.echo(f"  accel     {run['accel']}: {run['accel_reason']}")
-    for name, build in run["builds"].items():
-        click.echo(f"  {name:<9} {build['version']} [{build['sha256'][:12]}]")
-    cpu = host.get("cpu", {})
-    click.echo(
-        f"  host      {host.get('name')}: {cpu.get('model')} x {cpu.get('count')}, {host.get('kernel')}"
-    )
-    click.echo(f"  libvirt   {summary['environment'].get('libvirt')}")
-    click.echo(
-        f"  guest     Linux {run['guest_image']['kernel_version']}, {run['guest_image']['fio_version']}"
-    )
-    click.echo(f"  done      {summary['accepted']} of {summary['planned']} iterations")
+def _lines(summary: dict[str, Any], run_dir: Path, *, full: bool) -> Iterator[str]:
+    from harness.shell.provenance import difference_lines, guest_lines, host_lines, qemu_lines
+
+    run, facts = summary["run"], _first_facts(summary)
+    yield f"{run['run_id']}: {run['state']}" + (f" ({run['stopped']})" if run["stopped"] else "")
+    yield f"  accel     {run['accel']}: {run['accel_reason']}"
+    for name in summary["variants"]:
+        build = run["builds"][name]
+        yield f"  {name:<9} {build['version']} [{build['sha256'][:12]}]"
+    yield from difference_lines(summary["agreement"], full=full)
+    yield from host_lines(summary["environment"], full=full)
+    yield from qemu_lines(facts)
+    yield from guest_lines(facts, run["guest_image"])
+    yield f"  done      {summary['accepted']} of {summary['planned']} iterations"
     if run["state"] == "interrupted":
-        click.echo(f"  to go on  harness run --resume {run_dir}")
-    for session in summary["sessions"]:
-        ready = session["ready_seconds"]
-        up = "never up" if ready is None else f"up in {ready:.1f} s"
-        click.echo(
+        yield f"  to go on  harness run --resume {run_dir}"
+    yield from _session_lines(summary["sessions"], full=full)
+
+
+def _first_facts(summary: dict[str, Any]) -> dict[str, Any]:
+    """Return the facts of the first session whose guest came up."""
+    every: list[dict[str, Any]] = [session["facts"] for session in summary["sessions"]]
+    return next((facts for facts in every if facts), {})
+
+
+def _session_lines(sessions: list[dict[str, Any]], *, full: bool) -> Iterator[str]:
+    from harness.shell.provenance import fact_lines
+
+    shown = [session for session in sessions if full or session["failures"] or session["state"] != "done"]
+    if hidden := len(sessions) - len(shown):
+        ready = [s["ready_seconds"] for s in sessions if s["ready_seconds"] is not None]
+        up = f", up in {min(ready):.1f} to {max(ready):.1f} s" if ready else ""
+        yield f"  sessions  {hidden} of {len(sessions)} as they should be{up} (--full lists them)"
+    for session in shown if full else shown[:_SHOWN_FAILURES]:
+        ready_seconds = session["ready_seconds"]
+        up = "never up" if ready_seconds is None else f"up in {ready_seconds:.1f} s"
+        yield (
             f"  session {session['number']:>4}  block {session['block']:>3}  {session['variant']:<12} "
             f"{session['state']:<11} {up}, {session['accepted']}/{session['planned']} iterations"
         )
         if session["telemetry"]:
-            click.echo(f"      {_telemetry_line(session['telemetry'])}")
+            yield f"      {_telemetry_line(session['telemetry'])}"
         for failure in session["failures"]:
-            click.echo(f"      {failure}")
+            yield f"      {failure}"
+        if full:
+            yield from fact_lines(session["facts"])
+    if not full and len(shown) > _SHOWN_FAILURES:
+        yield f"  ... and {len(shown) - _SHOWN_FAILURES} more sessions that failed (--full lists them)"
 
 
 def _telemetry_line(kept: dict[str, Any]) -> str:
