@@ -272,6 +272,9 @@ def test_a_recorded_noise_floor_without_the_metric_is_left_out_with_a_warning(
 
 def test_show_tells_of_each_session(watched: Path, capsys: Captured) -> None:
     assert run_cli(["show", str(watched)]) == 0
+    short = "watched   at most 400 VMAs and 64 coroutines of QEMU; watching took at most 0.20% of a core"
+    assert short in capsys.readouterr().out
+    assert run_cli(["show", str(watched), "--full"]) == 0
     out = capsys.readouterr().out
     line = "at most 400 VMAs, 64 coroutines; QEMU used 7.5 s of CPU; watching took 0.20% of a core"
     assert out.count(line) == 8
@@ -283,5 +286,5 @@ def test_show_tells_of_each_session(watched: Path, capsys: Captured) -> None:
 
 def test_show_says_what_was_not_to_be_seen(tmp_path: Path, capsys: Captured) -> None:
     path = measure(new_run(tmp_path / "run", blocks=1), WatchedLab(unreadable={"vmas": "hidden"}))
-    assert run_cli(["show", str(path)]) == 0
+    assert run_cli(["show", str(path), "--full"]) == 0
     assert "VMAs not to be seen; QEMU used 7.5 s of CPU" in capsys.readouterr().out

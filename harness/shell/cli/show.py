@@ -65,6 +65,7 @@ def _lines(summary: dict[str, Any], run_dir: Path, *, full: bool) -> Iterator[st
     yield f"  done      {summary['accepted']} of {summary['planned']} iterations"
     if run["state"] == "interrupted":
         yield f"  to go on  harness run --resume {run_dir}"
+    yield from _watched_line(summary["sessions"])
     yield from _session_lines(summary["sessions"], full=full)
 
 
@@ -97,6 +98,21 @@ def _session_lines(sessions: list[dict[str, Any]], *, full: bool) -> Iterator[st
             yield from fact_lines(session["facts"])
     if not full and len(shown) > _SHOWN_FAILURES:
         yield f"  ... and {len(shown) - _SHOWN_FAILURES} more sessions that failed (--full lists them)"
+
+
+def _watched_line(sessions: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield the most that telemetry saw in any session, and the most that it took."""
+    kept = [session["telemetry"] for session in sessions if session["telemetry"]]
+    peaks = [telemetry["peak"] for telemetry in kept if telemetry["peak"]]
+    shares = [telemetry["share"] for telemetry in kept if telemetry["share"] is not None]
+    parts = []
+    if peaks:
+        vmas, coroutines = (max(peak[name] for peak in peaks) for name in ("vmas", "coroutines"))
+        parts.append(f"at most {vmas:,} VMAs and {coroutines:,} coroutines of QEMU")
+    if shares:
+        parts.append(f"watching took at most {max(shares) * 100:.2f}% of a core")
+    if parts:
+        yield f"  watched   {'; '.join(parts)}"
 
 
 def _telemetry_line(kept: dict[str, Any]) -> str:
