@@ -84,6 +84,6 @@ def test_both_tables_are_printed(watched: Path) -> None:
 
 
 def test_show_has_a_line_a_session(watched: Path) -> None:
-    shown = harness("show", str(watched)).stdout
+    shown = harness("show", str(watched), "--full").stdout
     assert shown.count("watching took") == 2
     assert "VMAs" in shown
