@@ -27,6 +27,21 @@ class Workload(StrEnum):
     """What an experiment does in each session."""
 
     FIO_MATRIX = "fio-matrix"
+    INSTRUCTIONS = "instructions"
+
+
+class CountLoad(StrEnum):
+    """What the counted process does."""
+
+    VIRTIO_BLK = "virtio-blk"
+    QEMU_IMG = "qemu-img"
+
+
+class RingFormat(StrEnum):
+    """The format of virtqueues."""
+
+    SPLIT = "split"
+    PACKED = "packed"
 
 
 class Accel(StrEnum):

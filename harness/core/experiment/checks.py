@@ -233,9 +233,15 @@ def _poll_without_iothread(experiment: Experiment) -> Iterator[Finding]:
         )
 
 
+def _instructions(experiment: Experiment) -> Iterator[Finding]:
+    from harness.core.experiment.counting_checks import contradictions
+
+    yield from contradictions(experiment)
+
+
 _WHOLE: tuple[_Check, ...] = (
     _matrix_size, _builds, _baseline, _not_yet, _kernel, _cpu, _until, _engines, _pinned_beyond,
-    _poll_without_iothread,
+    _poll_without_iothread, _instructions,
 )  # fmt: skip
 
 

@@ -92,6 +92,8 @@ Count = Annotated[int, whole_reader(1), _whole_schema(1)]
 # QEMU's q35 of 7.2 stops at 288 vCPUs.
 VcpuCount = Annotated[int, whole_reader(1, 288), _whole_schema(1, 288)]
 IOThreadCount = Annotated[int, whole_reader(0, 1024), _whole_schema(0, 1024)]
+# As many as the root bus of a machine has slots for, and more than anybody asks.
+CountedDisks = Annotated[int, whole_reader(1, 16), _whole_schema(1, 16)]
 QueueCount = Annotated[int, whole_reader(1, 1023), _whole_schema(1, 1023)]
 
 

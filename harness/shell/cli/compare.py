@@ -11,6 +11,7 @@ from harness.shell.cli.options import PATH, noise_floor_option
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness.analysis.costs import CostComparison
     from harness.analysis.result import Comparison
 
 _EXIT_CODES = {"slower": 3, "unclear": 4}
@@ -60,9 +61,12 @@ def command(
       harness compare old.csv new.csv --format commit
       harness compare runs/X --format json --fail-on slower
     """
+    from harness.adapters.count_store import holds_counts
     from harness.analysis.tables import render
     from harness.shell.comparing import TCG_NOTICE, Judgement, compare_run, compare_two
 
+    if new is None and holds_counts(old):
+        return _compare_counts(old, "json" if as_json else form, _fraction("--margin", margin), fail_on)
     judgement = Judgement(metric, _fraction("--margin", margin), _fraction("--alpha", alpha))
     if new is not None and noise_floor is not None:
         raise click.UsageError("--noise-floor goes with one run directory, not with two sets of results")
@@ -84,6 +88,25 @@ def exit_code(comparison: Comparison, fail_on: tuple[str, ...]) -> int:
     Where no verdict was possible nothing is clear.
     """
     verdicts = {str(verdict or "unclear") for verdict in comparison.verdicts()}
+    return next((code for name, code in _EXIT_CODES.items() if name in fail_on and name in verdicts), 0)
+
+
+def _compare_counts(run: Path, form: str, margin: float | None, fail_on: tuple[str, ...]) -> int:
+    from harness.analysis.cost_tables import render_costs
+    from harness.shell.costing import compare_counts
+
+    comparison = compare_counts(run, margin=margin)
+    click.echo(render_costs(comparison, form), nl=False)
+    if form in {"commit", "csv"}:
+        for warning in comparison.warnings:
+            click.echo(f"harness: warning: {warning}", err=True)
+        click.echo(f"harness: note: {comparison.ruler}", err=True)
+    return cost_exit_code(comparison, fail_on)
+
+
+def cost_exit_code(comparison: CostComparison, fail_on: tuple[str, ...]) -> int:
+    """Return the exit code that the verdicts ask for; here ``costlier`` is what ``slower`` is elsewhere."""
+    verdicts = {"slower" if verdict == "costlier" else verdict for verdict in comparison.verdicts()}
     return next((code for name, code in _EXIT_CODES.items() if name in fail_on and name in verdicts), 0)
 
 

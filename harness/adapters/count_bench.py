@@ -1,0 +1,159 @@
+"""Counts one planned count: from a cell to callgrind's files in the run directory."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.adapters.virtio_load import LoadResult, VirtioLoad, serve
+from harness.core.counting.records import CountRecord, ThreadRecord
+from harness.core.counting.rig import Rig
+from harness.core.errors import HarnessError
+from harness.core.model import ReadWrite, RingFormat
+from harness.core.records import IterationState
+from harness.core.units import parse_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from harness.adapters.callgrind import Thread, Valgrind
+    from harness.adapters.count_store import CountDirectory
+    from harness.core.counting.planning import PlannedCount
+    from harness.core.experiment import Experiment
+    from harness.core.model import BuildRecord, Cell, GuestConfig
+    from harness.core.protocols import StopSignal
+
+_MAIN = "main"
+_PROOF = b"virtqueue_pop"
+"""Only the thread that serves requests calls it, and it has a name even in stripped builds that load modules."""
+
+
+@dataclass(frozen=True, slots=True)
+class CountBench:
+    """Where counts are made.
+
+    Attributes:
+        store: where they are kept.
+        disks: the file behind the disk of each guest configuration.
+    """
+
+    experiment: Experiment
+    builds: Mapping[str, BuildRecord]
+    disks: Mapping[GuestConfig, Path | None]
+    store: CountDirectory
+    valgrind: Valgrind
+    stop: StopSignal
+
+    def count(self, planned: PlannedCount) -> CountRecord:
+        """Make one count and keep it; a count that fails is kept as failed.
+
+        Raises:
+            Interrupted: the user stopped the run.
+        """
+        started, began = datetime.now(UTC), time.monotonic()
+        reason: str | None = None
+        threads: list[ThreadRecord] = []
+        argv: list[str] = []
+        # A socket's path is short: the run directory's may not be.
+        directory = Path(tempfile.mkdtemp(prefix="ab-count-"))
+        try:
+            result = self._serve(planned, directory)
+            argv = result.argv
+            threads = self.store.keep_outputs(planned, identified(result, self._rig(planned.cell).iothreads))
+        except HarnessError as error:
+            if error.exit_code != HarnessError.exit_code:
+                raise
+            remedy = f"; remedy: {error.remedy}" if error.remedy else ""
+            reason = f"{error.message}{remedy}"
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+        record = CountRecord(
+            number=planned.number,
+            variant=planned.variant,
+            repeat=planned.repeat,
+            factors=planned.cell.factors(),
+            requests=planned.requests,
+            started=started.isoformat(timespec="milliseconds"),
+            seconds=round(time.monotonic() - began, 3),
+            state=IterationState.FAILED if reason else IterationState.OK,
+            reason=reason,
+            threads=threads,
+            argv=argv,
+        )
+        self.store.save(planned, record)
+        return record
+
+    def _serve(self, planned: PlannedCount, directory: Path) -> LoadResult:
+        cell = planned.cell
+        load = VirtioLoad(
+            rig=self._rig(cell),
+            depth=cell.iodepth,
+            block=parse_size(cell.bs),
+            requests=planned.requests,
+            sequential=cell.rw in {ReadWrite.READ, ReadWrite.WRITE},
+        )
+        return serve(
+            load,
+            self.builds[planned.variant].emulator,
+            self.valgrind,
+            directory,
+            stop=self.stop,
+            timeout=self.experiment.instructions.timeout,
+        )
+
+    def _rig(self, cell: Cell) -> Rig:
+        single, path = self.experiment.for_guest(cell.guest), self.disks[cell.guest]
+        return Rig(
+            machine=single.guest.machine,
+            disk=single.disk,
+            path=None if path is None else str(path),
+            disks=single.instructions.disks,
+            packed=single.instructions.ring is RingFormat.PACKED,
+            indirect=single.instructions.indirect,
+            writes=ReadWrite(cell.rw).writes,
+        )
+
+
+def identified(result: LoadResult, iothreads: tuple[str, ...]) -> Iterator[tuple[int, str, bool, Path]]:
+    """Yield number, name, whether it is counted, and output of each thread.
+
+    callgrind numbers threads in the order in which they were made, the kernel lists them in that order, and QEMU
+    names them. Where the binary has a symbol that only the serving thread calls, that has to agree.
+
+    Args:
+        result: of a load.
+        iothreads: the IOThreads' names; the main loop is counted where there are none.
+
+    Raises:
+        HarnessError: it cannot be told which thread served the requests.
+    """
+    wanted = {f"IO {name}"[:15] for name in iothreads} or {_MAIN}
+    names = _names(result.threads)
+    if missing := wanted - set(names):
+        raise HarnessError(f"no thread is called {', '.join(sorted(missing))}; there are: {', '.join(names)}")
+    serving = {number for number, path in result.outputs.items() if _PROOF in path.read_bytes()}
+    counted = {number for number in result.outputs if _name(names, number) in wanted}
+    if not counted or (serving and not serving & counted):
+        raise HarnessError(
+            f"callgrind's threads {sorted(serving)} served requests, but {sorted(counted)} should have: "
+            "the order of threads cannot be trusted here"
+        )
+    for number, path in result.outputs.items():
+        yield number, _name(names, number), number in counted, path
+
+
+def _names(threads: Sequence[Thread]) -> list[str]:
+    """Return the threads' names; one that was made before QEMU knew how to name it has the process's."""
+    process = threads[0].name if threads else _MAIN
+    named = [thread.name if thread.name != process else f"thread {n}" for n, thread in enumerate(threads, 1)]
+    return [_MAIN, *named[1:]]
+
+
+def _name(names: list[str], number: int) -> str:
+    # Threads that begin later are QEMU's workers.
+    return names[number - 1] if number <= len(names) else f"worker {number}"
