@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from harness.adapters import process
 from harness.adapters.files import tail
-from harness.adapters.io_uring import IO_URING_ENTER, deny_io_uring
 from harness.adapters.host import read_setting
+from harness.adapters.io_uring import IO_URING_ENTER, deny_io_uring
 from harness.core.counting.failures import cause_of_death, cause_of_hang
 from harness.core.errors import HarnessError, Interrupted
 
@@ -141,8 +141,7 @@ class Counted:
 
     def _waits_in_io_uring(self) -> bool:
         calls = [
-            read_setting(path) or ""
-            for path in Path(f"/proc/{self._running.pid}/task").glob("*/syscall")
+            read_setting(path) or "" for path in Path(f"/proc/{self._running.pid}/task").glob("*/syscall")
         ]
         return any(call.split()[:1] == [str(IO_URING_ENTER)] for call in calls)
 
@@ -163,11 +162,11 @@ class Counted:
 
     def threads(self) -> list[Thread]:
         """Return the threads in the order they were made, which is how callgrind numbers them."""
-        found = []
+        found: list[Thread] = []
         with contextlib.suppress(OSError):
             # The kernel lists them in that order, whatever their ids.
-            for entry in os.scandir(f"/proc/{self._running.pid}/task"):
-                found.append(_thread(Path(entry.path)))
+            tasks = list(os.scandir(f"/proc/{self._running.pid}/task"))
+            found = [_thread(Path(task.path)) for task in tasks]
         return found
 
     def end(self) -> None:
@@ -201,9 +200,7 @@ class Counted:
 
 
 def _thread(task: Path) -> Thread:
-    status = dict(
-        line.split(":", 1) for line in (task / "status").read_text().splitlines() if ":" in line
-    )
+    status = dict(line.split(":", 1) for line in (task / "status").read_text().splitlines() if ":" in line)
     switches = int(status["voluntary_ctxt_switches"]), int(status["nonvoluntary_ctxt_switches"])
     return Thread(status["Name"].strip(), status["State"].split()[0], switches)
 

@@ -10,16 +10,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.adapters.qemu_img_load import QemuImg, bench
 from harness.adapters.virtio_load import LoadResult, VirtioLoad, serve
+from harness.core.counting.bench import BenchLoad
 from harness.core.counting.records import CountRecord, ThreadRecord
 from harness.core.counting.rig import Rig
 from harness.core.errors import HarnessError
-from harness.core.model import ReadWrite, RingFormat
+from harness.core.model import CountLoad, ReadWrite, RingFormat
 from harness.core.records import IterationState
 from harness.core.units import parse_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from harness.adapters.callgrind import Thread, Valgrind
     from harness.adapters.count_store import CountDirectory
@@ -29,8 +31,26 @@ if TYPE_CHECKING:
     from harness.core.protocols import StopSignal
 
 _MAIN = "main"
+_KERNEL_NAME_LENGTH = 15
 _PROOF = b"virtqueue_pop"
-"""Only the thread that serves requests calls it, and it has a name even in stripped builds that load modules."""
+"""Only the thread that serves requests calls it, and even stripped builds name it if they load modules."""
+
+
+@dataclass(frozen=True, slots=True)
+class CountedThread:
+    """One thread of a process that was counted.
+
+    Attributes:
+        number: callgrind's number of it.
+        name: what it is.
+        counted: whether its instructions are what the run is about.
+        output: callgrind's file.
+    """
+
+    number: int
+    name: str
+    counted: bool
+    output: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,38 +75,41 @@ class CountBench:
         Raises:
             Interrupted: the user stopped the run.
         """
-        started, began = datetime.now(UTC), time.monotonic()
-        reason: str | None = None
-        threads: list[ThreadRecord] = []
-        argv: list[str] = []
-        # A socket's path is short: the run directory's may not be.
-        directory = Path(tempfile.mkdtemp(prefix="ab-count-"))
-        try:
-            result = self._serve(planned, directory)
-            argv = result.argv
-            threads = self.store.keep_outputs(planned, identified(result, self._rig(planned.cell).iothreads))
-        except HarnessError as error:
-            if error.exit_code != HarnessError.exit_code:
-                raise
-            remedy = f"; remedy: {error.remedy}" if error.remedy else ""
-            reason = f"{error.message}{remedy}"
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
         record = CountRecord(
             number=planned.number,
             variant=planned.variant,
             repeat=planned.repeat,
             factors=planned.cell.factors(),
             requests=planned.requests,
-            started=started.isoformat(timespec="milliseconds"),
-            seconds=round(time.monotonic() - began, 3),
-            state=IterationState.FAILED if reason else IterationState.OK,
-            reason=reason,
-            threads=threads,
-            argv=argv,
+            started=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            seconds=0.0,
+            state=IterationState.OK,
         )
+        began = time.monotonic()
+        # A socket's path is short: the run directory's may not be.
+        directory = Path(tempfile.mkdtemp(prefix="ab-count-"))
+        try:
+            record.argv, record.threads = self._counted(planned, directory)
+        except HarnessError as error:
+            if error.exit_code != HarnessError.exit_code:
+                raise
+            record.state = IterationState.FAILED
+            record.reason = error.message + (f"; remedy: {error.remedy}" if error.remedy else "")
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+        record.seconds = round(time.monotonic() - began, 3)
         self.store.save(planned, record)
         return record
+
+    def _counted(self, planned: PlannedCount, directory: Path) -> tuple[list[str], list[ThreadRecord]]:
+        if self.experiment.instructions.load is CountLoad.QEMU_IMG:
+            result = self._bench(planned, directory)
+            threads = all_threads(result)
+        else:
+            result = self._serve(planned, directory)
+            threads = identified(result, self._rig(planned.cell).iothreads)
+        outputs = [(thread.number, thread.name, thread.counted, thread.output) for thread in threads]
+        return result.argv, self.store.keep_outputs(planned, outputs)
 
     def _serve(self, planned: PlannedCount, directory: Path) -> LoadResult:
         cell = planned.cell
@@ -97,33 +120,54 @@ class CountBench:
             requests=planned.requests,
             sequential=cell.rw in {ReadWrite.READ, ReadWrite.WRITE},
         )
-        return serve(
-            load,
-            self.builds[planned.variant].emulator,
-            self.valgrind,
-            directory,
-            stop=self.stop,
-            timeout=self.experiment.instructions.timeout,
+        emulator = self.builds[planned.variant].emulator
+        timeout = self.experiment.instructions.timeout
+        return serve(load, emulator, self.valgrind, directory, stop=self.stop, timeout=timeout)
+
+    def _bench(self, planned: PlannedCount, directory: Path) -> LoadResult:
+        cell = planned.cell
+        load = BenchLoad(
+            disk=self.experiment.for_guest(cell.guest).disk,
+            path=self._path(cell),
+            depth=cell.iodepth,
+            block=parse_size(cell.bs),
+            requests=planned.requests,
+            writes=ReadWrite(cell.rw).writes,
         )
+        program = QemuImg.of(self.builds[planned.variant].emulator)
+        timeout = self.experiment.instructions.timeout
+        return bench(load, program, self.valgrind, directory, stop=self.stop, timeout=timeout)
 
     def _rig(self, cell: Cell) -> Rig:
-        single, path = self.experiment.for_guest(cell.guest), self.disks[cell.guest]
+        single = self.experiment.for_guest(cell.guest)
         return Rig(
             machine=single.guest.machine,
             disk=single.disk,
-            path=None if path is None else str(path),
+            path=self._path(cell),
             disks=single.instructions.disks,
             packed=single.instructions.ring is RingFormat.PACKED,
             indirect=single.instructions.indirect,
             writes=ReadWrite(cell.rw).writes,
         )
 
+    def _path(self, cell: Cell) -> str | None:
+        path = self.disks[cell.guest]
+        return None if path is None else str(path)
 
-def identified(result: LoadResult, iothreads: tuple[str, ...]) -> Iterator[tuple[int, str, bool, Path]]:
-    """Yield number, name, whether it is counted, and output of each thread.
 
-    callgrind numbers threads in the order in which they were made, the kernel lists them in that order, and QEMU
-    names them. Where the binary has a symbol that only the serving thread calls, that has to agree.
+def all_threads(result: LoadResult) -> list[CountedThread]:
+    """Return the threads of a process that does nothing but what is counted."""
+    return [
+        CountedThread(number, _name([_MAIN], number), counted=True, output=path)
+        for number, path in result.outputs.items()
+    ]
+
+
+def identified(result: LoadResult, iothreads: tuple[str, ...]) -> list[CountedThread]:
+    """Return the threads of a QEMU, and which of them served the requests.
+
+    callgrind numbers threads in the order in which they were made, the kernel lists them in that order, and
+    QEMU names them. Where the binary has a symbol that only the serving thread calls, that has to agree.
 
     Args:
         result: of a load.
@@ -132,7 +176,7 @@ def identified(result: LoadResult, iothreads: tuple[str, ...]) -> Iterator[tuple
     Raises:
         HarnessError: it cannot be told which thread served the requests.
     """
-    wanted = {f"IO {name}"[:15] for name in iothreads} or {_MAIN}
+    wanted = {f"IO {name}"[:_KERNEL_NAME_LENGTH] for name in iothreads} or {_MAIN}
     names = _names(result.threads)
     if missing := wanted - set(names):
         raise HarnessError(f"no thread is called {', '.join(sorted(missing))}; there are: {', '.join(names)}")
@@ -143,8 +187,10 @@ def identified(result: LoadResult, iothreads: tuple[str, ...]) -> Iterator[tuple
             f"callgrind's threads {sorted(serving)} served requests, but {sorted(counted)} should have: "
             "the order of threads cannot be trusted here"
         )
-    for number, path in result.outputs.items():
-        yield number, _name(names, number), number in counted, path
+    return [
+        CountedThread(number, _name(names, number), number in counted, path)
+        for number, path in result.outputs.items()
+    ]
 
 
 def _names(threads: Sequence[Thread]) -> list[str]:
@@ -154,6 +200,6 @@ def _names(threads: Sequence[Thread]) -> list[str]:
     return [_MAIN, *named[1:]]
 
 
-def _name(names: list[str], number: int) -> str:
+def _name(names: Sequence[str], number: int) -> str:
     # Threads that begin later are QEMU's workers.
     return names[number - 1] if number <= len(names) else f"worker {number}"

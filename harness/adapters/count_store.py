@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 from dataclasses import asdict
@@ -12,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness.adapters.files import make_directory, read_bytes, read_json, write_atomic, write_json
 from harness.adapters.store import RunDirectory, check_new, is_run_directory
+from harness.core.counting.callgrind import CallgrindFormatError, Profile, parse_callgrind, parse_total
 from harness.core.counting.planning import CountPlan, PlannedCount, count_plan_from_json, count_plan_to_json
 from harness.core.counting.records import CountingRun, CountRecord, ThreadRecord
 from harness.core.errors import InputError
@@ -19,7 +21,7 @@ from harness.core.model import Workload
 from harness.core.records import RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -142,9 +144,37 @@ class CountDirectory:
         data = read_bytes(path)
         if hashlib.sha256(data).hexdigest() != thread.sha256:
             raise InputError.single(
-                str(path), "is not what callgrind wrote: its SHA-256 differs from the record", "restore the file"
+                str(path),
+                "is not what callgrind wrote: its SHA-256 differs from the record",
+                "restore the file",
             )
         return data.decode(errors="replace")
+
+    def total_of(self, planned: PlannedCount, thread: ThreadRecord) -> int:
+        """Return the instructions of one thread.
+
+        Raises:
+            InputError: the file is missing, damaged, or not what was saved.
+        """
+        with self._naming(planned, thread):
+            return parse_total(self.read_output(planned, thread))
+
+    def profile_of(self, planned: PlannedCount, thread: ThreadRecord) -> Profile:
+        """Return what one thread executed.
+
+        Raises:
+            InputError: the file is missing, damaged, or not what was saved.
+        """
+        with self._naming(planned, thread):
+            return parse_callgrind(self.read_output(planned, thread))
+
+    @contextlib.contextmanager
+    def _naming(self, planned: PlannedCount, thread: ThreadRecord) -> Iterator[None]:
+        try:
+            yield
+        except CallgrindFormatError as error:
+            where = self._directory(planned) / thread.file
+            raise InputError.single(str(where), str(error), "restore the file") from error
 
     def set_state(self, state: RunState, *, stopped: str | None, wall_seconds: float) -> None:
         """Put the run's state on disk; ``wall_seconds`` are added to what earlier parts took."""

@@ -1,8 +1,8 @@
 """Keeps io_uring from the processes that one thread starts, and from nobody else.
 
-QEMU's newer event loops wait in io_uring, and valgrind does not know that io_uring_enter blocks: all threads wait with
-it, for ever. Where io_uring_setup fails, QEMU falls back to epoll. So it is made to fail, as on a kernel without
-io_uring, by a seccomp filter: a thread's own, inherited by what it starts, gone with it.
+QEMU's newer event loops wait in io_uring, and valgrind does not know that io_uring_enter blocks: all threads
+wait with it, for ever. Where io_uring_setup fails, QEMU falls back to epoll. So it is made to fail, as on a
+kernel without io_uring, by a seccomp filter: a thread's own, inherited by what it starts, gone with it.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ def _shared_memory(path: Path, size: int) -> Iterator[mmap.mmap]:
 @contextlib.contextmanager
 def _accepted(server: socket.socket, counted: Counted) -> Iterator[socket.socket]:
     """Take the connection that QEMU makes once it has started."""
-    server.setblocking(False)
+    server.settimeout(0)
     found: list[socket.socket] = []
 
     def accept() -> bool:

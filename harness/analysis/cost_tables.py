@@ -87,11 +87,15 @@ def _full(comparison: CostComparison, contender: str) -> list[Column]:
 
 
 def _title(comparison: CostComparison, contender: str) -> str:
-    return f"{clean(contender)} against {clean(comparison.baseline)}: instructions a request (fewer is better)"
+    return (
+        f"{clean(contender)} against {clean(comparison.baseline)}: instructions a request (fewer is better)"
+    )
 
 
 def _explanation(comparison: CostComparison) -> list[str]:
-    verdict = f"Verdict: margin {comparison.margin * 100:g}%, beyond or within which by more than the resolution."
+    verdict = (
+        f"Verdict: margin {comparison.margin * 100:g}%, beyond or within which by more than the resolution."
+    )
     return [comparison.ruler, _MEANING, verdict, *comparison.footer]
 
 
@@ -183,4 +187,6 @@ def _json(comparison: CostComparison) -> str:
         "footer": [comparison.ruler, *comparison.footer],
         "environment": comparison.environment,
     }
-    return orjson.dumps(document, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+    return orjson.dumps(
+        document, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    ).decode()

@@ -1,7 +1,7 @@
 """Instructions a request: two counts and their difference, how exact that is, and what follows from it.
 
-There is no sampling here, hence no p-value and no interval. What is known is the resolution: how far repeats of the
-same count lie apart.
+There is no sampling here, hence no p-value and no interval. What is known is the resolution: how far
+repeats of the same count lie apart.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class Cost:
 
     Attributes:
         per_request: instructions; NaN when it was not counted.
-        resolution: how far repeats lie apart, as a fraction of it; NaN with fewer than two repeats.
-        bend: how far the cost of the first half of the requests and that of the second lie apart, as a fraction;
-            NaN when there is no count between the fewest and the most.
-        repeats: how many differences there are.
+        resolution: how far repeats of both counts lie apart, as a fraction of it; NaN without repeats.
+        bend: how far the cost of the first half of the requests and that of the second lie apart, as a
+            fraction; NaN when there is no count between the fewest and the most.
+        repeats: how often both ends were counted.
         threads: instructions a request of every thread by its name.
     """
 
@@ -115,7 +115,7 @@ NOT_COUNTED = Cost(math.nan, math.nan, math.nan, 0)
 
 
 def costs_of(counts: Iterable[Count]) -> dict[tuple[str, CellKey], Cost]:
-    """Return the cost of each variant in each cell that was counted at two numbers of requests at least."""
+    """Return the cost of each variant in each cell that was counted at all."""
     grouped: dict[tuple[str, CellKey], list[Count]] = defaultdict(list)
     for count in counts:
         grouped[count.variant, count.cell].append(count)
@@ -125,54 +125,52 @@ def costs_of(counts: Iterable[Count]) -> dict[tuple[str, CellKey], Cost]:
 def cost_of(counts: Sequence[Count]) -> Cost:
     """Return what a request costs, from the counts of one variant in one cell.
 
-    Each repeat gives a difference between its fewest and its most requests; the median of them is the cost.
+    The median of the counts of the most requests, less that of the fewest, is what the requests between
+    them cost.
     """
-    few = min((count.requests for count in counts), default=0)
-    many = max((count.requests for count in counts), default=0)
-    by_repeat: dict[int, dict[int, Count]] = defaultdict(dict)
+    points: dict[int, list[Count]] = defaultdict(list)
     for count in counts:
-        by_repeat[count.repeat][count.requests] = count
-    whole = [points for points in by_repeat.values() if few in points and many in points]
-    if few == many or not whole:
+        points[count.requests].append(count)
+    few, many = min(points, default=0), max(points, default=0)
+    if few == many:
         return NOT_COUNTED
-    slopes = [
-        (points[many].instructions - points[few].instructions) / (many - few) for points in whole
-    ]
-    value = median(slopes)
-    names = {name for points in whole for name in points[many].threads}
+    apart = many - few
+    low, high = ([count.instructions for count in points[number]] for number in (few, many))
+    value = (median(high) - median(low)) / apart
+    repeats = min(len(low), len(high))
+    spread = (max(high) - min(high) + max(low) - min(low)) / apart
+    resolution = _fraction(spread, value) if repeats > 1 else math.nan
     threads = {
-        name: median(
-            (points[many].threads.get(name, 0) - points[few].threads.get(name, 0)) / (many - few)
-            for points in whole
-        )
-        for name in sorted(names)
+        name: (_of_thread(points[many], name) - _of_thread(points[few], name)) / apart
+        for name in sorted({name for count in counts for name in count.threads})
     }
-    spread = _fraction(max(slopes) - min(slopes), value) if len(slopes) > 1 else math.nan
-    bends = [bend for points in whole if (bend := _bend(points)) is not None]
-    bend = max((_fraction(abs(b), value) for b in bends), default=math.nan)
-    return Cost(value, spread, bend, len(slopes), threads)
+    return Cost(value, resolution, _bend(points, value), repeats, threads)
+
+
+def _of_thread(counts: Sequence[Count], name: str) -> float:
+    return median(count.threads.get(name, 0) for count in counts)
 
 
 def _fraction(part: float, whole: float) -> float:
     return part / abs(whole) if whole else math.inf if part else 0.0
 
 
-def _bend(points: Mapping[int, Count]) -> float | None:
-    """Return by how many instructions a request the two halves of a repeat differ."""
+def _bend(points: Mapping[int, Sequence[Count]], value: float) -> float:
+    """Return how far both halves differ, as a fraction; NaN when nothing was counted in between."""
     numbers = sorted(points)
     if len(numbers) < _MIDDLE:
-        return None
+        return math.nan
     few, middle, many = numbers[0], numbers[1], numbers[-1]
-    first = (points[middle].instructions - points[few].instructions) / (middle - few)
-    second = (points[many].instructions - points[middle].instructions) / (many - middle)
-    return second - first
+    low, half, high = (median(count.instructions for count in points[n]) for n in (few, middle, many))
+    first, second = (half - low) / (middle - few), (high - half) / (many - middle)
+    return _fraction(abs(second - first), value)
 
 
 def judge(cell: CellKey, baseline: Cost, contender: Cost, margin: float) -> CellCost:
     """Return one cell with its verdict.
 
-    A verdict is given only where the resolution cannot turn it over: the change has to be beyond the margin, or
-    within it, by more than repeats differ.
+    A verdict is given only where the resolution cannot turn it over: the change has to be beyond the
+    margin, or within it, by more than repeats differ.
     """
     both = (baseline, contender)
     usable = not math.isnan(baseline.per_request) and baseline.per_request > 0

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from harness.adapters.count_store import CountDirectory
 from harness.analysis.costs import NOT_COUNTED, CellKey, CostComparison, Count, costs_of, judge
-from harness.core.counting.callgrind import CallgrindFormatError, parse_total
 from harness.core.errors import InputError
 from harness.core.experiment import Experiment, load_experiment
 from harness.core.model import CountLoad
@@ -57,7 +56,9 @@ def compare_counts(path: Path, *, margin: float | None = None) -> CostComparison
         baseline=baseline,
         contenders={
             name: [
-                judge(key, costs.get((baseline, key), NOT_COUNTED), costs.get((name, key), NOT_COUNTED), limit)
+                judge(
+                    key, costs.get((baseline, key), NOT_COUNTED), costs.get((name, key), NOT_COUNTED), limit
+                )
                 for key in keys
             ]
             for name in contenders
@@ -99,12 +100,7 @@ def read_counts(run: CountDirectory, experiment: Experiment) -> tuple[list[Count
 def _count(run: CountDirectory, planned: PlannedCount, record: CountRecord, key: CellKey) -> Count:
     counted, threads = 0, dict[str, int]()
     for thread in record.threads:
-        try:
-            total = parse_total(run.read_output(planned, thread))
-        except CallgrindFormatError as error:
-            raise InputError.single(
-                f"{run.path}/counts/{planned.directory}/{thread.file}", str(error), "restore the file"
-            ) from error
+        total = run.total_of(planned, thread)
         threads[thread.name] = threads.get(thread.name, 0) + total
         counted += total if thread.counted else 0
     return Count(planned.variant, key, planned.requests, planned.repeat, counted, threads)
@@ -113,10 +109,13 @@ def _count(run: CountDirectory, planned: PlannedCount, record: CountRecord, key:
 def _footer(run: CountDirectory, experiment: Experiment) -> list[str]:
     head, settings = run.head, experiment.instructions
     points = sorted({count.requests for count in run.plan.counts})
+    ring = f", {settings.ring} ring" + (", indirect descriptors" if settings.indirect else "")
     lines = [
-        f"{len(run.plan.counts)} counts of {points[0]} to {points[-1]} requests, {settings.repeats} repeats, "
-        f"{settings.ring} ring{', indirect descriptors' if settings.indirect else ''}, "
-        f"wall {format_duration(head.wall_seconds)}; {head.stopped or 'still running'}.",
+        (
+            f"{len(run.plan.counts)} counts of {points[0]} to {points[-1]} requests, "
+            f"{settings.repeats} repeats{ring if settings.load is CountLoad.VIRTIO_BLK else ''}, "
+            f"wall {format_duration(head.wall_seconds)}; {head.stopped or 'still running'}."
+        ),
         *(f"{name}: {head.builds[name]['version']}" for name in experiment.variants),
     ]
     if len({build["sha256"] for build in head.builds.values()}) == 1:

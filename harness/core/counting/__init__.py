@@ -1,1 +1,1 @@
-"""Counting instructions a request: virtio rings, the qtest protocol, callgrind's output, and their arithmetic."""
+"""Counting instructions a request: virtio rings, the qtest protocol, callgrind's output, the plan."""

@@ -1,8 +1,8 @@
-"""callgrind's output files: the total of one thread, and what each function cost, itself and with what it called.
+"""callgrind's output files: the total of one thread, and what each function cost, itself and what it called.
 
 The format is that of the Valgrind manual, "Callgrind Format Specification": header lines ``key: value``, then
-``fl=``/``fn=`` lines that name a position, cost lines, and ``calls=`` lines, after which one cost line holds what the
-call cost. Names are compressed: ``(7) name`` the first time, ``(7)`` from then on.
+``fl=``/``fn=`` lines that name a position, cost lines, and ``calls=`` lines, after which one cost line
+holds what the call cost. Names are compressed: ``(7) name`` the first time, ``(7)`` from then on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"\((\d+)\)(?: (.*))?")
 _POSITION = re.compile(r"(fl|fi|fe|fn|ob|cfi|cfl|cfn|cob|jfi|jfn)=(.*)")
 _COST = re.compile(r"(?:\+\d+|-\d+|\*|\d+|0x[0-9a-fA-F]+) (\d+)")
-_SHARED = {"fi": "fl", "fe": "fl", "cfi": "fl", "cfl": "fl", "jfi": "fl", "cfn": "fn", "jfn": "fn", "cob": "ob"}
+_SHARED = {
+    "fi": "fl",
+    "fe": "fl",
+    "cfi": "fl",
+    "cfl": "fl",
+    "jfi": "fl",
+    "cfn": "fn",
+    "jfn": "fn",
+    "cob": "ob",
+}
 UNKNOWN = "???"
 
 
@@ -103,7 +112,9 @@ def parse_total(text: str) -> int:
 
 def _total_of(lines: Iterable[str]) -> int:
     # The summary in the head is of the process for the first thread: only the last line is of this thread.
-    number = next((line.removeprefix("totals:").strip() for line in lines if line.startswith("totals:")), None)
+    number = next(
+        (line.removeprefix("totals:").strip() for line in lines if line.startswith("totals:")), None
+    )
     if number is None:
         raise CallgrindFormatError("there is no total: callgrind did not finish writing it")
     if not number.isdecimal():

@@ -1,7 +1,7 @@
-"""A modern virtio PCI device as a driver sees it: found by its capabilities, placed, negotiated with, started.
+"""A modern virtio PCI device as a driver sees it: found by its capabilities, placed, started.
 
-Follows the virtio specification 1.2, chapters 3.1 (initialization) and 4.1 (PCI). The accesses go through a bus,
-which a driver in a guest would reach by instructions and this project by the qtest protocol.
+Follows the virtio specification 1.2, chapters 3.1 (initialization) and 4.1 (PCI). The accesses go through a
+bus, which a driver in a guest would reach by instructions and this project by the qtest protocol.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import TYPE_CHECKING, Protocol
-
-
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,7 +143,9 @@ class VirtioPci:
         places = self._places()
         missing = [kind.name.lower() for kind in _Kind if kind not in places]
         if missing:
-            raise DeviceRefusedError(f"slot {slot} is no modern virtio device: no {', '.join(missing)} structure")
+            raise DeviceRefusedError(
+                f"slot {slot} is no modern virtio device: no {', '.join(missing)} structure"
+            )
         self._multiplier = self._slot.read(4, places[_Kind.NOTIFY][2] + 16)
         bars = self._place_bars({bar for bar, _offset, _capability in places.values()}, base)
         self._slot.write(2, _COMMAND, self._slot.read(2, _COMMAND) | _MEMORY_AND_MASTER)
@@ -192,7 +192,9 @@ class VirtioPci:
         missing = sorted(feature.name for feature in wanted if not offered >> feature & 1)
         if missing:
             self._write(1, 0x14, Status.FAILED)
-            raise DeviceRefusedError(f"the device does not offer {', '.join(missing)} (it offers {offered:#x})")
+            raise DeviceRefusedError(
+                f"the device does not offer {', '.join(missing)} (it offers {offered:#x})"
+            )
         bits = sum(1 << feature for feature in wanted)
         for half in (0, 1):
             self._write(4, 0x08, half)

@@ -1,7 +1,8 @@
 """The lines of QEMU's qtest protocol: memory and port accesses as text, one line a command and an answer.
 
-A command names an access (``inl``, ``writew``), its address and, for writes, a value; QEMU answers ``OK``, ``OK``
-with the value read, or ``FAIL`` with a reason. Lines that begin with ``IRQ`` tell of interrupts, between answers.
+A command names an access (``inl``, ``writew``), its address and, for writes, a value; QEMU answers ``OK``,
+``OK`` with the value read, or ``FAIL`` with a reason. Lines that begin with ``IRQ`` tell of interrupts,
+between answers.
 """
 
 from __future__ import annotations

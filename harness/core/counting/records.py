@@ -1,4 +1,4 @@
-"""What a run directory records of counts: what was started, which thread is which, and where its output is."""
+"""What a run directory records of counts: what was started, which thread is which, where its output is."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Virtqueues in guest memory, split and packed, filled with virtio-blk requests (virtio 1.2, 2.7, 2.8 and 5.2).
+"""Virtqueues in guest memory, split and packed, filled with virtio-blk requests (virtio 1.2: 2.7, 2.8, 5.2).
 
-Requests are prepared once, each in a slot of its own: what is done again and again for a batch is little, and the
-device finds the same addresses in every batch.
+Requests are prepared once, each in a slot of its own: what is done again and again for a batch is little, and
+the device finds the same addresses in every batch.
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ class Slot:
 
     def prepare(self, memory: Memory, request: Request) -> None:
         """Write the header of a request, and a status that no device sets."""
-        memory[self.header : self.header + _HEADER_BYTES] = struct.pack("<IIQ", request.kind, 0, request.sector)
+        memory[self.header : self.header + _HEADER_BYTES] = struct.pack(
+            "<IIQ", request.kind, 0, request.sector
+        )
         memory[self.status : self.status + 1] = bytes([_STATUS_UNSET])
 
     def check(self, memory: Memory) -> None:
@@ -109,7 +111,9 @@ class Slot:
         """
         status = memory[self.status : self.status + 1][0]
         if status:
-            what = {1: "an I/O error", 2: "unsupported", _STATUS_UNSET: "no status at all"}.get(status, status)
+            what = {1: "an I/O error", 2: "unsupported", _STATUS_UNSET: "no status at all"}.get(
+                status, status
+            )
             raise RequestFailedError(f"the device completed a request with {what}")
 
 

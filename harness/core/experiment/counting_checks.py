@@ -1,4 +1,4 @@
-"""What cannot be counted: settings that make no sense, or no difference, where no guest and no clock are involved."""
+"""What cannot be counted: settings that make no sense, or no difference, without a guest and a clock."""
 
 from __future__ import annotations
 

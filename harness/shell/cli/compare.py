@@ -36,6 +36,9 @@ _EXIT_CODES = {"slower": 3, "unclear": 4}
     "--alpha", metavar="PERCENT", help="The chance of a false alarm [default: the experiment's, or 5%]."
 )
 @noise_floor_option
+@click.option(
+    "--explain", is_flag=True, help="Of a run of counts: which functions the difference is in, largest first."
+)
 @click.option("--fail-on", type=click.Choice(["slower", "unclear"]), multiple=True, help="Exit with 3 or 4.")
 def command(
     old: Path,
@@ -48,6 +51,7 @@ def command(
     margin: str | None,
     alpha: str | None,
     noise_floor: Path | None,
+    explain: bool,
     fail_on: tuple[str, ...],
 ) -> int:
     """Print the OLD/NEW/CHANGE table.
@@ -60,13 +64,21 @@ def command(
       harness compare runs/quick-20260101T120000
       harness compare old.csv new.csv --format commit
       harness compare runs/X --format json --fail-on slower
+      harness compare runs/instructions-X --explain
     """
     from harness.adapters.count_store import holds_counts
     from harness.analysis.tables import render
     from harness.shell.comparing import TCG_NOTICE, Judgement, compare_run, compare_two
 
     if new is None and holds_counts(old):
+        if explain:
+            from harness.shell.explaining import explain_counts
+
+            click.echo(explain_counts(old, margin=_fraction("--margin", margin)), nl=False)
+            return 0
         return _compare_counts(old, "json" if as_json else form, _fraction("--margin", margin), fail_on)
+    if explain:
+        raise click.UsageError("--explain goes with a run of counts (workload: instructions)")
     judgement = Judgement(metric, _fraction("--margin", margin), _fraction("--alpha", alpha))
     if new is not None and noise_floor is not None:
         raise click.UsageError("--noise-floor goes with one run directory, not with two sets of results")

@@ -86,7 +86,9 @@ def command(
     with stopping_on_signals() as stop:
         if _counts(experiment, resume_dir):
             _refuse(kept, "counts of instructions have neither blocks, order nor accelerator")
-            counted = _count(experiment, resume_dir, run_dir, workspace, console, stop, provision=not no_provision, aa=aa)
+            counted = _count(
+                experiment, resume_dir, run_dir, workspace, console, stop, provision=not no_provision, aa=aa
+            )
             return _report_counts(*counted, console, fail_on)
         if experiment is not None:
             changes = Changes(blocks=blocks, seed=seed, accel=accel, aa=aa)
@@ -152,7 +154,7 @@ def _count(
     from harness.adapters.count_store import CountDirectory
     from harness.adapters.store import check_new
     from harness.shell.count_progress import CountDisplay
-    from harness.shell.counting import CountRunner, check_countable
+    from harness.shell.counting import CountRunner
     from harness.shell.declare import Changes, declare
 
     if experiment is None:
@@ -161,7 +163,6 @@ def _count(
             outcome = CountRunner(workspace, stop, display.emit).resume(CountDirectory.open(resume_dir))
         return resume_dir, outcome
     declared = declare(experiment, Changes(aa=aa))
-    check_countable(declared)
     directory = run_dir or _new_directory(declared.experiment.name)
     check_new(directory)
     found = _provisioned(declared, workspace, console, stop, no_provision=not provision)
@@ -174,9 +175,7 @@ def _new_directory(name: str) -> Path:
     return Path("runs") / f"{name}-{datetime.now():%Y%m%dT%H%M%S}"  # noqa: DTZ005 - people read it
 
 
-def _report_counts(
-    directory: Path, outcome: Outcome, console: Console, fail_on: tuple[str, ...]
-) -> int:
+def _report_counts(directory: Path, outcome: Outcome, console: Console, fail_on: tuple[str, ...]) -> int:
     from harness.analysis.cost_tables import render_costs
     from harness.core.records import RunState
     from harness.shell.cli.compare import cost_exit_code

@@ -21,14 +21,38 @@ def command(run_dir: Path, *, as_json: bool) -> None:
     \b
       harness show runs/quick-20260101T120000
     """
+    from harness.adapters.count_store import CountDirectory, holds_counts
     from harness.adapters.store import RunDirectory
-    from harness.shell.summary import summarise
+    from harness.shell.summary import summarise, summarise_counts
 
+    if holds_counts(run_dir):
+        counted = summarise_counts(CountDirectory.open(run_dir))
+        if as_json:
+            print_json(counted)
+        else:
+            _print_counts(counted)
+        return
     summary = summarise(RunDirectory.open(run_dir))
     if as_json:
         print_json(summary)
     else:
         _print(summary)
+
+
+def _print_counts(summary: dict[str, Any]) -> None:
+    run, host = summary["run"], summary["environment"].get("host", {})
+    click.echo(f"{run['run_id']}: {run['state']}" + (f" ({run['stopped']})" if run["stopped"] else ""))
+    click.echo(f"  ruler     instructions, counted by {run['counted_with']}")
+    for name, build in run["builds"].items():
+        click.echo(f"  {name:<9} {build['version']} [{build['sha256'][:12]}]")
+    click.echo(f"  host      {host.get('name')}: {host.get('cpu', {}).get('model')}, {host.get('kernel')}")
+    click.echo(f"  done      {summary['accepted']} of {summary['planned']} counts")
+    for count in summary["counts"]:
+        counted = ", ".join(f"{name} {number}" for name, number in count["threads"].items())
+        click.echo(
+            f"  count {count['number']:>4}  {count['variant']:<12} {count['cell']}, "
+            f"{count['requests']} requests, {count['seconds']:.1f} s: {count['failure'] or counted}"
+        )
 
 
 def _print(summary: dict[str, Any]) -> None:
