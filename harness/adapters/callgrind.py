@@ -8,7 +8,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from harness.adapters import process
 from harness.adapters.files import tail
@@ -28,6 +28,7 @@ _LAST_WORDS = 200
 _PAUSE_SECONDS = 0.001
 _SAMPLE_SECONDS = 0.01
 _STILL_SAMPLES = 4
+_GRACE_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +185,16 @@ class Counted:
         while (code := self._running.wait(0.05)) is None:
             self._check("ending")
         return code
+
+    def expect_end(self, doing: str, why: HarnessError) -> NoReturn:
+        """Raise why a process ended that seems to have ended, or else what made it seem so.
+
+        Raises:
+            HarnessError: always.
+        """
+        if self._running.wait(_GRACE_SECONDS) is not None:
+            self._check(doing)
+        raise why
 
     def said(self) -> str:
         """Return the end of what the process and valgrind said."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
+import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +23,7 @@ from harness.core.records import IterationState
 from harness.core.units import parse_size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from harness.adapters.callgrind import Thread, Valgrind
     from harness.adapters.count_store import CountDirectory
@@ -68,6 +70,7 @@ class CountBench:
     store: CountDirectory
     valgrind: Valgrind
     stop: StopSignal
+    _writing: threading.Lock = field(default_factory=threading.Lock)
 
     def count(self, planned: PlannedCount) -> CountRecord:
         """Make one count and keep it; a count that fails is kept as failed.
@@ -89,7 +92,8 @@ class CountBench:
         # A socket's path is short: the run directory's may not be.
         directory = Path(tempfile.mkdtemp(prefix="ab-count-"))
         try:
-            record.argv, record.threads = self._counted(planned, directory)
+            with self._file_alone(planned.cell):
+                record.argv, record.threads = self._counted(planned, directory)
         except HarnessError as error:
             if error.exit_code != HarnessError.exit_code:
                 raise
@@ -100,6 +104,13 @@ class CountBench:
         record.seconds = round(time.monotonic() - began, 3)
         self.store.save(planned, record)
         return record
+
+    @contextlib.contextmanager
+    def _file_alone(self, cell: Cell) -> Iterator[None]:
+        """Have one QEMU at a time open a file that some counts write: it would refuse to share it."""
+        shares = self._path(cell) is None or not any(rw.writes for rw in self.experiment.matrix.rw)
+        with contextlib.nullcontext() if shares else self._writing:
+            yield
 
     def _counted(self, planned: PlannedCount, directory: Path) -> tuple[list[str], list[ThreadRecord]]:
         if self.experiment.instructions.load is CountLoad.QEMU_IMG:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 _ANSWER_BYTES = 4096
 
 
+class ConnectionLostError(HarnessError):
+    """QEMU closed the socket: most likely it ended."""
+
+
 class QtestSocket:
     """A connection over which QEMU does single accesses, in the order they are asked for.
 
@@ -65,7 +69,9 @@ class QtestSocket:
             return parse_reply(line)
         except TimeoutError:
             raise HarnessError(f"QEMU does not answer {command.decode().strip()!r}") from None
-        except (OSError, QtestReplyError) as error:
+        except OSError as error:
+            raise ConnectionLostError(f"qtest {command.decode().strip()!r}: {error}") from error
+        except QtestReplyError as error:
             raise HarnessError(f"qtest {command.decode().strip()!r}: {error}") from error
 
     def _line(self) -> bytes:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.adapters.callgrind import counting
-from harness.adapters.qtest import QtestSocket, listening
+from harness.adapters.qtest import ConnectionLostError, QtestSocket, listening
 from harness.core.counting import rig as rigs
 from harness.core.counting.pci import DeviceRefusedError, Feature, VirtioPci
 from harness.core.counting.rings import (
@@ -112,6 +112,9 @@ def serve(
             counted.settle("starting the device")
             threads = counted.threads()
             _drive(load, queues, sectors, counted)
+        except ConnectionLostError as error:
+            # What QEMU said before it ended says more than a closed socket.
+            counted.expect_end("serving qtest", error)
         except (DeviceRefusedError, RequestFailedError) as error:
             raise HarnessError(f"{error}", remedy=_refusal_remedy(load)) from error
         counted.settle("ending the requests")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 COSTLIER, CHEAPER, SAME, UNCLEAR = "costlier", "cheaper", "same", "unclear"
 _MIDDLE = 3
+_BEND_INEXACTNESS = 4
 
 CellKey = tuple["FactorValue", ...]
 """A cell's factors in the order of the table's columns."""
@@ -196,6 +197,7 @@ def _why_unusable(both: Sequence[Cost], change: float, resolution: float, margin
         return "one repeat: no resolution"
     if resolution > margin:
         return "repeats differ"
-    if any(cost.bend > margin for cost in both):
+    # The middle count is as inexact as the others, and stands in both halves, which are half as long.
+    if any(cost.bend > margin + _BEND_INEXACTNESS * cost.resolution for cost in both):
         return "not linear"
     return None
