@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING, Protocol
 from harness.core.counting.pci import QueueAddresses
 
 if TYPE_CHECKING:
+    import mmap
     from collections.abc import Sequence
+
+    Memory = bytearray | mmap.mmap
+    """Guest memory from address 0, shared with the device."""
 
 _NEXT, _WRITE, _INDIRECT = 1, 2, 4
 _AVAIL, _USED = 1 << 7, 1 << 15
@@ -25,16 +29,6 @@ CHAIN = 3
 
 _STATUS_UNSET = 0xFF
 _PAGE = 4096
-
-
-class Memory(Protocol):
-    """Guest memory from address 0, shared with the device."""
-
-    def __getitem__(self, key: slice, /) -> bytes:
-        """Return bytes."""
-
-    def __setitem__(self, key: slice, value: bytes, /) -> None:
-        """Store bytes."""
 
 
 class RequestType(IntEnum):
