@@ -25,13 +25,14 @@ _LOOK_SECONDS = 0.05
 
 
 @contextlib.contextmanager
-def exclusive(path: Path, *, what: str, remedy: str) -> Iterator[None]:
+def exclusive(path: Path, *, what: str, remedy: str, shared: bool = False) -> Iterator[None]:
     """Hold a lock for the duration of the ``with`` block.
 
     Args:
         path: the lock file; made when missing, left in place afterwards.
         what: what is locked, as the start of the message (``this host``).
         remedy: what the user can do when somebody else holds it.
+        shared: let others hold it too who ask for it shared.
 
     Raises:
         BusyError: somebody else holds it; names the process.
@@ -39,9 +40,10 @@ def exclusive(path: Path, *, what: str, remedy: str) -> Iterator[None]:
     """
     descriptor = _open(path)
     try:
-        if not _take(descriptor, fcntl.LOCK_EX):
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        if not _take(descriptor, kind):
             time.sleep(_LOOK_SECONDS)
-            if not _take(descriptor, fcntl.LOCK_EX):
+            if not _take(descriptor, kind):
                 raise BusyError(f"{what} is in use by {_holder(descriptor)}", remedy=remedy)
         yield
     finally:
@@ -55,6 +57,18 @@ def host_alone() -> Iterator[None]:
         _host_lock(),
         what="this host",
         remedy="a measurement must be alone: wait for the other run to end, or stop it",
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def host_shared() -> Iterator[None]:
+    """Keep measurements off this host; counts of instructions do not mind one another."""
+    with exclusive(
+        _host_lock(),
+        what="this host",
+        remedy="counting would disturb the measurement: wait for it to end, or stop it",
+        shared=True,
     ):
         yield
 

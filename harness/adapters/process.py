@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
+import shutil
+import signal
 import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,7 +14,8 @@ from typing import TYPE_CHECKING
 from harness.core.errors import HarnessError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
 SHOWN_LINES = 5
 """How many of the last lines of stderr an error shows."""
@@ -120,3 +124,67 @@ def _tail(raw: bytes | None) -> str:
     """Return the last lines of an error output, ready to be appended to a message."""
     lines = _text(raw or b"").strip().splitlines()[-SHOWN_LINES:]
     return "".join(f"\n  {line}" for line in lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """A process that runs beside the harness, in a session of its own: a Ctrl-C does not reach it."""
+
+    _process: subprocess.Popen[bytes]
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def ended(self) -> int | None:
+        """Return its exit code (negative for a signal), or None while it runs."""
+        return self._process.poll()
+
+    def wait(self, timeout: float) -> int | None:
+        """Return its exit code, or None when it has not ended after ``timeout`` seconds."""
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+
+
+@contextlib.contextmanager
+def background(
+    argv: Sequence[str], *, output: Path, env: Mapping[str, str] | None = None
+) -> Iterator[Background]:
+    """Run a process as long as the ``with`` block; what is left of it afterwards is killed.
+
+    Args:
+        argv: the program and its arguments.
+        output: the file that takes stdout and stderr.
+        env: its whole environment; the harness's own if absent.
+
+    Raises:
+        HarnessError: the program is missing or cannot be started.
+    """
+    # Should the harness be killed itself, the kernel ends the process with it.
+    guard = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
+    with output.open("wb") as stream:
+        try:
+            process = subprocess.Popen(  # noqa: S603 - this is the gateway
+                [*guard, *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                env=env,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise HarnessError(f"cannot start {argv[0]}: {error.strerror}") from error
+    try:
+        yield Background(process)
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -34,6 +34,21 @@ class Workload(StrEnum):
 
     FIO_MATRIX = "fio-matrix"
     POOL_GROWTH = "pool-growth"
+    INSTRUCTIONS = "instructions"
+
+
+class CountLoad(StrEnum):
+    """What the counted process does."""
+
+    VIRTIO_BLK = "virtio-blk"
+    QEMU_IMG = "qemu-img"
+
+
+class RingFormat(StrEnum):
+    """The format of virtqueues."""
+
+    SPLIT = "split"
+    PACKED = "packed"
 
 
 class Accel(StrEnum):

@@ -55,6 +55,7 @@ def examine(workspace: Workspace) -> list[Finding]:
         _libvirt(workspace, running=holder is not None),
         *_builds(workspace),
         _fio(),
+        _valgrind(),
         _space(workspace),
         _max_map_count(),
         *_waiting_snapshot(workspace, running=holder is not None),
@@ -135,6 +136,18 @@ def _fio() -> Finding:
             "fio", Health.NOTE, "not installed here", "provisioning installs it for the guest image"
         )
     return Finding("fio", Health.OK, path)
+
+
+def _valgrind() -> Finding:
+    path = shutil.which("valgrind")
+    if path is None:
+        return Finding(
+            "valgrind",
+            Health.NOTE,
+            "not installed here",
+            "provisioning an experiment with workload: instructions installs it",
+        )
+    return Finding("valgrind", Health.OK, path)
 
 
 def _space(workspace: Workspace) -> Finding:

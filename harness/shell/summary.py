@@ -15,8 +15,11 @@ from harness.shell.results import workload_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from harness.adapters.count_store import CountDirectory
     from harness.adapters.store import RunDirectory
     from harness.core.agreement import Difference
+    from harness.core.counting.planning import PlannedCount
+    from harness.core.counting.records import CountRecord
     from harness.core.planning import PlannedSession
     from harness.core.records import SessionRecord
     from harness.core.telemetry import TelemetryRecord
@@ -95,3 +98,35 @@ def _session(planned: PlannedSession, record: SessionRecord) -> dict[str, Any]:
 def _telemetry(kept: TelemetryRecord | None) -> dict[str, Any] | None:
     """Return what the last boot's telemetry says, with the share of one core that reading it took."""
     return None if kept is None else {**asdict(kept), "share": kept.share}
+
+
+def summarise_counts(run: CountDirectory) -> dict[str, Any]:
+    """Return the head of a run of counts, its host, and every count that took place.
+
+    Raises:
+        InputError: a file of it is damaged.
+    """
+    plan = run.plan
+    records = [(planned, record) for planned in plan.counts if (record := run.load(planned))]
+    return {
+        "run": asdict(run.head),
+        "environment": run.environment,
+        "planned": len(plan.counts),
+        "accepted": sum(record.state is IterationState.OK for _planned, record in records),
+        "counts": [_count(run, planned, record) for planned, record in records],
+    }
+
+
+def _count(run: CountDirectory, planned: PlannedCount, record: CountRecord) -> dict[str, Any]:
+    return {
+        "number": planned.number,
+        "variant": planned.variant,
+        "cell": planned.cell.label,
+        "factors": record.factors,
+        "requests": record.requests,
+        "repeat": record.repeat,
+        "seconds": record.seconds,
+        "counted": [thread.name for thread in record.threads if thread.counted],
+        "threads": {thread.name: run.total_of(planned, thread) for thread in record.threads},
+        "failure": record.reason,
+    }

@@ -78,7 +78,8 @@ def find(workspace: Workspace, what: str) -> list[Finding]:
 
 def test_it_looks_at_everything_a_run_needs(workspace: Workspace) -> None:
     looked_at = [finding.what for finding in examine(workspace)]
-    assert looked_at == ["CPU", "KVM", "libvirt", "QEMU", "fio", "disk space", "vm.max_map_count"]
+    expected = ["CPU", "KVM", "libvirt", "QEMU", "fio", "valgrind", "disk space", "vm.max_map_count"]
+    assert looked_at == expected
 
 
 def test_libvirt_that_does_not_work_is_broken_with_a_remedy(

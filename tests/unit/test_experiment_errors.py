@@ -283,3 +283,39 @@ def test_a_bomb_of_aliases_is_refused() -> None:
 def test_an_alias_of_itself_is_refused() -> None:
     (problem,) = problems("a: &a [*a]")
     assert "nested too deeply" in problem.message
+
+
+# -- counts of instructions ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "said"),
+    [
+        ("matrix: {numjobs: 2}", "matrix.numjobs", "there is no guest"),
+        ("matrix: {vcpus: [1, 2]}", "matrix.vcpus", "there is no guest"),
+        ("matrix: {rw: randrw}", "matrix.rw[0]", "mixes reads and writes"),
+        ("disk: {backend: file, aio: io_uring}", "disk.aio", "cannot be counted"),
+        ("disk: {backend: file}\nmatrix: {aio: [native, io_uring]}", "matrix.aio", "cannot be counted"),
+        ("disk: {backend: nvme, path: '0000:01:00.0'}", "disk.backend", "nvme cannot be counted"),
+        ("disk: {backend: file}\ninstructions: {disks: 2}", "instructions.disks", "share one file"),
+        ("matrix: {iodepth: [1, 64]}", "matrix.iodepth[1]", "192 descriptors, a queue has 128"),
+        ("instructions: {load: qemu-img}\nmatrix: {rw: randread}", "matrix.rw[0]", "not randread"),
+        ("instructions: {load: qemu-img}\nmatrix: {rw: read, queues: 2}", "matrix.queues", "no device"),
+        ("instructions: {load: fio}", "instructions.load", "not one of the choices"),
+    ],
+)
+def test_what_cannot_be_counted_is_refused(text: str, where: str, said: str) -> None:
+    head = "name: t\nworkload: instructions\nbuilds: {OLD: {path: /o}, NEW: {path: /n}}\nbaseline: OLD\n"
+    with pytest.raises(InputError) as caught:
+        load_experiment(head + text, "t.yml")
+    assert len(caught.value.problems) == 1
+    problem = caught.value.problems[0]
+    assert problem.where == f"t.yml: {where}"
+    assert said in problem.message
+    assert problem.remedy
+
+
+def test_settings_of_counts_without_counting_are_refused() -> None:
+    text = "name: t\nbuilds: {OLD: {path: /o}, NEW: {path: /n}}\nbaseline: OLD\ninstructions: {repeats: 5}\n"
+    with pytest.raises(InputError, match="nothing is counted: the workload is fio-matrix"):
+        load_experiment(text, "t.yml")

@@ -253,9 +253,15 @@ def _idle_sections(experiment: Experiment) -> Iterator[Finding]:
             )
 
 
+def _instructions(experiment: Experiment) -> Iterator[Finding]:
+    from harness.core.experiment.counting_checks import contradictions
+
+    yield from contradictions(experiment)
+
+
 _WHOLE: tuple[_Check, ...] = (
     _idle_sections, _matrix_size, _builds, _baseline, _not_yet, _kernel, _cpu, _until, _engines,
-    _pinned_beyond, _poll_without_iothread,
+    _pinned_beyond, _poll_without_iothread, _instructions,
 )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from harness.core.model import (
     Cache,
     Cell,
     Connection,
+    CountLoad,
     DiskFormat,
     FactorValue,
     GuestConfig,
@@ -28,6 +29,7 @@ from harness.core.model import (
     Machine,
     NumaMode,
     ReadWrite,
+    RingFormat,
     Workload,
 )
 from harness.core.units import format_size
@@ -47,6 +49,8 @@ ReadWriteName = Annotated[
     ReadWrite, v.choice_reader(ReadWrite, RW_ALIASES), v.choice_schema(ReadWrite, RW_ALIASES)
 ]
 IOEngineName = Annotated[IOEngine, v.choice_reader(IOEngine), v.choice_schema(IOEngine)]
+CountLoadName = Annotated[CountLoad, v.choice_reader(CountLoad), v.choice_schema(CountLoad)]
+RingFormatName = Annotated[RingFormat, v.choice_reader(RingFormat), v.choice_schema(RingFormat)]
 
 _T = TypeVar("_T")
 Values = Annotated[tuple[_T, ...], v.OneOrMore()]
@@ -365,6 +369,31 @@ class Timeouts(Section):
         return self.boot if self.boot is not None else BOOT_SECONDS.get(accel, BOOT_SECONDS[Accel.TCG])
 
 
+class Instructions(Section):
+    """How instructions are counted; only for ``workload: instructions``."""
+
+    load: CountLoadName = Field(
+        default=CountLoad.VIRTIO_BLK,
+        description="What is counted: virtio-blk (QEMU's device) or qemu-img (`qemu-img bench`).",
+    )
+    ring: RingFormatName = Field(default=RingFormat.SPLIT, description="The virtqueues' format.")
+    indirect: v.Switch = Field(
+        default=False,
+        description="Requests as indirect descriptors: one descriptor of the queue each, instead of three.",
+    )
+    disks: v.CountedDisks = Field(default=1, description="Disks that take turns; all of the same kind.")
+    requests: v.Count = Field(
+        default=800, description="Requests between the two counts of which the difference is taken."
+    )
+    repeats: v.Count = Field(
+        default=3, description="How often both are counted: what repeats differ by is the resolution."
+    )
+    margin: v.Fraction = Field(
+        default=0.005, description="A change of instructions a request smaller than this does not matter."
+    )
+    timeout: v.PositiveDuration = Field(default=120.0, description="The end of one count.")
+
+
 # -- the whole -----------------------------------------------------------------------------------------------
 
 
@@ -388,6 +417,9 @@ class Experiment(Section):
     matrix: Matrix = Field(default=Matrix(), description="What is varied, of fio and of the guest.")
     pool: Pool = Field(default=Pool(), description="The rounds of the workload pool-growth.")
     protocol: Protocol = Field(default=Protocol(), description="Repetition, durations and judgement.")
+    instructions: Instructions = Field(
+        default=Instructions(), description="How instructions are counted (workload: instructions)."
+    )
     timeouts: Timeouts = Field(default=Timeouts(), description="After what time waiting ends.")
 
     @model_validator(mode="before")

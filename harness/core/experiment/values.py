@@ -94,6 +94,8 @@ Count = Annotated[int, whole_reader(1), _whole_schema(1)]
 # QEMU's q35 of 7.2 stops at 288 vCPUs.
 VcpuCount = Annotated[int, whole_reader(1, 288), _whole_schema(1, 288)]
 IOThreadCount = Annotated[int, whole_reader(0, 1024), _whole_schema(0, 1024)]
+# As many as the root bus of a machine has slots for, and more than anybody asks.
+CountedDisks = Annotated[int, whole_reader(1, 16), _whole_schema(1, 16)]
 # Each round's light disk takes a function on the bus and an IOThread; so do the disks of the burst.
 RoundCount = Annotated[int, whole_reader(3, 64), _whole_schema(3, 64)]
 BurstDiskCount = Annotated[int, whole_reader(1, 32), _whole_schema(1, 32)]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from harness.analysis.costs import CostComparison
     from harness.analysis.result import Comparison
 
 _EXIT_CODES = {"slower": 3, "unclear": 4}
@@ -43,6 +44,9 @@ _EXIT_CODES = {"slower": 3, "unclear": 4}
 @click.option(
     "--accept-differences", is_flag=True, help="Judge although sessions differ in more than the build."
 )
+@click.option(
+    "--explain", is_flag=True, help="Of a run of counts: which functions the difference is in, largest first."
+)
 @click.option("--fail-on", type=click.Choice(["slower", "unclear"]), multiple=True, help="Exit with 3 or 4.")
 def command(
     old: Path,
@@ -56,6 +60,7 @@ def command(
     alpha: float | None,
     noise_floor: Path | None,
     accept_differences: bool,
+    explain: bool,
     fail_on: tuple[str, ...],
 ) -> int:
     """Print the OLD/NEW/CHANGE table.
@@ -69,11 +74,17 @@ def command(
       harness compare runs/quick-20260101T120000
       harness compare old.csv new.csv --format commit
       harness compare runs/X --format json --fail-on slower
+      harness compare runs/instructions-X --explain
     """
+    from harness.adapters.count_store import holds_counts
     from harness.core.model import Workload
     from harness.shell.results import workload_of
 
     form = "json" if as_json else form
+    if new is None and holds_counts(old):
+        return _counts(old, form, margin=margin, explain=explain, fail_on=fail_on)
+    if explain:
+        raise click.UsageError("--explain goes with a run of counts (workload: instructions)")
     if new is None and workload_of(old) is Workload.POOL_GROWTH:
         judged: dict[str, object] = {
             "--metric": metric != "iops",
@@ -127,4 +138,28 @@ def exit_code(comparisons: Sequence[Comparison], fail_on: tuple[str, ...]) -> in
     Where no verdict was possible nothing is clear.
     """
     verdicts = {str(verdict or "unclear") for found in comparisons for verdict in found.verdicts()}
+    return next((code for name, code in _EXIT_CODES.items() if name in fail_on and name in verdicts), 0)
+
+
+def _counts(run: Path, form: str, *, margin: float | None, explain: bool, fail_on: tuple[str, ...]) -> int:
+    if explain:
+        from harness.shell.explaining import explain_counts
+
+        click.echo(explain_counts(run, margin=margin), nl=False)
+        return 0
+    from harness.analysis.cost_tables import render_costs
+    from harness.shell.costing import compare_counts
+
+    comparison = compare_counts(run, margin=margin)
+    click.echo(render_costs(comparison, form), nl=False)
+    if form in {"commit", "csv"}:
+        for warning in comparison.warnings:
+            click.echo(f"harness: warning: {warning}", err=True)
+        click.echo(f"harness: note: {comparison.ruler}", err=True)
+    return cost_exit_code(comparison, fail_on)
+
+
+def cost_exit_code(comparison: CostComparison, fail_on: tuple[str, ...]) -> int:
+    """Return the exit code that the verdicts ask for; here ``costlier`` is what ``slower`` is elsewhere."""
+    verdicts = {"slower" if verdict == "costlier" else verdict for verdict in comparison.verdicts()}
     return next((code for name, code in _EXIT_CODES.items() if name in fail_on and name in verdicts), 0)

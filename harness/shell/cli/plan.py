@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.core.planning import Plan
+    from harness.shell.declare import Declared
     from harness.shell.expectation import Expectation
+
+_SHOWN_COUNTS = 14
 
 
 @click.command()
@@ -50,11 +53,20 @@ def command(
       harness plan fio/coroutine-pool.yml --blocks 60 --json
     """
     from harness.adapters.workspace import Workspace
+    from harness.core.model import Workload
     from harness.core.planning import plan_to_json
     from harness.shell.declare import Changes, declare, declare_within, plan_of
     from harness.shell.expectation import expect
 
     workspace, changes = Workspace.at(state_dir), Changes(blocks=blocks, seed=seed, alpha=alpha)
+    if (counted := declare(experiment)).experiment.workload is Workload.INSTRUCTIONS:
+        given = {"--blocks": blocks, "--seed": seed, "--budget": budget, "--alpha": alpha}
+        if wrong := [name for name, value in given.items() if value is not None]:
+            raise click.UsageError(
+                f"{', '.join(wrong)}: counts of instructions have neither blocks nor order"
+            )
+        _plan_counts(counted, as_json=as_json, show_all=show_all)
+        return
     if budget is None:
         declared = declare(experiment, changes)
     else:
@@ -65,6 +77,26 @@ def command(
         print_json(plan_to_json(plan) | {"expected": expected.to_json()})
         return
     _print(plan, expected, show_all=show_all)
+
+
+def _plan_counts(declared: Declared, *, as_json: bool, show_all: bool) -> None:
+    from harness.core.counting.planning import count_plan_to_json
+    from harness.core.units import format_duration
+    from harness.shell.counting import count_plan_of, expected_seconds
+
+    plan = count_plan_of(declared.experiment)
+    expected = expected_seconds(plan)
+    if as_json:
+        print_json(count_plan_to_json(plan) | {"expected": {"wall_seconds": expected}})
+        return
+    shown = plan.counts if show_all else plan.counts[:_SHOWN_COUNTS]
+    for count in shown:
+        click.echo(
+            f"count {count.number:>4}  {count.variant:<12} {count.cell.label}  {count.requests} requests"
+        )
+    if len(shown) < len(plan.counts):
+        click.echo(f"... {len(plan.counts) - len(shown)} more counts (--all)")
+    click.echo(f"\n{len(plan.counts)} counts, about {format_duration(expected)} on this host")
 
 
 def _print(plan: Plan, expected: Expectation, *, show_all: bool) -> None:

@@ -105,6 +105,12 @@ def command(
     _check_usage(experiment, resume_dir, kept)
     console, workspace = Console(quiet=quiet), Workspace.at(state_dir)
     with stopping_on_signals() as stop:
+        if _counts(experiment, resume_dir):
+            _refuse(kept, "counts of instructions have neither blocks, order nor accelerator")
+            counted = _count(
+                experiment, resume_dir, run_dir, workspace, console, stop, provision=not no_provision, aa=aa
+            )
+            return _report_counts(*counted, console, fail_on)
         if experiment is not None:
             changes = Changes(
                 blocks=blocks,
@@ -126,7 +132,7 @@ def command(
                 read_noise_floor(noise_floor, declared.experiment, here, Judgement())
             if ceiling:
                 check_ceiling(declared.experiment, declared.source)
-            directory = run_dir or Path("runs") / f"{declared.experiment.name}-{datetime.now():%Y%m%dT%H%M%S}"  # noqa: DTZ005 - people read it
+            directory = run_dir or _new_directory(declared.experiment.name)
             check_new(directory)  # provisioning may take minutes
             found = _provisioned(declared, workspace, console, stop, no_provision=no_provision)
             run, outcome = _start(declared, found, directory, workspace, console, stop, options)
@@ -144,6 +150,83 @@ def _check_usage(experiment: Path | None, resume_dir: Path | None, options: dict
     wrong = [name for name, value in options.items() if value is not None]
     if resume_dir is not None and wrong:
         raise click.UsageError(f"{', '.join(wrong)}: a run that goes on keeps its plan and its directory")
+
+
+def _counts(experiment: Path | None, resume_dir: Path | None) -> bool:
+    """Return whether it is instructions that are to be counted."""
+    from harness.adapters.count_store import holds_counts
+    from harness.core.model import Workload
+    from harness.shell.declare import declare
+
+    if experiment is not None:
+        return declare(experiment).experiment.workload is Workload.INSTRUCTIONS
+    return resume_dir is not None and holds_counts(resume_dir)
+
+
+def _refuse(options: dict[str, object], why: str) -> None:
+    wrong = [
+        name for name, value in options.items() if value is not None and name not in {"--run-dir", "--aa"}
+    ]
+    if wrong:
+        raise click.UsageError(f"{', '.join(wrong)}: {why}")
+
+
+def _count(
+    experiment: Path | None,
+    resume_dir: Path | None,
+    run_dir: Path | None,
+    workspace: Workspace,
+    console: Console,
+    stop: Stop,
+    *,
+    provision: bool,
+    aa: bool,
+) -> tuple[Path, Outcome]:
+    from harness.adapters.count_store import CountDirectory
+    from harness.adapters.store import check_new
+    from harness.shell.count_progress import CountDisplay
+    from harness.shell.counting import CountRunner
+    from harness.shell.declare import Changes, declare
+
+    if experiment is None:
+        assert resume_dir is not None  # noqa: S101 - _check_usage saw to it
+        with CountDisplay(console) as display:
+            outcome = CountRunner(workspace, stop, display.emit).resume(CountDirectory.open(resume_dir))
+        return resume_dir, outcome
+    declared = declare(experiment, Changes(aa=aa))
+    directory = run_dir or _new_directory(declared.experiment.name)
+    check_new(directory)
+    found = _provisioned(declared, workspace, console, stop, no_provision=not provision)
+    with CountDisplay(console) as display:
+        _store, outcome = CountRunner(workspace, stop, display.emit).start(declared, found, directory)
+    return directory, outcome
+
+
+def _new_directory(name: str) -> Path:
+    return Path("runs") / f"{name}-{datetime.now():%Y%m%dT%H%M%S}"  # noqa: DTZ005 - people read it
+
+
+def _report_counts(directory: Path, outcome: Outcome, console: Console, fail_on: tuple[str, ...]) -> int:
+    from harness.analysis.cost_tables import render_costs
+    from harness.core.records import RunState
+    from harness.shell.cli.compare import cost_exit_code
+    from harness.shell.costing import compare_counts
+
+    console.say(f"run directory: {directory}")
+    if outcome.state is RunState.INTERRUPTED:
+        console.say(f"interrupted; go on with: harness run --resume {directory}")
+        return Interrupted.exit_code
+    code = 0
+    try:
+        comparison = compare_counts(directory)
+        click.echo(render_costs(comparison), nl=False)
+        code = cost_exit_code(comparison, fail_on)
+    except InputError as error:
+        console.error(error)
+        code = error.exit_code
+    for failure in outcome.failures:
+        console.warn(f"failed: {failure}")
+    return 1 if outcome.state is RunState.FAILED else code
 
 
 def _provisioned(

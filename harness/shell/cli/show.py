@@ -28,9 +28,17 @@ def command(run_dir: Path, *, full: bool, plot: Path | None, as_json: bool) -> N
       harness show runs/quick-20260101T120000 --full
       harness show runs/pool-growth-20260101T120000 --plot pool.svg
     """
+    from harness.adapters.count_store import CountDirectory, holds_counts
     from harness.adapters.store import RunDirectory
-    from harness.shell.summary import summarise
+    from harness.shell.summary import summarise, summarise_counts
 
+    if holds_counts(run_dir):
+        counted = summarise_counts(CountDirectory.open(run_dir))
+        if as_json:
+            print_json(counted)
+        else:
+            _print_counts(counted)
+        return
     if plot is not None:
         _draw(run_dir, plot)
     summary = summarise(RunDirectory.open(run_dir))
@@ -39,6 +47,22 @@ def command(run_dir: Path, *, full: bool, plot: Path | None, as_json: bool) -> N
         return
     for line in _lines(summary, run_dir, full=full):
         click.echo(line)
+
+
+def _print_counts(summary: dict[str, Any]) -> None:
+    run, host = summary["run"], summary["environment"].get("host", {})
+    click.echo(f"{run['run_id']}: {run['state']}" + (f" ({run['stopped']})" if run["stopped"] else ""))
+    click.echo(f"  ruler     instructions, counted by {run['counted_with']}")
+    for name, build in run["builds"].items():
+        click.echo(f"  {name:<9} {build['version']} [{build['sha256'][:12]}]")
+    click.echo(f"  host      {host.get('name')}: {host.get('cpu', {}).get('model')}, {host.get('kernel')}")
+    click.echo(f"  done      {summary['accepted']} of {summary['planned']} counts")
+    for count in summary["counts"]:
+        counted = ", ".join(f"{name} {number}" for name, number in count["threads"].items())
+        click.echo(
+            f"  count {count['number']:>4}  {count['variant']:<12} {count['cell']}, "
+            f"{count['requests']} requests, {count['seconds']:.1f} s: {count['failure'] or counted}"
+        )
 
 
 def _draw(run_dir: Path, plot: Path) -> None:

@@ -1,0 +1,216 @@
+"""Counts one planned count: from a cell to callgrind's files in the run directory."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.adapters.qemu_img_load import QemuImg, bench
+from harness.adapters.virtio_load import LoadResult, VirtioLoad, serve
+from harness.core.counting.bench import BenchLoad
+from harness.core.counting.records import CountRecord, ThreadRecord
+from harness.core.counting.rig import Rig
+from harness.core.errors import HarnessError
+from harness.core.model import CountLoad, ReadWrite, RingFormat
+from harness.core.records import IterationState
+from harness.core.units import parse_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from harness.adapters.callgrind import Thread, Valgrind
+    from harness.adapters.count_store import CountDirectory
+    from harness.core.counting.planning import PlannedCount
+    from harness.core.experiment import Experiment
+    from harness.core.model import BuildRecord, Cell, GuestConfig
+    from harness.core.protocols import StopSignal
+
+_MAIN = "main"
+_KERNEL_NAME_LENGTH = 15
+_PROOF = b"virtqueue_pop"
+"""Only the thread that serves requests calls it, and even stripped builds name it if they load modules."""
+
+
+@dataclass(frozen=True, slots=True)
+class CountedThread:
+    """One thread of a process that was counted.
+
+    Attributes:
+        number: callgrind's number of it.
+        name: what it is.
+        counted: whether its instructions are what the run is about.
+        output: callgrind's file.
+    """
+
+    number: int
+    name: str
+    counted: bool
+    output: Path
+
+
+@dataclass(frozen=True, slots=True)
+class CountBench:
+    """Where counts are made.
+
+    Attributes:
+        store: where they are kept.
+        disks: the file behind the disk of each guest configuration.
+    """
+
+    experiment: Experiment
+    builds: Mapping[str, BuildRecord]
+    disks: Mapping[GuestConfig, Path | None]
+    store: CountDirectory
+    valgrind: Valgrind
+    stop: StopSignal
+    _writing: threading.Lock = field(default_factory=threading.Lock)
+
+    def count(self, planned: PlannedCount) -> CountRecord:
+        """Make one count and keep it; a count that fails is kept as failed.
+
+        Raises:
+            Interrupted: the user stopped the run.
+        """
+        record = CountRecord(
+            number=planned.number,
+            variant=planned.variant,
+            repeat=planned.repeat,
+            factors=planned.cell.factors(),
+            requests=planned.requests,
+            started=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            seconds=0.0,
+            state=IterationState.OK,
+        )
+        began = time.monotonic()
+        # A socket's path is short: the run directory's may not be.
+        directory = Path(tempfile.mkdtemp(prefix="ab-count-"))
+        try:
+            with self._file_alone(planned.cell):
+                record.argv, record.threads = self._counted(planned, directory)
+        except HarnessError as error:
+            if error.exit_code != HarnessError.exit_code:
+                raise
+            record.state = IterationState.FAILED
+            record.reason = error.message + (f"; remedy: {error.remedy}" if error.remedy else "")
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+        record.seconds = round(time.monotonic() - began, 3)
+        self.store.save(planned, record)
+        return record
+
+    @contextlib.contextmanager
+    def _file_alone(self, cell: Cell) -> Iterator[None]:
+        """Have one QEMU at a time open a file that some counts write: it would refuse to share it."""
+        shares = self._path(cell) is None or not any(rw.writes for rw in self.experiment.matrix.rw)
+        with contextlib.nullcontext() if shares else self._writing:
+            yield
+
+    def _counted(self, planned: PlannedCount, directory: Path) -> tuple[list[str], list[ThreadRecord]]:
+        if self.experiment.instructions.load is CountLoad.QEMU_IMG:
+            result = self._bench(planned, directory)
+            threads = all_threads(result)
+        else:
+            result = self._serve(planned, directory)
+            threads = identified(result, self._rig(planned.cell).iothreads)
+        outputs = [(thread.number, thread.name, thread.counted, thread.output) for thread in threads]
+        return result.argv, self.store.keep_outputs(planned, outputs)
+
+    def _serve(self, planned: PlannedCount, directory: Path) -> LoadResult:
+        cell = planned.cell
+        load = VirtioLoad(
+            rig=self._rig(cell),
+            depth=cell.iodepth,
+            block=parse_size(cell.bs),
+            requests=planned.requests,
+            sequential=cell.rw in {ReadWrite.READ, ReadWrite.WRITE},
+        )
+        emulator = self.builds[planned.variant].emulator
+        timeout = self.experiment.instructions.timeout
+        return serve(load, emulator, self.valgrind, directory, stop=self.stop, timeout=timeout)
+
+    def _bench(self, planned: PlannedCount, directory: Path) -> LoadResult:
+        cell = planned.cell
+        load = BenchLoad(
+            disk=self.experiment.for_guest(cell.guest).disk,
+            path=self._path(cell),
+            depth=cell.iodepth,
+            block=parse_size(cell.bs),
+            requests=planned.requests,
+            writes=ReadWrite(cell.rw).writes,
+        )
+        program = QemuImg.of(self.builds[planned.variant].emulator)
+        timeout = self.experiment.instructions.timeout
+        return bench(load, program, self.valgrind, directory, stop=self.stop, timeout=timeout)
+
+    def _rig(self, cell: Cell) -> Rig:
+        single = self.experiment.for_guest(cell.guest)
+        return Rig(
+            machine=single.guest.machine,
+            disk=single.disk,
+            path=self._path(cell),
+            disks=single.instructions.disks,
+            packed=single.instructions.ring is RingFormat.PACKED,
+            indirect=single.instructions.indirect,
+            writes=ReadWrite(cell.rw).writes,
+        )
+
+    def _path(self, cell: Cell) -> str | None:
+        path = self.disks[cell.guest]
+        return None if path is None else str(path)
+
+
+def all_threads(result: LoadResult) -> list[CountedThread]:
+    """Return the threads of a process that does nothing but what is counted."""
+    return [
+        CountedThread(number, _name([_MAIN], number), counted=True, output=path)
+        for number, path in result.outputs.items()
+    ]
+
+
+def identified(result: LoadResult, iothreads: tuple[str, ...]) -> list[CountedThread]:
+    """Return the threads of a QEMU, and which of them served the requests.
+
+    callgrind numbers threads in the order in which they were made, the kernel lists them in that order, and
+    QEMU names them. Where the binary has a symbol that only the serving thread calls, that has to agree.
+
+    Args:
+        result: of a load.
+        iothreads: the IOThreads' names; the main loop is counted where there are none.
+
+    Raises:
+        HarnessError: it cannot be told which thread served the requests.
+    """
+    wanted = {f"IO {name}"[:_KERNEL_NAME_LENGTH] for name in iothreads} or {_MAIN}
+    names = _names(result.threads)
+    if missing := wanted - set(names):
+        raise HarnessError(f"no thread is called {', '.join(sorted(missing))}; there are: {', '.join(names)}")
+    serving = {number for number, path in result.outputs.items() if _PROOF in path.read_bytes()}
+    counted = {number for number in result.outputs if _name(names, number) in wanted}
+    if not counted or (serving and not serving & counted):
+        raise HarnessError(
+            f"callgrind's threads {sorted(serving)} served requests, but {sorted(counted)} should have: "
+            "the order of threads cannot be trusted here"
+        )
+    return [
+        CountedThread(number, _name(names, number), number in counted, path)
+        for number, path in result.outputs.items()
+    ]
+
+
+def _names(threads: Sequence[Thread]) -> list[str]:
+    """Return the threads' names; one that was made before QEMU knew how to name it has the process's."""
+    process = threads[0].name if threads else _MAIN
+    named = [thread.name if thread.name != process else f"thread {n}" for n, thread in enumerate(threads, 1)]
+    return [_MAIN, *named[1:]]
+
+
+def _name(names: Sequence[str], number: int) -> str:
+    # Threads that begin later are QEMU's workers.
+    return names[number - 1] if number <= len(names) else f"worker {number}"

@@ -1,0 +1,174 @@
+"""Comparisons of instructions as text: for the terminal, a commit message, a merge request, a program."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from harness.analysis.layout import Column, clean, layout, markdown_remarks, markdown_table
+from harness.analysis.tables import JSON_FORMAT_VERSION, TableFormat, percent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from harness.analysis.costs import CellCost, Cost, CostComparison
+
+METRIC = "instructions_per_request"
+_HEADS = {"rw": "RW", "bs": "BLKSIZE", "iodepth": "IODEPTH"}
+_MEANING = (
+    "Change: more (+) or fewer (-) instructions a request. Resolution: how far repeats of a count lie apart."
+)
+
+
+def render_costs(comparison: CostComparison, fmt: TableFormat | str = TableFormat.TEXT) -> str:
+    """Write a comparison of instructions.
+
+    Returns:
+        Text that ends with a newline.
+    """
+    writers: dict[TableFormat, Callable[[CostComparison], str]] = {
+        TableFormat.TEXT: _text,
+        TableFormat.COMMIT: _commit,
+        TableFormat.MARKDOWN: _markdown,
+        TableFormat.CSV: _csv,
+        TableFormat.JSON: _json,
+    }
+    return writers[TableFormat(fmt)](comparison)
+
+
+def instructions(value: float) -> str:
+    """Return instructions a request as a whole number; ``-`` where there are none."""
+    return "-" if math.isnan(value) else f"{value:.0f}"
+
+
+def _keys(comparison: CostComparison, cells: Sequence[CellCost]) -> list[Column]:
+    return [
+        Column(_HEADS.get(name, clean(name).upper()), [clean(cell.cell[index]) for cell in cells])
+        for index, name in enumerate(comparison.factors)
+    ]
+
+
+def _pair(comparison: CostComparison, contender: str) -> list[Column]:
+    cells = comparison.contenders[contender]
+    return [
+        Column(clean(comparison.baseline), [instructions(cell.baseline.per_request) for cell in cells]),
+        Column(clean(contender), [instructions(cell.contender.per_request) for cell in cells]),
+        Column("CHANGE", [percent(cell.change) for cell in cells], left=True),
+    ]
+
+
+def _commit(comparison: CostComparison) -> str:
+    first = next(iter(comparison.contenders))
+    columns = _keys(comparison, comparison.contenders[first])
+    for number, name in enumerate(comparison.contenders):
+        columns += _pair(comparison, name)[1 if number else 0 :]
+    return "\n".join(layout(columns)) + "\n"
+
+
+def _full(comparison: CostComparison, contender: str) -> list[Column]:
+    cells = comparison.contenders[contender]
+    notes = [cell.reason or "" for cell in cells]
+    return [
+        *_keys(comparison, cells),
+        *_pair(comparison, contender),
+        Column("RESOLUTION", [percent(cell.resolution, decimals=2, sign=False) for cell in cells]),
+        Column("VERDICT", [cell.verdict for cell in cells], left=True),
+        *([Column("NOTE", notes, left=True)] if any(notes) else []),
+    ]
+
+
+def _title(comparison: CostComparison, contender: str) -> str:
+    return (
+        f"{clean(contender)} against {clean(comparison.baseline)}: instructions a request (fewer is better)"
+    )
+
+
+def _explanation(comparison: CostComparison) -> list[str]:
+    verdict = (
+        f"Verdict: margin {comparison.margin * 100:g}%, beyond or within which by more than the resolution."
+    )
+    return [comparison.ruler, _MEANING, verdict, *comparison.footer]
+
+
+def _text(comparison: CostComparison) -> str:
+    lines: list[str] = []
+    for contender in comparison.contenders:
+        lines += [_title(comparison, contender), "", *layout(_full(comparison, contender)), ""]
+    lines += [f"warning: {clean(warning)}" for warning in comparison.warnings]
+    return "\n".join([*lines, *map(clean, _explanation(comparison))]) + "\n"
+
+
+def _markdown(comparison: CostComparison) -> str:
+    lines: list[str] = []
+    for contender in comparison.contenders:
+        lines += markdown_table(f"**{_title(comparison, contender)}**", _full(comparison, contender))
+    lines += markdown_remarks(comparison.warnings, _explanation(comparison))
+    return "\n".join(lines) + "\n"
+
+
+def _records(comparison: CostComparison) -> list[dict[str, Any]]:
+    return [
+        {
+            "variant": contender,
+            **dict(zip(comparison.factors, cell.cell, strict=True)),
+            "baseline": _number(cell.baseline.per_request),
+            "contender": _number(cell.contender.per_request),
+            "change": _number(cell.change),
+            "resolution": _number(cell.resolution),
+            "verdict": cell.verdict,
+            "reason": cell.reason,
+        }
+        for contender, cells in comparison.contenders.items()
+        for cell in cells
+    ]
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _csv(comparison: CostComparison) -> str:
+    records = _records(comparison)
+    if len(comparison.contenders) == 1:
+        for record in records:
+            del record["variant"]
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return stream.getvalue()
+
+
+def _cost(cost: Cost) -> dict[str, Any]:
+    return {
+        name: _number(value) if isinstance(value, float) else value for name, value in asdict(cost).items()
+    }
+
+
+def _json(comparison: CostComparison) -> str:
+    cells = (cell for cells in comparison.contenders.values() for cell in cells)
+    document = {
+        "format_version": JSON_FORMAT_VERSION,
+        "ruler": "instructions",
+        "metric": METRIC,
+        "higher_is_better": False,
+        "baseline": comparison.baseline,
+        "contenders": list(comparison.contenders),
+        "factors": list(comparison.factors),
+        "margin": comparison.margin,
+        "cells": [
+            {**record, "costs": {"baseline": _cost(cell.baseline), "contender": _cost(cell.contender)}}
+            for record, cell in zip(_records(comparison), cells, strict=True)
+        ],
+        "warnings": list(comparison.warnings),
+        "footer": [comparison.ruler, *comparison.footer],
+        "environment": comparison.environment,
+    }
+    return orjson.dumps(
+        document, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    ).decode()

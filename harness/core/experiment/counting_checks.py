@@ -1,0 +1,118 @@
+"""What cannot be counted: settings that make no sense, or no difference, without a guest and a clock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.core.counting.rings import CHAIN
+from harness.core.experiment.checks import Finding
+from harness.core.experiment.model import Instructions
+from harness.core.model import Aio, Backend, CountLoad, ReadWrite, Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.core.experiment.model import Experiment
+
+_OF_A_GUEST = ("numjobs", "ioengine", "vcpus", "memory", "poll_max_ns")
+_MIXED = (ReadWrite.RW, ReadWrite.RANDRW)
+
+
+def contradictions(experiment: Experiment) -> Iterator[Finding]:
+    """Find what contradicts the workload ``instructions``, or belongs to it alone."""
+    if experiment.workload is not Workload.INSTRUCTIONS:
+        if experiment.instructions != Instructions():
+            yield Finding(
+                (("instructions",), ("workload",)),
+                f"nothing is counted: the workload is {experiment.workload}",
+                "write workload: instructions, or remove instructions",
+            )
+        return
+    yield from _factors(experiment)
+    yield from _patterns(experiment)
+    yield from _io_uring(experiment)
+    yield from _backend(experiment)
+    yield from _depths(experiment)
+    if experiment.instructions.load is CountLoad.QEMU_IMG:
+        yield from _qemu_img(experiment)
+
+
+def _factors(experiment: Experiment) -> Iterator[Finding]:
+    for factor in _OF_A_GUEST:
+        if experiment.matrix.given(factor):
+            yield Finding(
+                (("matrix", factor), ("workload",)),
+                f"{factor} has no effect where instructions are counted: there is no guest",
+                f"remove matrix.{factor}, or write workload: fio-matrix",
+            )
+
+
+def _patterns(experiment: Experiment) -> Iterator[Finding]:
+    for index, pattern in enumerate(experiment.matrix.rw):
+        if pattern in _MIXED:
+            yield Finding(
+                (("matrix", "rw", index), ("workload",)),
+                f"{pattern} mixes reads and writes: their instructions are counted apart",
+                "write read and write, or randread and randwrite",
+            )
+
+
+def _io_uring(experiment: Experiment) -> Iterator[Finding]:
+    if Aio.IO_URING in (experiment.matrix.aio or (experiment.disk.aio,)):
+        where = ("matrix", "aio") if experiment.matrix.given("aio") else ("disk", "aio")
+        yield Finding(
+            (where, ("workload",)),
+            "io_uring cannot be counted: a thread that waits in it stops all others under valgrind",
+            "write aio: native or threads, or measure io_uring with workload: fio-matrix",
+        )
+
+
+def _backend(experiment: Experiment) -> Iterator[Finding]:
+    backends = experiment.matrix.backend or (experiment.disk.backend,)
+    if Backend.NVME in backends:
+        yield Finding(
+            (("disk", "backend"), ("matrix", "backend"), ("workload",)),
+            "nvme cannot be counted: it hands the device over to the counted process",
+            "write backend: null-co, file or block",
+        )
+    instructions = experiment.instructions
+    if instructions.disks > 1 and any(backend is not Backend.NULL_CO for backend in backends):
+        yield Finding(
+            (("instructions", "disks"), ("disk", "backend")),
+            f"{instructions.disks} disks would share one {experiment.disk.backend}",
+            "write backend: null-co, or disks: 1",
+        )
+
+
+def _depths(experiment: Experiment) -> Iterator[Finding]:
+    instructions = experiment.instructions
+    if instructions.load is not CountLoad.VIRTIO_BLK:
+        return
+    smallest = min(experiment.matrix.queue_size or (experiment.disk.queue_size,))
+    each = 1 if instructions.indirect else CHAIN
+    for index, depth in enumerate(experiment.matrix.iodepth):
+        if depth * each > smallest:
+            yield Finding(
+                (("matrix", "iodepth", index), ("disk", "queue_size"), ("instructions", "indirect")),
+                f"{depth} requests take {depth * each} descriptors, a queue has {smallest}",
+                "raise disk.queue_size, or lower iodepth"
+                if instructions.indirect
+                else "write instructions.indirect: true (one descriptor a request), or raise disk.queue_size",
+            )
+
+
+def _qemu_img(experiment: Experiment) -> Iterator[Finding]:
+    for index, pattern in enumerate(experiment.matrix.rw):
+        if pattern not in {ReadWrite.READ, ReadWrite.WRITE}:
+            yield Finding(
+                (("matrix", "rw", index), ("instructions", "load")),
+                f"`qemu-img bench` reads or writes one block after another, not {pattern}",
+                "write rw: read or write",
+            )
+    for factor in ("iothreads", "queues", "queue_size", "iothread_mapping", "machine"):
+        if experiment.matrix.given(factor):
+            yield Finding(
+                (("matrix", factor), ("instructions", "load")),
+                f"{factor} has no effect on qemu-img, which has no device",
+                f"remove matrix.{factor}",
+            )

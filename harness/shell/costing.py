@@ -1,0 +1,123 @@
+"""From a run directory of counts to a comparison of instructions a request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.adapters.count_store import CountDirectory
+from harness.analysis.costs import NOT_COUNTED, CellKey, CostComparison, Count, costs_of, judge
+from harness.core.errors import InputError
+from harness.core.experiment import Experiment, load_experiment
+from harness.core.model import CountLoad
+from harness.core.records import IterationState
+from harness.core.units import format_duration
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.core.counting.planning import PlannedCount
+    from harness.core.counting.records import CountRecord
+    from harness.core.model import Cell
+
+_WHERE = {
+    CountLoad.VIRTIO_BLK: "the thread that serves the disk, for requests of a driver that is no guest",
+    CountLoad.QEMU_IMG: "`qemu-img bench`, all threads",
+}
+
+
+def compare_counts(path: Path, *, margin: float | None = None) -> CostComparison:
+    """Compare the variants of one run of counts.
+
+    Args:
+        path: the run directory.
+        margin: what counts as equal; the experiment's when None.
+
+    Raises:
+        InputError: the directory is damaged, or holds nothing to compare yet.
+    """
+    run = CountDirectory.open(path)
+    experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
+    counts, warnings = read_counts(run, experiment)
+    costs = costs_of(counts)
+    usable = {variant for (variant, _cell), cost in costs.items() if cost.repeats}
+    contenders = [name for name in experiment.contenders if name in usable]
+    if experiment.baseline not in usable or not contenders:
+        raise InputError.single(
+            str(path),
+            f"counts of {', '.join(sorted(usable)) or 'no variant'} are there so far: nothing to compare",
+            f"harness run --resume {path}",
+        )
+    missing = [f"{name} was not counted" for name in experiment.contenders if name not in usable]
+    keys = [key_of(cell, experiment) for cell in experiment.cells()]
+    limit = experiment.instructions.margin if margin is None else margin
+    baseline = experiment.baseline
+    return CostComparison(
+        factors=experiment.varied_factors(),
+        baseline=baseline,
+        contenders={
+            name: [
+                judge(
+                    key, costs.get((baseline, key), NOT_COUNTED), costs.get((name, key), NOT_COUNTED), limit
+                )
+                for key in keys
+            ]
+            for name in contenders
+        },
+        margin=limit,
+        ruler=f"Ruler: instructions in user mode, counted by callgrind ({run.head.counted_with}), of "
+        f"{_WHERE[experiment.instructions.load]}; no time was measured.",
+        warnings=[*missing, *warnings],
+        footer=_footer(run, experiment),
+        environment={**run.environment, "builds": run.head.builds},
+    )
+
+
+def key_of(cell: Cell, experiment: Experiment) -> CellKey:
+    """Return a cell's factors in the order of the table's columns."""
+    factors = cell.factors()
+    return tuple(factors[name] for name in experiment.varied_factors())
+
+
+def read_counts(run: CountDirectory, experiment: Experiment) -> tuple[list[Count], list[str]]:
+    """Return every count that took place, from callgrind's files, and a warning for each that failed.
+
+    Raises:
+        InputError: a file is missing, or is not what callgrind wrote.
+    """
+    counts: list[Count] = []
+    warnings: list[str] = []
+    for planned in run.plan.counts:
+        record = run.load(planned)
+        if record is None:
+            continue
+        if record.state is IterationState.OK:
+            counts.append(_count(run, planned, record, key_of(planned.cell, experiment)))
+        else:
+            warnings.append(f"count {planned.directory}, {planned.cell.label}: {record.reason}")
+    return counts, warnings
+
+
+def _count(run: CountDirectory, planned: PlannedCount, record: CountRecord, key: CellKey) -> Count:
+    counted, threads = 0, dict[str, int]()
+    for thread in record.threads:
+        total = run.total_of(planned, thread)
+        threads[thread.name] = threads.get(thread.name, 0) + total
+        counted += total if thread.counted else 0
+    return Count(planned.variant, key, planned.requests, planned.repeat, counted, threads)
+
+
+def _footer(run: CountDirectory, experiment: Experiment) -> list[str]:
+    head, settings = run.head, experiment.instructions
+    points = sorted({count.requests for count in run.plan.counts})
+    ring = f", {settings.ring} ring" + (", indirect descriptors" if settings.indirect else "")
+    lines = [
+        (
+            f"{len(run.plan.counts)} counts of {points[0]} to {points[-1]} requests, "
+            f"{settings.repeats} repeats{ring if settings.load is CountLoad.VIRTIO_BLK else ''}, "
+            f"wall {format_duration(head.wall_seconds)}; {head.stopped or 'still running'}."
+        ),
+        *(f"{name}: {head.builds[name]['version']}" for name in experiment.variants),
+    ]
+    if len({build["sha256"] for build in head.builds.values()}) == 1:
+        lines.append("A/A: both variants are the same build.")
+    return lines

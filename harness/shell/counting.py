@@ -1,0 +1,220 @@
+"""Counts what a plan asks for, several at a time, into a run directory that can be gone on with."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from harness import __version__
+from harness.adapters.callgrind import Valgrind
+from harness.adapters.count_bench import CountBench
+from harness.adapters.count_store import CountDirectory
+from harness.adapters.disks import prepare_disks
+from harness.adapters.files import printable_lines
+from harness.adapters.host import environment
+from harness.adapters.locks import host_shared
+from harness.core.counting.planning import CountPlan, PlannedCount, make_count_plan
+from harness.core.counting.records import CountingRun
+from harness.core.errors import HarnessError, Interrupted
+from harness.core.experiment import Experiment, load_experiment
+from harness.core.model import BuildRecord, Workload
+from harness.core.records import FORMAT_VERSION, IterationState, RunState
+from harness.shell.campaign import Outcome
+from harness.shell.runner import check_unchanged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from harness.adapters.provision import Manifest
+    from harness.adapters.waiting import Stop
+    from harness.adapters.workspace import Workspace
+    from harness.core.counting.records import CountRecord
+    from harness.shell.declare import Declared
+
+MAX_FAILURES = 2
+"""Counts of one variant that may fail before the others of it are left out."""
+
+_SECONDS_EACH = 2.6
+"""Of one count on one core, measured on a small virtual machine."""
+
+
+def count_plan_of(experiment: Experiment) -> CountPlan:
+    """Return the plan of an experiment with the workload ``instructions``."""
+    return make_count_plan(
+        variants=experiment.variants,
+        cells=experiment.cells(),
+        requests=experiment.instructions.requests,
+        repeats=experiment.instructions.repeats,
+    )
+
+
+def expected_seconds(plan: CountPlan) -> float:
+    """Return about how long a plan takes on this host: most of a count is QEMU's start under callgrind."""
+    return len(plan.counts) * _SECONDS_EACH / (os.cpu_count() or 1)
+
+
+@dataclass(frozen=True, slots=True)
+class CountProgress:
+    """How far a run of counts is.
+
+    Attributes:
+        last: the count that just ended; None at the start.
+        done: counts on disk.
+        total: of the plan.
+    """
+
+    last: CountRecord | None
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class CountRunner:
+    """Counts on this host.
+
+    Attributes:
+        emit: told after each count.
+    """
+
+    workspace: Workspace
+    stop: Stop
+    emit: Callable[[CountProgress], None]
+
+    def start(
+        self, declared: Declared, provisioned: Manifest, directory: Path
+    ) -> tuple[CountDirectory, Outcome]:
+        """Count an experiment into a new run directory.
+
+        Raises:
+            HarnessError: it could not begin; the directory keeps what was counted.
+        """
+        experiment, valgrind = declared.experiment, Valgrind.find()
+        with host_shared():
+            head = CountingRun(
+                format_version=FORMAT_VERSION,
+                workload=Workload.INSTRUCTIONS,
+                run_id=f"{experiment.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}",
+                name=experiment.name,
+                state=RunState.RUNNING,
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+                harness_version=__version__,
+                counted_with=valgrind.version,
+                builds={name: asdict(build) for name, build in provisioned.builds.items()},
+            )
+            store = CountDirectory.create(
+                directory,
+                head=head,
+                experiment=declared.text,
+                plan=count_plan_of(experiment),
+                environment={**environment(), "harness": __version__, "valgrind": valgrind.version},
+            )
+            return store, self._execute(store, experiment, provisioned.builds, valgrind)
+
+    def resume(self, store: CountDirectory) -> Outcome:
+        """Make the counts that are missing of a run.
+
+        Raises:
+            HarnessError: a build, or valgrind, is no longer what the run began with.
+        """
+        head, valgrind = store.head, Valgrind.find()
+        experiment = load_experiment(store.experiment, f"{store.path}/experiment.yml")
+        builds = {name: BuildRecord(**build) for name, build in head.builds.items()}
+        check_unchanged(builds)
+        if valgrind.version != head.counted_with:
+            raise HarnessError(
+                f"the run was counted with {head.counted_with}, here is {valgrind.version}",
+                remedy="start a new run: one run has one ruler",
+            )
+        with host_shared():
+            return self._execute(store, experiment, builds, valgrind)
+
+    def _execute(
+        self,
+        store: CountDirectory,
+        experiment: Experiment,
+        builds: dict[str, BuildRecord],
+        valgrind: Valgrind,
+    ) -> Outcome:
+        bench = CountBench(
+            experiment=experiment,
+            builds=builds,
+            disks=prepare_disks(experiment, self.workspace.disks),
+            store=store,
+            valgrind=valgrind,
+            stop=self.stop,
+        )
+        with store.writing():
+            return _Execution(store, bench, self.stop, self.emit).run()
+
+
+@dataclass(slots=True)
+class _Execution:
+    store: CountDirectory
+    bench: CountBench
+    stop: Stop
+    emit: Callable[[CountProgress], None]
+    failures: list[str] = field(default_factory=list)
+    _failed: Counter[str] = field(default_factory=Counter)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self) -> Outcome:
+        began = time.monotonic()
+        self.store.set_state(RunState.RUNNING, stopped=None, wall_seconds=0.0)
+        outcome = Outcome(RunState.FAILED, "an unexpected error", self.failures)
+        try:
+            self._count_missing()
+            outcome.state = RunState.FAILED if self.failures else RunState.FINISHED
+            outcome.stopped = "counts failed" if self.failures else "the plan is done"
+        except Interrupted:
+            outcome.state, outcome.stopped = RunState.INTERRUPTED, "interrupted by the user"
+        except HarnessError as error:
+            outcome.stopped = error.message
+            raise
+        finally:
+            self.store.set_state(
+                outcome.state, stopped=outcome.stopped, wall_seconds=time.monotonic() - began
+            )
+        return outcome
+
+    def _count_missing(self) -> None:
+        counts = self.store.plan.counts
+        missing = [planned for planned in counts if not self._is_there(planned)]
+        done, total = len(counts) - len(missing), len(counts)
+        self.emit(CountProgress(None, done, total))
+        with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+            futures = [pool.submit(self._one, planned) for planned in missing]
+            try:
+                for future in as_completed(futures):
+                    record = future.result()
+                    done += 1
+                    if record is not None:
+                        self.emit(CountProgress(record, done, total))
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _is_there(self, planned: PlannedCount) -> bool:
+        record = self.store.load(planned)
+        return record is not None and record.state is IterationState.OK
+
+    def _one(self, planned: PlannedCount) -> CountRecord | None:
+        if self.stop.is_set():
+            raise Interrupted("interrupted")
+        with self._lock:
+            if self._failed[planned.variant] >= MAX_FAILURES:
+                return None
+        record = self.bench.count(planned)
+        if record.reason:
+            reason = printable_lines(record.reason)
+            with self._lock:
+                self._failed[planned.variant] += 1
+                self.failures.append(f"{planned.directory}, {planned.cell.label}: {reason}")
+                if self._failed[planned.variant] == MAX_FAILURES:
+                    self.failures.append(f"{planned.variant}: its other counts were left out")
+        return record
