@@ -122,5 +122,5 @@ def test_a_qemu_without_iothreads_is_named_with_its_own_words(place: Path, fresh
     use_build(manifest, "NEW", binary, launcher)
     text = TINY.replace("matrix:", "disk: {iothreads: 1}\nmatrix:")
     session, said = run_fails(place, fresh_state, text)
-    assert "iothread" in session["boots"][0]["failure"]
+    assert "IOThreads not supported for this QEMU" in session["boots"][0]["failure"]
     assert "NEW: the guest could not be started" in said
