@@ -21,7 +21,7 @@ def emulator_facts(domain: Domain, build: BuildRecord) -> dict[str, Any]:
 
     Raises:
         GuestError: it ended as soon as it was started.
-        HarnessError: what runs is not the build that was asked for.
+        HarnessError: what runs is not the build that was asked for, or may not be looked at.
     """
     if domain.pid is None:
         return {"emulator": "on another host: not looked at"}
@@ -29,6 +29,11 @@ def emulator_facts(domain: Domain, build: BuildRecord) -> dict[str, Any]:
     try:
         sha256, argv = sha256_of(exe), Path(f"/proc/{domain.pid}/cmdline").read_bytes()
         path = str(Path(exe).readlink())
+    except PermissionError as error:
+        raise HarnessError(
+            f"{exe} may not be read by this user, so that nobody knows which QEMU runs",
+            remedy="run as root, or with libvirt: qemu:///embed, whose QEMU is this user's own",
+        ) from error
     except OSError as error:
         raise GuestError(f"the guest on {build.name} ended as soon as it was started") from error
     if sha256 != build.sha256:
