@@ -246,7 +246,8 @@ class Campaign:
         record.iterations.append(entry)
         # On disk before the next one starts: what was reported as done is never lost.
         self._store.save_session(session, record)
-        self._emit(IterationDone(session, iteration, execution.seconds, entry.reason))
+        mappings = entry.mappings if self._rounds else None
+        self._emit(IterationDone(session, iteration, execution.seconds, entry.reason, mappings))
         if entry.reason:
             self._failures.append(f"session {session.directory}, {iteration.cell.label}: {entry.reason}")
 

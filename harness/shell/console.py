@@ -113,6 +113,8 @@ class RunProgress:
             self._console.say(f"session {event.session.directory}: QEMU died: {event.cause}")
         elif isinstance(event, IterationDone) and event.reason:
             label = event.iteration.cell.label
+            if event.round is not None:
+                label = f"round {event.iteration.repeat + 1}: {event.round.vmas:,} VMAs"
             self._console.warn(f"session {event.session.directory}, {label} FAILED: {event.reason}")
 
 
@@ -161,8 +163,16 @@ class LineProgress(RunProgress):
         elif isinstance(event, IterationDone) and self._estimate:
             self._elapsed += event.seconds
             self._estimate.count()
+            self._round(event)
         elif isinstance(event, RunEnded):
             self._console.say(f"ended: {event.stopped}")
+
+    def _round(self, event: IterationDone) -> None:
+        if event.round is not None and not event.reason:
+            self._console.say(
+                f"{event.session.variant} round {event.iteration.repeat + 1}: "
+                f"{event.round.coroutines:,} coroutines, {event.round.vmas:,} VMAs"
+            )
 
     def _session(self, event: SessionReady) -> None:
         if self._estimate is None:
@@ -233,6 +243,8 @@ class BarProgress(RunProgress):
             self._describe(task, event.session.block, event.session.variant, plan, "measuring")
         elif isinstance(event, IterationDone):
             label = event.iteration.cell.label
+            if event.round is not None:
+                label = f"round {event.iteration.repeat + 1}: {event.round.vmas:,} VMAs"
             self._describe(task, event.session.block, event.session.variant, plan, label)
             self._progress.advance(task)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from harness.core.mappings import Mappings
     from harness.core.planning import Plan, PlannedIteration, PlannedSession
     from harness.core.records import CrashRecord
 
@@ -43,12 +44,14 @@ class IterationDone:
 
     Attributes:
         reason: why it does not count; None when it does.
+        round: the mappings of QEMU after it, where iterations are rounds (pool-growth); None elsewhere.
     """
 
     session: PlannedSession
     iteration: PlannedIteration
     seconds: float
     reason: str | None
+    round: Mappings | None = None
 
 
 @dataclass(frozen=True, slots=True)

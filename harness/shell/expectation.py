@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.adapters.accel import remembered
@@ -11,7 +11,8 @@ from harness.adapters.experience import Experience, recall
 from harness.analysis.statistics import blocks_needed, expected_mde
 from harness.core.budget import choose
 from harness.core.errors import InputError
-from harness.core.model import FIRST_LOOK, Accel
+from harness.core.model import FIRST_LOOK, Accel, Workload
+from harness.core.planning import Costs
 from harness.core.units import format_duration
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from harness.core.budget import Choice
     from harness.core.experiment import Experiment
     from harness.core.planning import Plan
+
+
+_ROUND_COSTS = Costs(session=20.0, iteration=4.0)
+"""Of pool-growth under TCG on 2 cores: its guest has a dozen disks, and a round two fio runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,7 @@ class Expectation:
         session_sd: what it was computed with.
         accel: the accelerator it was computed for.
         measured: whether costs and noise were measured on this host, or are a guess.
+        rounds: rounds a session (pool-growth), where nothing is judged by intervals; 0 elsewhere.
     """
 
     wall_seconds: float
@@ -44,6 +50,7 @@ class Expectation:
     session_sd: float
     accel: Accel
     measured: bool
+    rounds: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return it as ``harness plan --json`` has it."""
@@ -65,6 +72,11 @@ class Expectation:
             f"Expected under {self.accel.value.upper()}: {format_duration(self.wall_seconds)} of wall time, "
             f"{format_duration(self.fio_seconds)} of it fio ({source})."
         )
+        if self.rounds:
+            return [
+                cost,
+                f"Up to {self.rounds} rounds a session tell whether the pool grows; no p, no interval.",
+            ]
         power = f"It should find {mde} (80 % power, if sessions differ by {self.session_sd:.1%})."
         if self.until is None:
             return [cost, power]
@@ -77,18 +89,22 @@ class Expectation:
 def expect(experiment: Experiment, plan: Plan, workspace: Workspace) -> Expectation:
     """Return what to expect of a plan on this host; a host never asked about KVM counts as TCG."""
     accel, known = _experience(experiment, workspace)
+    rounds = experiment.pool.planned_rounds if experiment.workload is Workload.POOL_GROWTH else 0
+    if rounds:
+        known = replace(known, costs=_ROUND_COSTS, measured=False)
     protocol = experiment.protocol
     sd = known.noise.of_session(runtime=protocol.runtime, repeats=protocol.iterations)
     mde = expected_mde(blocks=plan.blocks, cells=len(experiment.cells()), session_sd=sd, alpha=protocol.alpha)
     return Expectation(
         wall_seconds=plan.wall_seconds(known.costs),
         fio_seconds=plan.fio_seconds,
-        mde=mde if math.isfinite(mde) else None,
+        mde=mde if math.isfinite(mde) and not rounds else None,
         needed=blocks_needed(len(experiment.cells()), protocol.alpha),
         until=protocol.until,
         session_sd=sd,
         accel=accel,
         measured=known.measured,
+        rounds=rounds,
     )
 
 
@@ -98,6 +114,10 @@ def within_budget(experiment: Experiment, budget: float, workspace: Workspace) -
     Raises:
         InputError: not even the fewest blocks that can give a verdict fit.
     """
+    if experiment.workload is Workload.POOL_GROWTH:
+        raise InputError.single(
+            "--budget", "means nothing to pool-growth, whose rounds are counted", "set pool.rounds instead"
+        )
     _accel, known = _experience(experiment, workspace)
     cells = experiment.cells()
     fewest = blocks_needed(len(cells), experiment.protocol.alpha)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
-from fakes import FakeClock, FakeLab, FakeStop, good, new_run
+from fakes import FakeClock, FakeLab, FakeStop, good, new_run, qemu_died
 from harness.adapters.lab import console_tail
 from harness.adapters.provision import TaskEvent, TaskStatus
 from harness.core.errors import GuestError, HarnessError, InputError, Problem
+from harness.core.mappings import Mappings
 from harness.core.protocols import Execution
 from harness.shell.campaign import Campaign
 from harness.shell.console import Console
@@ -80,6 +82,30 @@ def test_a_run_that_goes_on_says_what_is_left_of_it(tmp_path: Path) -> None:
             ).run()
     assert "harness: 4 sessions in 2 blocks, 1 of 8 iterations to do" in stream.getvalue()
     assert f"harness: session {run.plan.sessions[0].directory} FAILED: gone" in stream.getvalue()
+
+
+def test_rounds_say_how_far_the_pool_has_grown(tmp_path: Path) -> None:
+    def grows(session: PlannedSession, cell: Cell, count: int) -> Execution:
+        if count == 3:
+            raise qemu_died("failed to set up stack guard page")
+        return replace(good(session, cell, count), mappings=Mappings(10_000 * count, 5_000 * count))
+
+    run, stream = new_run(tmp_path / "r", blocks=1), io.StringIO()
+    with Console(stream).progress() as progress:
+        Campaign(
+            plan=run.plan,
+            store=run,
+            lab=FakeLab(grows),
+            clock=FakeClock(),
+            stop=FakeStop(),
+            emit=progress.emit,
+            rounds=True,
+        ).run()
+    first, second = run.plan.sessions
+    lines = stream.getvalue().splitlines()
+    assert f"harness: {first.variant} round 1: 5,000 coroutines, 10,000 VMAs" in lines
+    died = "QEMU died: SIGABRT (failed to set up stack guard page)"
+    assert f"harness: session {second.directory}: {died}" in lines
 
 
 @pytest.mark.parametrize("stream", [io.StringIO(), Terminal()], ids=["file", "terminal"])

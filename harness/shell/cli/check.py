@@ -25,6 +25,7 @@ def command(experiments: tuple[Path, ...], *, as_json: bool) -> int:
       harness check fio/*.yml --json
     """
     from harness.core.errors import InputError
+    from harness.core.model import Workload
     from harness.shell.declare import declare
 
     problems: list[Problem] = []
@@ -36,10 +37,10 @@ def command(experiments: tuple[Path, ...], *, as_json: bool) -> int:
             continue
         if not as_json:
             experiment = declared.experiment
-            click.echo(
-                f"{path}: {experiment.name}: {', '.join(experiment.variants)}; "
-                f"{len(experiment.cells())} cells"
-            )
+            size = f"{len(experiment.cells())} cells"
+            if experiment.workload is Workload.POOL_GROWTH:
+                size = f"{experiment.pool.planned_rounds} rounds"
+            click.echo(f"{path}: {experiment.name}: {', '.join(experiment.variants)}; {size}")
     if as_json:
         print_json([{"where": p.where, "message": p.message, "remedy": p.remedy} for p in problems])
         return InputError.exit_code if problems else 0

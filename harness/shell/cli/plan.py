@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import click
@@ -99,10 +100,15 @@ def _plan_counts(declared: Declared, *, as_json: bool, show_all: bool) -> None:
     click.echo(f"\n{len(plan.counts)} counts, about {format_duration(expected)} on this host")
 
 
+def _times(label: str, count: int) -> str:
+    return label if count == 1 else f"{label} x{count}"
+
+
 def _print(plan: Plan, expected: Expectation, *, show_all: bool) -> None:
     shown = [session for session in plan.sessions if show_all or session.block < 4]  # noqa: PLR2004 - two pairs
     for session in shown:
-        cells = " ".join(iteration.cell.label for iteration in session.iterations)
+        labels = groupby(iteration.cell.label for iteration in session.iterations)
+        cells = " ".join(_times(label, len(list(again))) for label, again in labels)
         click.echo(f"block {session.block:>3}  session {session.number:>4}  {session.variant:<12} {cells}")
     if len(shown) < len(plan.sessions):
         click.echo(f"... {len(plan.sessions) - len(shown)} more sessions (--all)")
