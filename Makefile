@@ -4,7 +4,7 @@ EXPERIMENT = fio/quick.yml
 SHELL_SCRIPTS = git ls-files -co --exclude-standard -- '*.sh' .ci/run playbooks/roles/guest_image/files/init
 YAML_FILES = .
 
-.PHONY: help setup run test lint clean
+.PHONY: help setup run cost test lint clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-8s%s\n' "$$t" "$$d"; done
@@ -14,6 +14,9 @@ setup: ## make .venv/bin/harness; seconds when it is there
 
 run: setup ## benchmark QEMU 7.2 against 10.0 here and print the table
 	.venv/bin/harness run $(EXPERIMENT)
+
+cost: setup ## count instructions a request of QEMU 7.2 and 10.0; a minute, on any host
+	.venv/bin/harness run fio/instructions.yml
 
 test: setup ## all tests, after providing the builds and the guest they boot
 	.venv/bin/harness provision $(EXPERIMENT)

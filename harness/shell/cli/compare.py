@@ -70,13 +70,18 @@ def command(
     from harness.analysis.tables import render
     from harness.shell.comparing import TCG_NOTICE, Judgement, compare_run, compare_two
 
-    if new is None and holds_counts(old):
+    if any(holds_counts(path) for path in (old, new) if path is not None):
+        unused: dict[str, object] = {
+            "NEW": new,
+            "--noise-floor": noise_floor,
+            "--alpha": alpha,
+            "--ci": ci or None,
+        }
+        _refuse_for_counts(unused | {"--metric": None if metric == "iops" else metric})
+        limit = _fraction("--margin", margin)
         if explain:
-            from harness.shell.explaining import explain_counts
-
-            click.echo(explain_counts(old, margin=_fraction("--margin", margin)), nl=False)
-            return 0
-        return _compare_counts(old, "json" if as_json else form, _fraction("--margin", margin), fail_on)
+            return _explain_counts(old, limit)
+        return _compare_counts(old, "json" if as_json else form, limit, fail_on)
     if explain:
         raise click.UsageError("--explain goes with a run of counts (workload: instructions)")
     judgement = Judgement(metric, _fraction("--margin", margin), _fraction("--alpha", alpha))
@@ -101,6 +106,21 @@ def exit_code(comparison: Comparison, fail_on: tuple[str, ...]) -> int:
     """
     verdicts = {str(verdict or "unclear") for verdict in comparison.verdicts()}
     return next((code for name, code in _EXIT_CODES.items() if name in fail_on and name in verdicts), 0)
+
+
+def _refuse_for_counts(options: dict[str, object]) -> None:
+    wrong = [name for name, value in options.items() if value is not None]
+    if wrong:
+        raise click.UsageError(
+            f"{', '.join(wrong)}: a run of counts is compared by itself; it has one metric and no statistics"
+        )
+
+
+def _explain_counts(run: Path, margin: float | None) -> int:
+    from harness.shell.explaining import explain_counts
+
+    click.echo(explain_counts(run, margin=margin), nl=False)
+    return 0
 
 
 def _compare_counts(run: Path, form: str, margin: float | None, fail_on: tuple[str, ...]) -> int:
