@@ -50,8 +50,8 @@ class CountPlan:
 def request_points(depth: int, requests: int, *, sequential: bool) -> tuple[int, int, int]:
     """Return three numbers of requests to count at, each whole batches of ``depth``.
 
-    The first and the last are ``requests`` (rounded up to whole batches) apart; what their counts differ by is
-    the cost of the requests alone. The middle one tells whether that cost grows in a straight line.
+    The first and the last are ``requests`` (rounded up to whole batches) apart; what their counts differ by
+    is the cost of the requests alone. The middle one tells whether that cost grows in a straight line.
 
     Args:
         depth: requests a kick.
