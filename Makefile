@@ -4,7 +4,7 @@ EXPERIMENT = fio/quick.yml
 SHELL_SCRIPTS = git ls-files -co --exclude-standard -- '*.sh' .ci/run playbooks/roles/guest_image/files/init
 YAML_FILES = .
 
-.PHONY: help setup run pool test lint clean
+.PHONY: help setup run pool cost test lint clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-8s%s\n' "$$t" "$$d"; done
@@ -17,6 +17,9 @@ run: setup ## benchmark QEMU 7.2 against 10.0 here and print the table
 
 pool: setup ## does the coroutine pool hoard until QEMU aborts? 7.2 against 10.0
 	.venv/bin/harness run fio/pool-growth.yml --to-the-limit
+
+cost: setup ## count instructions a request of QEMU 7.2 and 10.0; a minute, on any host
+	.venv/bin/harness run fio/instructions.yml
 
 test: setup ## all tests, after providing the builds and the guest they boot
 	.venv/bin/harness provision $(EXPERIMENT)

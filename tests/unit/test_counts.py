@@ -128,6 +128,31 @@ def test_show(run: Path, verb: list[str], capsys: pytest.CaptureFixture[str]) ->
         assert "28 of 28 counts" in out
 
 
+@pytest.mark.parametrize("option", [["--alpha", "1%"], ["--metric", "bw"], ["--ci"], ["{run}"]])
+def test_options_of_the_other_ruler_are_refused(
+    run: Path, option: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert harness("compare", str(run), *(part.format(run=run) for part in option)) == 2
+    assert "compared by itself" in capsys.readouterr().err
+
+
+def test_explain_is_for_counts_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert harness("compare", str(tmp_path), "--explain") == 2
+    assert "--explain goes with a run of counts" in capsys.readouterr().err
+
+
+def test_run_refuses_what_counts_do_not_have(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    experiment = tmp_path / "e.yml"
+    experiment.write_text(counted_run.EXPERIMENT)
+    assert harness("run", str(experiment), "--blocks", "3", "--accel", "tcg") == 2
+    assert "--blocks, --accel: counts of instructions" in capsys.readouterr().err
+    assert harness("plan", str(experiment), "--seed", "3") == 2
+    assert harness("plan", str(experiment), "--json") == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert len(plan["sessions"]) == len(plan["iterations"]) == 28
+    assert plan["expected"]["wall_seconds"] > 0
+
+
 # -- what is not called --------------------------------------------------------------------------------------
 
 
@@ -230,9 +255,9 @@ def test_a_verdict_is_never_within_the_resolution_of_the_margin(
     assert (cell.verdict == "unclear") is (cell.reason is not None)
 
 
-@given(st.integers(1, 2000), st.integers(1, 100_000))
-def test_counts_are_of_whole_batches_at_even_distances(depth: int, requests: int) -> None:
-    few, middle, many = request_points(depth, requests)
+@given(depth=st.integers(1, 2000), requests=st.integers(1, 100_000), sequential=st.booleans())
+def test_counts_are_of_whole_batches_at_even_distances(depth: int, requests: int, sequential: bool) -> None:  # noqa: FBT001
+    few, middle, many = request_points(depth, requests, sequential=sequential)
     assert few % depth == middle % depth == many % depth == 0
     assert middle - few == many - middle
     assert many - few >= requests

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.adapters import locks
-from harness.adapters.locks import exclusive, holder_of, host_alone
+from harness.adapters.locks import exclusive, holder_of, host_alone, host_shared
 from harness.core.errors import BusyError, HarnessError
 
 if TYPE_CHECKING:
@@ -170,3 +170,14 @@ def test_the_host_is_measured_by_one_at_a_time(tmp_path: Path, monkeypatch: pyte
         pass
     assert f"process {holder.pid}" in caught.value.message
     assert "must be alone" in str(caught.value.remedy)
+
+
+def test_counts_share_the_host_with_each_other_but_not_with_a_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "HOST_LOCK", tmp_path / "harness.lock")
+    with host_shared(), host_shared(), pytest.raises(BusyError, match="this host is in use"), host_alone():
+        pass
+    with host_alone(), pytest.raises(BusyError, match="this host is in use") as caught, host_shared():
+        pass
+    assert "would disturb the measurement" in str(caught.value.remedy)

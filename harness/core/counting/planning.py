@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.core.model import FIO_FACTORS, Cell, GuestConfig
+from harness.core.model import FIO_FACTORS, Cell, GuestConfig, ReadWrite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _WARM_UP = 200
 """Requests that every count begins with at least: the first ones fill pools and caches of the allocator."""
+
+_WARM_UP_MERGED, _WARM_UP_BATCHES = 640, 24
+"""Where requests are merged, as sequential ones are, it takes longer until each batch costs the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class CountPlan:
     counts: tuple[PlannedCount, ...]
 
 
-def request_points(depth: int, requests: int) -> tuple[int, int, int]:
+def request_points(depth: int, requests: int, *, sequential: bool) -> tuple[int, int, int]:
     """Return three numbers of requests to count at, each whole batches of ``depth``.
 
     The first and the last are ``requests`` (rounded up to whole batches) apart; what their counts differ by
@@ -53,8 +56,11 @@ def request_points(depth: int, requests: int) -> tuple[int, int, int]:
     Args:
         depth: requests a kick.
         requests: the difference wanted.
+        sequential: whether the requests of a batch follow one another on the disk.
     """
     first = max(2, -(-_WARM_UP // depth))
+    if sequential:
+        first = max(_WARM_UP_BATCHES, -(-_WARM_UP_MERGED // depth))
     # An even number of batches, so that the middle one is the middle.
     span = 2 * max(1, -(-requests // (2 * depth)))
     return first * depth, (first + span // 2) * depth, (first + span) * depth
@@ -75,7 +81,8 @@ def make_count_plan(
     """
     wanted: list[tuple[Cell, str, int, int]] = []
     for cell in cells:
-        few, middle, many = request_points(cell.iodepth, requests)
+        sequential = cell.rw in {ReadWrite.READ, ReadWrite.WRITE}
+        few, middle, many = request_points(cell.iodepth, requests, sequential=sequential)
         for repeat in range(repeats):
             points = (few, many) if repeat else (few, middle, many)
             wanted += [(cell, variant, point, repeat) for variant in variants for point in points]

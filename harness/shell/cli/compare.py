@@ -81,20 +81,17 @@ def command(
     from harness.shell.results import workload_of
 
     form = "json" if as_json else form
-    if new is None and holds_counts(old):
-        return _counts(old, form, margin=margin, explain=explain, fail_on=fail_on)
+    of_samples: dict[str, object] = {"NEW": new, "--noise-floor": noise_floor, "--alpha": alpha, "--ci": ci}
+    of_samples |= {"--metric": metric != "iops", "--accept-differences": accept_differences}
+    if any(holds_counts(path) for path in (old, new) if path is not None):
+        _refuse(of_samples, "a run of counts is compared by itself; it has one metric and no statistics")
+        return _explain_counts(old, margin) if explain else _compare_counts(old, form, margin, fail_on)
     if explain:
         raise click.UsageError("--explain goes with a run of counts (workload: instructions)")
-    if new is None and workload_of(old) is Workload.POOL_GROWTH:
-        judged: dict[str, object] = {
-            "--metric": metric != "iops",
-            "--margin": margin,
-            "--alpha": alpha,
-            "--ci": ci,
-        }
-        judged |= {"--noise-floor": noise_floor, "--fail-on": fail_on}
-        judged |= {"--accept-differences": accept_differences}
-        return _pool(old, form, [name for name, value in judged.items() if value])
+    if any(workload_of(path) is Workload.POOL_GROWTH for path in (old, new) if path is not None):
+        of_samples |= {"--margin": margin, "--fail-on": fail_on}
+        _refuse(of_samples, "a run of pool-growth is judged by itself, by its rounds")
+        return _pool(old, form)
     from harness.analysis.metrics import find_metrics
     from harness.analysis.tables import render_all
     from harness.shell.comparing import TCG_NOTICE, Judgement, compare_run, compare_two
@@ -122,12 +119,16 @@ def command(
     return exit_code(comparisons, fail_on)
 
 
-def _pool(run_dir: Path, form: str, meaningless: list[str]) -> int:
+def _refuse(options: dict[str, object], why: str) -> None:
+    given = [name for name, value in options.items() if value not in {None, False, ()}]
+    if given:
+        raise click.UsageError(f"{', '.join(given)}: {why}")
+
+
+def _pool(run_dir: Path, form: str) -> int:
     from harness.analysis.pool_tables import render_pool
     from harness.shell.pool_report import pool_report
 
-    if meaningless:
-        raise click.UsageError(f"{', '.join(meaningless)}: means nothing to a run of pool-growth")
     click.echo(render_pool(pool_report(run_dir), form), nl=False)
     return 0
 
@@ -141,12 +142,14 @@ def exit_code(comparisons: Sequence[Comparison], fail_on: tuple[str, ...]) -> in
     return next((code for name, code in _EXIT_CODES.items() if name in fail_on and name in verdicts), 0)
 
 
-def _counts(run: Path, form: str, *, margin: float | None, explain: bool, fail_on: tuple[str, ...]) -> int:
-    if explain:
-        from harness.shell.explaining import explain_counts
+def _explain_counts(run: Path, margin: float | None) -> int:
+    from harness.shell.explaining import explain_counts
 
-        click.echo(explain_counts(run, margin=margin), nl=False)
-        return 0
+    click.echo(explain_counts(run, margin=margin), nl=False)
+    return 0
+
+
+def _compare_counts(run: Path, form: str, margin: float | None, fail_on: tuple[str, ...]) -> int:
     from harness.analysis.cost_tables import render_costs
     from harness.shell.costing import compare_counts
 

@@ -28,6 +28,7 @@ _VERBS = {
 _EPILOG = """\b
 Start here:
   harness run fio/quick.yml             two QEMU builds, four cells, minutes
+  harness run fio/instructions.yml      instructions a request instead, a minute, no guest
   harness compare runs/DIR              the table again, with verdicts
   harness compare runs/DIR --format commit   the table for a commit message
   harness compare OLD.csv NEW.csv       results from anywhere

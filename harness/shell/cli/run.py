@@ -86,6 +86,7 @@ def command(
     \b
       harness run fio/quick.yml
       harness run fio/quick.yml --aa --blocks 10
+      harness run fio/instructions.yml
       harness run --resume runs/quick-20260101T120000
     """
     from harness.adapters.ceiling import check_ceiling
