@@ -34,7 +34,7 @@ SEQUENTIAL = f"""\
 name: count
 {BUILDS}
 disk: {{backend: null-co, queue_size: 256}}
-instructions: {{repeats: 2}}
+instructions: {{repeats: 2, requests: 1600}}
 matrix: {{rw: read, bs: 4k, iodepth: 80}}
 """
 KNOWN = {"OLD": 4318, "NEW": 22680}
