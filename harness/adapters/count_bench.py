@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.adapters.qemu_img_load import QemuImg, bench
+from harness.adapters.scratch import scratch
 from harness.adapters.virtio_load import LoadResult, VirtioLoad, serve
 from harness.core.counting.bench import BenchLoad
 from harness.core.counting.records import CountRecord, ThreadRecord
@@ -24,6 +22,7 @@ from harness.core.units import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from harness.adapters.callgrind import Thread, Valgrind
     from harness.adapters.count_store import CountDirectory
@@ -89,18 +88,14 @@ class CountBench:
             state=IterationState.OK,
         )
         began = time.monotonic()
-        # A socket's path is short: the run directory's may not be.
-        directory = Path(tempfile.mkdtemp(prefix="ab-count-"))
         try:
-            with self._file_alone(planned.cell):
+            with self._file_alone(planned.cell), scratch() as directory:
                 record.argv, record.threads = self._counted(planned, directory)
         except HarnessError as error:
             if error.exit_code != HarnessError.exit_code:
                 raise
             record.state = IterationState.FAILED
             record.reason = error.message + (f"; remedy: {error.remedy}" if error.remedy else "")
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
         record.seconds = round(time.monotonic() - began, 3)
         self.store.save(planned, record)
         return record

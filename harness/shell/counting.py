@@ -19,6 +19,7 @@ from harness.adapters.disks import prepare_disks
 from harness.adapters.files import printable_lines
 from harness.adapters.host import environment
 from harness.adapters.locks import host_shared
+from harness.adapters.scratch import sweep
 from harness.core.counting.planning import CountPlan, PlannedCount, make_count_plan
 from harness.core.counting.records import CountingRun
 from harness.core.errors import HarnessError, Interrupted
@@ -150,6 +151,7 @@ class CountRunner:
             valgrind=valgrind,
             stop=self.stop,
         )
+        sweep()
         with store.writing():
             return _Execution(store, bench, self.stop, self.emit).run()
 

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ from harness.adapters.callgrind import Counted, Thread, Valgrind, counting
 from harness.adapters.count_bench import identified
 from harness.adapters.io_uring import deny_io_uring
 from harness.adapters.qtest import ConnectionLostError, QtestSocket
+from harness.adapters.scratch import scratch, sweep
 from harness.adapters.virtio_load import LoadResult
 from harness.adapters.waiting import Stop
 from harness.core.counting.failures import cause_of_death, cause_of_hang
@@ -260,3 +262,24 @@ def test_nothing_is_waited_for_that_is_there(tmp_path: Path) -> None:
         counted.until(lambda: True, "nothing")
         counted.settle("nothing")
         assert [thread.name for thread in counted.threads()][-1] in {"sleep", "setpriv"}
+
+
+# -- scratch directories -------------------------------------------------------------------------------------
+
+
+def test_scratch_of_killed_counts_is_swept_and_that_of_others_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    script = (
+        "import os, signal, tempfile; from harness.adapters.scratch import scratch\n"
+        f"tempfile.tempdir = {str(tmp_path)!r}\n"
+        "with scratch() as directory:\n"
+        "    (directory / 'memory').touch(); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
+    assert len(list(tmp_path.iterdir())) == 1
+    with scratch() as mine:
+        sweep()
+        assert list(tmp_path.iterdir()) == [mine]
+    assert list(tmp_path.iterdir()) == []

@@ -41,7 +41,7 @@ _KNOWN = (
         Cause("this QEMU has no TCG", "build it with --enable-tcg (or install the package's TCG modules)"),
     ),
     (
-        re.compile(r"io_uring.*(Function not implemented|Operation not permitted)", re.IGNORECASE),
+        re.compile(r"(unable to use|failed to init).*io_uring", re.IGNORECASE),
         Cause("this QEMU needs io_uring, which cannot be counted", "write aio: native or threads"),
     ),
     (

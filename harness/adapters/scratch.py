@@ -1,0 +1,42 @@
+"""Directories for what a count needs while it runs: gone with it or, if it is killed, with the next run."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.adapters.locks import exclusive
+from harness.core.errors import HarnessError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PREFIX = "ab-count-"
+_LOCK = "lock"
+_NOBODY_WAITS = "nothing: it is used by one count"
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """Make a directory for the duration of the ``with`` block; its path is short enough for sockets."""
+    directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    try:
+        # The kernel drops the lock with this process, however it ends.
+        with exclusive(directory / _LOCK, what=f"the directory {directory}", remedy=_NOBODY_WAITS):
+            yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def sweep() -> None:
+    """Remove the directories of counts that were killed."""
+    for lock in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_LOCK}"):
+        # Held: somebody counts there. Or it is another user's.
+        with (
+            contextlib.suppress(HarnessError),
+            exclusive(lock, what=f"the directory {lock.parent}", remedy=_NOBODY_WAITS),
+        ):
+            shutil.rmtree(lock.parent, ignore_errors=True)
