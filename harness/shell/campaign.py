@@ -100,7 +100,7 @@ class Campaign:
         judge: says why an iteration's output does not count; None when it does.
         rounds: whether a session is one piece, its iterations rounds that build on one another
             (pool-growth). One that was interrupted begins anew; and a QEMU that dies is a result, which
-            completes the session.
+            completes the session. A guest that never answered is booted once more.
     """
 
     def __init__(
@@ -172,12 +172,22 @@ class Campaign:
             missing = self._missing(session)
             if missing:
                 self._session(session, missing)
+                if self._rounds and self._never_up(session):
+                    # Nothing was seen yet that a second boot could hide; the first stays in the record.
+                    self._failures.pop()
+                    self._session(session, missing)
             if self._fruitless[session.variant] >= MAX_FRUITLESS_SESSIONS:
                 return (
                     f"{MAX_FRUITLESS_SESSIONS} sessions of {session.variant} in a row gave nothing: "
                     f"{self._failures[-1]}"
                 )
         return self._enough(self._plan.blocks) or "the plan is done"
+
+    def _never_up(self, session: PlannedSession) -> bool:
+        """Return whether a session failed, in its one boot so far, before its guest answered."""
+        record = self._store.load_session(session)
+        (*earlier, last) = record.boots
+        return record.state is SessionState.FAILED and not earlier and last.ready_seconds is None
 
     def _begins_pair(self, index: int) -> bool:
         """Return whether a pair of blocks ended just before this session."""

@@ -93,8 +93,12 @@ def _failures(run: RunDirectory) -> list[str]:
     found = []
     for planned in run.plan.sessions:
         record = run.load_session(planned)
-        if record.state is SessionState.FAILED:
-            found += [f"session {planned.directory}: {boot.failure}" for boot in record.boots if boot.failure]
+        # A QEMU that died is in the table; any other end of a boot is something to know.
+        found += [
+            f"session {planned.directory}, boot {number}: {boot.failure.splitlines()[0]}"
+            for number, boot in enumerate(record.boots, start=1)
+            if boot.failure and boot.crash is None
+        ]
         found += [
             f"session {planned.directory}, round {entry.repeat + 1}: {entry.reason}"
             for entry in record.iterations

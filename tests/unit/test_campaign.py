@@ -289,6 +289,28 @@ def test_rounds_that_were_interrupted_begin_anew(tmp_path: Path) -> None:
     assert len([number for number, _cell in again.executed if number == 0]) == 4
 
 
+def test_a_guest_of_rounds_that_never_answered_is_booted_once_more(tmp_path: Path) -> None:
+    class SlowOnce(FakeLab):
+        @contextmanager
+        def session(self, planned: PlannedSession, directory: Path, *, boot: int = 0) -> Iterator[FakeGuest]:
+            if boot == 0:
+                raise GuestError("it did not answer within 180 s")
+            with FakeLab.session(self, planned, directory, boot=boot) as guest:
+                yield guest
+
+    run = new_run(tmp_path / "r", blocks=1)
+    assert campaign(run, SlowOnce(), rounds=True) == Outcome(RunState.FINISHED, "the plan is done", [])
+    for planned in run.plan.sessions:
+        record = run.load_session(planned)
+        failures = [boot.failure for boot in record.boots]
+        assert failures == ["it did not answer within 180 s", None], "marked, not replaced"
+    # Twice in vain is a failure.
+    gone = new_run(tmp_path / "gone", blocks=1)
+    lab = FakeLab(unbootable=frozenset({"NEW"}))
+    assert campaign(gone, lab, rounds=True).state is RunState.FAILED
+    assert len([name for name in lab.booted if name.endswith("NEW")]) == 2
+
+
 def test_a_guest_that_panics_is_no_answer_to_whether_qemu_survives(tmp_path: Path) -> None:
     def panic(session: PlannedSession, cell: Cell, count: int) -> Execution:
         if count == 2:
