@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.adapters.run_samples import boot_facts
 from harness.adapters.store import RunDirectory
 from harness.analysis.pool import PoolSession, judge_pool
 from harness.analysis.pool_tables import PoolReport
+from harness.core.agreement import disagreements
 from harness.core.errors import NothingMeasuredError
 from harness.core.experiment import load_experiment
 from harness.core.records import IterationState, SessionState
@@ -42,7 +44,7 @@ def pool_report(path: Path) -> PoolReport:
         variants=found,
         in_flight=in_flight,
         limit=limit,
-        warnings=(*warnings, *_failures(run)),
+        warnings=(*warnings, *_differences(run), *_failures(run)),
         footer=tuple(_footer(experiment, run.record, sum(len(s) for s in sessions.values()))),
         environment={**run.environment, "builds": run.record.builds, "accel": run.record.accel},
     )
@@ -87,6 +89,15 @@ def _footer(experiment: Experiment, record: RunRecord, sessions: int) -> list[st
             "Measured under TCG (emulation): rounds take longer than under KVM; the pool is the same."
         )
     return lines
+
+
+def _differences(run: RunDirectory) -> list[str]:
+    """Return what differs between sessions beside the build: then it may not be the build's doing."""
+    began = [
+        (planned, record) for planned in run.plan.sessions if (record := run.load_session(planned)).boots
+    ]
+    facts = [boot_facts(run, planned, record, len(record.boots) - 1) for planned, record in began]
+    return [f"the sessions differ in more than the build: {found}" for found in disagreements(facts)]
 
 
 def _failures(run: RunDirectory) -> list[str]:
