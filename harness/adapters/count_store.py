@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from harness.adapters.files import make_directory, read_bytes, read_json, write_atomic, write_json
-from harness.adapters.store import RunDirectory, check_new, is_run_directory
+from harness.adapters.store import RunDirectory, is_run_directory, lay_out_run
 from harness.core.counting.callgrind import CallgrindFormatError, Profile, parse_callgrind, parse_total
 from harness.core.counting.planning import CountPlan, PlannedCount, count_plan_from_json, count_plan_to_json
 from harness.core.counting.records import CountingRun, CountRecord, ThreadRecord
@@ -50,13 +50,14 @@ class CountDirectory:
         Raises:
             InputError: it exists and is not empty, is no directory, or may not be made.
         """
-        check_new(path)
-        make_directory(path / "counts")
-        write_atomic(path / "experiment.yml", experiment.encode())
-        write_json(path / "plan.json", count_plan_to_json(plan))
-        write_json(path / "environment.json", environment)
-        # Last: a directory with a run.json is a whole one.
-        write_json(path / "run.json", asdict(head))
+        lay_out_run(
+            path,
+            parts="counts",
+            head=asdict(head),
+            experiment=experiment,
+            plan=count_plan_to_json(plan),
+            environment=environment,
+        )
         return cls(path)
 
     @classmethod

@@ -62,13 +62,14 @@ class RunDirectory:
         Raises:
             InputError: as `check_new`.
         """
-        check_new(path)
-        make_directory(path / "sessions")
-        write_atomic(path / "experiment.yml", experiment.encode())
-        write_json(path / "plan.json", plan_to_json(plan))
-        write_json(path / "environment.json", environment)
-        # Last: a directory with a run.json is a whole one.
-        write_json(path / "run.json", asdict(record))
+        lay_out_run(
+            path,
+            parts="sessions",
+            head=asdict(record),
+            experiment=experiment,
+            plan=plan_to_json(plan),
+            environment=environment,
+        )
         return cls(path)
 
     @classmethod
@@ -218,6 +219,37 @@ class RunDirectory:
         record.wall_seconds += wall_seconds
         record.ended = None if state is RunState.RUNNING else datetime.now(UTC).isoformat(timespec="seconds")
         write_json(self.path / "run.json", asdict(record))
+
+
+def lay_out_run(
+    path: Path,
+    *,
+    parts: str,
+    head: dict[str, Any],
+    experiment: str,
+    plan: dict[str, Any],
+    environment: dict[str, Any],
+) -> None:
+    """Write what every run directory begins with.
+
+    Args:
+        path: the new directory.
+        parts: the directory in it for what will be measured.
+        head: becomes ``run.json``.
+        experiment: the experiment's text, as it is run.
+        plan: as JSON.
+        environment: what is recorded of the host.
+
+    Raises:
+        InputError: as `check_new`.
+    """
+    check_new(path)
+    make_directory(path / parts)
+    write_atomic(path / "experiment.yml", experiment.encode())
+    write_json(path / "plan.json", plan)
+    write_json(path / "environment.json", environment)
+    # Last: a directory with a run.json is a whole one.
+    write_json(path / "run.json", head)
 
 
 def check_new(path: Path) -> None:

@@ -191,20 +191,8 @@ class BarProgress(RunProgress):
 
     def __init__(self, console: Console, stream: TextIO) -> None:
         super().__init__(console)
-        from rich.console import Console as RichConsole
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._progress: Progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            console=RichConsole(file=stream),
-            transient=True,
-            # Drawn when something happens: nothing of the harness runs while fio measures.
-            auto_refresh=False,
-        )
+        # Drawn when something happens: nothing of the harness runs while fio measures.
+        self._progress = progress_bar(stream, auto_refresh=False)
         self._task: TaskID | None = None
         self._plan: Plan | None = None
 
@@ -250,3 +238,20 @@ class BarProgress(RunProgress):
 
     def _describe(self, task: TaskID, block: int, variant: str, plan: Plan, what: str) -> None:
         self._progress.update(task, description=f"block {block + 1}/{plan.blocks} {variant}: {what}")
+
+
+def progress_bar(stream: TextIO, *, auto_refresh: bool = True) -> Progress:
+    """Return a bar that tells what is done, how far it is and how long it will take; it leaves no trace."""
+    from rich.console import Console as RichConsole
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=RichConsole(file=stream),
+        transient=True,
+        auto_refresh=auto_refresh,
+    )

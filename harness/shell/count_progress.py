@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from harness.shell.console import progress_bar
+
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
@@ -31,18 +33,7 @@ class CountDisplay:
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         if sys.stderr.isatty() if bar is None else bar:
-            from rich.console import Console as RichConsole
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self._progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(elapsed_when_finished=True),
-                console=RichConsole(file=sys.stderr),
-                transient=True,
-            )
+            self._progress = progress_bar(sys.stderr)
 
     def __enter__(self) -> Self:
         if self._progress is not None:

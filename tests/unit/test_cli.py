@@ -413,6 +413,16 @@ def test_a_run_without_provisioning_needs_one_before(tmp_path: Path, capsys: Cap
     assert "harness provision" in captured.err
 
 
+def end_of_run(run: RunDirectory, outcome: Outcome, workspace: Workspace) -> int:
+    """Do what ends `harness run`, without the guests before it."""
+    console = Console(quiet=True)
+
+    def result() -> int:
+        return run_verb._guest_result(run, workspace, console, ())  # noqa: SLF001
+
+    return run_verb._report(run.path, outcome, console, result)  # noqa: SLF001
+
+
 @pytest.mark.parametrize(
     ("state", "failures", "code"),
     [
@@ -428,8 +438,7 @@ def test_the_exit_code_of_a_run_is_how_it_ended(
     workspace.state.mkdir()
     run.path = finished
     outcome = Outcome(state, "whatever", failures)
-    # The end of `harness run`, without the guests before it.
-    assert run_verb._report(run, outcome, workspace, Console(quiet=True), ()) == code  # noqa: SLF001
+    assert end_of_run(run, outcome, workspace) == code
     captured = capsys.readouterr()
     assert ("CHANGE" in captured.out) == (state is not RunState.INTERRUPTED)
     # What went wrong is said also when quiet.
@@ -441,7 +450,7 @@ def test_a_finished_run_whose_table_cannot_be_made_does_not_end_well(
 ) -> None:
     run, workspace = new_run(tmp_path / "empty"), Workspace.at(tmp_path)
     outcome = Outcome(RunState.FINISHED, "the plan is done")
-    assert run_verb._report(run, outcome, workspace, Console(quiet=True), ()) == 2  # noqa: SLF001
+    assert end_of_run(run, outcome, workspace) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "holds no accepted iteration" in captured.err

@@ -22,6 +22,8 @@ from harness.shell.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from harness.adapters.provision import Manifest
     from harness.adapters.store import RunDirectory
     from harness.adapters.waiting import Stop
@@ -93,6 +95,7 @@ def command(
     from harness.adapters.host import environment
     from harness.adapters.store import check_new
     from harness.adapters.workspace import Workspace
+    from harness.core.model import Workload
     from harness.shell.comparing import Judgement, read_noise_floor
     from harness.shell.console import Console
     from harness.shell.declare import Changes, declare, declare_within
@@ -111,7 +114,7 @@ def command(
             counted = _count(
                 experiment, resume_dir, run_dir, workspace, console, stop, provision=not no_provision, aa=aa
             )
-            return _report_counts(*counted, console, fail_on)
+            return _report(*counted, console, lambda: _count_result(counted[0], fail_on))
         if experiment is not None:
             changes = Changes(
                 blocks=blocks,
@@ -126,6 +129,13 @@ def command(
                 declared = declare(experiment, changes)
             else:
                 declared = declare_within(experiment, changes, budget=budget, workspace=workspace)
+            if declared.experiment.workload is Workload.POOL_GROWTH:
+                meaningless: dict[str, object] = {
+                    "--fail-on": fail_on or None,
+                    "--margin": margin,
+                    "--alpha": alpha,
+                }
+                _refuse(meaningless, "pool-growth is judged by its rounds, and gives no verdict on cells")
             options = RunOptions(ceiling=ceiling, noise_floor=noise_floor, max_map_count=max_map_count)
             if noise_floor is not None:
                 # One that says nothing of this run is found before it, not after.
@@ -140,7 +150,7 @@ def command(
         else:
             assert resume_dir is not None  # noqa: S101 - _check_usage saw to it
             run, outcome = _resume(resume_dir, workspace, console, stop)
-    return _report(run, outcome, workspace, console, fail_on)
+    return _report(run.path, outcome, console, lambda: _guest_result(run, workspace, console, fail_on))
 
 
 def _check_usage(experiment: Path | None, resume_dir: Path | None, options: dict[str, object]) -> None:
@@ -207,29 +217,6 @@ def _new_directory(name: str) -> Path:
     return Path("runs") / f"{name}-{datetime.now():%Y%m%dT%H%M%S}"  # noqa: DTZ005 - people read it
 
 
-def _report_counts(directory: Path, outcome: Outcome, console: Console, fail_on: tuple[str, ...]) -> int:
-    from harness.analysis.cost_tables import render_costs
-    from harness.core.records import RunState
-    from harness.shell.cli.compare import cost_exit_code
-    from harness.shell.costing import compare_counts
-
-    console.say(f"run directory: {directory}")
-    if outcome.state is RunState.INTERRUPTED:
-        console.say(f"interrupted; go on with: harness run --resume {directory}")
-        return Interrupted.exit_code
-    code = 0
-    try:
-        comparison = compare_counts(directory)
-        click.echo(render_costs(comparison), nl=False)
-        code = cost_exit_code(comparison, fail_on)
-    except InputError as error:
-        console.error(error)
-        code = error.exit_code
-    for failure in outcome.failures:
-        console.warn(f"failed: {failure}")
-    return 1 if outcome.state is RunState.FAILED else code
-
-
 def _provisioned(
     declared: Declared, workspace: Workspace, console: Console, stop: Stop, *, no_provision: bool
 ) -> Manifest:
@@ -289,30 +276,23 @@ def _resume(
         return run, Runner(workspace, stop, console.say, progress.emit).resume(run)
 
 
-def _report(
-    run: RunDirectory, outcome: Outcome, workspace: Workspace, console: Console, fail_on: tuple[str, ...]
-) -> int:
-    from harness.analysis.tables import render
-    from harness.core.model import Workload
-    from harness.core.records import RunState
-    from harness.shell.cli.compare import exit_code
-    from harness.shell.comparing import Judgement, compare_run
-    from harness.shell.learning import learn
-    from harness.shell.results import workload_of
+def _report(directory: Path, outcome: Outcome, console: Console, result: Callable[[], int]) -> int:
+    """Say how a run ended, print its result, and return the exit code.
 
-    console.say(f"run directory: {run.path}")
+    Args:
+        directory: the run directory.
+        outcome: how the run ended.
+        console: takes what is no result.
+        result: prints it and returns the exit code that it asks for.
+    """
+    from harness.core.records import RunState
+
+    console.say(f"run directory: {directory}")
     if outcome.state is RunState.INTERRUPTED:
-        console.say(f"interrupted; go on with: harness run --resume {run.path}")
+        console.say(f"interrupted; go on with: harness run --resume {directory}")
         return Interrupted.exit_code
-    code = 0
     try:
-        if workload_of(run.path) is Workload.POOL_GROWTH:
-            _report_pool(run, console)
-        else:
-            comparison = compare_run(run.path, Judgement())
-            click.echo(render(comparison, "text"), nl=False)
-            code = exit_code([comparison], fail_on)
-            learn(run, workspace.experience)
+        code = result()
     except InputError as error:
         console.error(error)
         code = error.exit_code
@@ -321,7 +301,28 @@ def _report(
     return 1 if outcome.state is RunState.FAILED else code
 
 
-def _report_pool(run: RunDirectory, console: Console) -> None:
+def _guest_result(run: RunDirectory, workspace: Workspace, console: Console, fail_on: tuple[str, ...]) -> int:
+    from harness.core.model import Workload
+    from harness.shell.results import workload_of
+
+    if workload_of(run.path) is Workload.POOL_GROWTH:
+        return _pool_result(run, console)
+    return _fio_result(run, workspace, fail_on)
+
+
+def _fio_result(run: RunDirectory, workspace: Workspace, fail_on: tuple[str, ...]) -> int:
+    from harness.analysis.tables import render
+    from harness.shell.cli.compare import exit_code
+    from harness.shell.comparing import Judgement, compare_run
+    from harness.shell.learning import learn
+
+    comparison = compare_run(run.path, Judgement())
+    click.echo(render(comparison, "text"), nl=False)
+    learn(run, workspace.experience)
+    return exit_code([comparison], fail_on)
+
+
+def _pool_result(run: RunDirectory, console: Console) -> int:
     from harness.analysis.pool_tables import render_pool
     from harness.shell.pool_plot import write_pool_plot
     from harness.shell.pool_report import pool_report
@@ -331,3 +332,14 @@ def _report_pool(run: RunDirectory, console: Console) -> None:
     picture = run.path / "pool.svg"
     write_pool_plot(report, picture)
     console.say(f"plot: {picture}")
+    return 0
+
+
+def _count_result(directory: Path, fail_on: tuple[str, ...]) -> int:
+    from harness.analysis.cost_tables import render_costs
+    from harness.shell.cli.compare import cost_exit_code
+    from harness.shell.costing import compare_counts
+
+    comparison = compare_counts(directory)
+    click.echo(render_costs(comparison), nl=False)
+    return cost_exit_code(comparison, fail_on)
