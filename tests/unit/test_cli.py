@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,6 +21,9 @@ from harness.shell.campaign import Campaign, Outcome
 from harness.shell.cli import run as run_verb
 from harness.shell.cli.main import _VERBS, run_cli
 from harness.shell.console import Console
+
+if TYPE_CHECKING:
+    from harness.adapters.store import RunDirectory
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = str(ROOT / "fio" / "quick.yml")
