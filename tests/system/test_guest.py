@@ -180,7 +180,7 @@ def test_a_qemu_that_is_killed_is_noticed_at_once(lab: Callable[..., LibvirtLab]
         killer.start()
         began = time.monotonic()
         with pytest.raises(
-            GuestError, match="the guest on NEW stopped by itself; its console ends:"
+            GuestError, match="the guest on NEW stopped by itself: QEMU died: SIGKILL; its console ends:"
         ) as caught:
             guest.run(PlannedIteration(0, CELL, 0), runtime=60, ramp=0)
         assert time.monotonic() - began < 5
