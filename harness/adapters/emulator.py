@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,25 +10,30 @@ from harness.adapters.files import sha256_of
 from harness.adapters.libraries import shared_libraries
 from harness.core.errors import GuestError, HarnessError
 from harness.core.mappings import Mappings, count_mappings
+from harness.core.qemu_log import last_words
+from harness.core.records import CrashRecord
 from harness.core.redaction import redacted_argv
 
+_KEPT_LINES = 20
+
 if TYPE_CHECKING:
-    from harness.adapters.hypervisor import Domain
+    from collections.abc import Sequence
+
     from harness.core.model import BuildRecord
 
 
-def emulator_facts(domain: Domain, build: BuildRecord) -> dict[str, Any]:
+def emulator_facts(pid: int | None, build: BuildRecord) -> dict[str, Any]:
     """Return pid, hash, command line (without secrets) and shared libraries of the running emulator.
 
     Raises:
         GuestError: it ended as soon as it was started.
         HarnessError: what runs is not the build that was asked for, or may not be looked at.
     """
-    if domain.pid is None:
+    if pid is None:
         return {"emulator": "on another host: not looked at"}
-    exe = f"/proc/{domain.pid}/exe"
+    exe = f"/proc/{pid}/exe"
     try:
-        sha256, argv = sha256_of(exe), Path(f"/proc/{domain.pid}/cmdline").read_bytes()
+        sha256, argv = sha256_of(exe), Path(f"/proc/{pid}/cmdline").read_bytes()
         path = str(Path(exe).readlink())
     except PermissionError as error:
         raise HarnessError(
@@ -42,12 +48,47 @@ def emulator_facts(domain: Domain, build: BuildRecord) -> dict[str, Any]:
             remedy="the binary changed since it was provisioned: run `harness provision` again",
         )
     return {
-        "pid": domain.pid,
+        "pid": pid,
         "exe": path,
         "sha256": sha256,
         "argv": redacted_argv(argv.decode(errors="replace").rstrip("\0").split("\0")),
-        "libraries": shared_libraries(domain.pid),
+        "libraries": shared_libraries(pid),
     }
+
+
+def crash_record(
+    status: int | None,
+    said: Sequence[str],
+    *,
+    mappings: Mappings | None,
+    console: tuple[str, ...] = (),
+    qemu_failed: bool = True,
+) -> CrashRecord:
+    """Return how a QEMU process came to end by itself.
+
+    Args:
+        status: its exit code, or minus its signal; None when nobody saw it.
+        said: the lines of its error output.
+        mappings: its mappings as last seen alive.
+        console: the last lines of the guest's console.
+        qemu_failed: whether its end was a failure.
+    """
+    return CrashRecord(
+        signal=None if status is None or status >= 0 else _signal_name(-status),
+        exit_code=None if status is None or status < 0 else status,
+        message=last_words(said),
+        stderr=tuple(said[-_KEPT_LINES:]),
+        console=console,
+        mappings=mappings,
+        qemu_failed=qemu_failed,
+    )
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 class MappingsProbe:

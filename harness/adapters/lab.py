@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import platform
-import signal
 import time
 import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from harness.adapters.emulator import MappingsProbe, emulator_facts
+from harness.adapters.emulator import MappingsProbe, crash_record, emulator_facts
 from harness.adapters.files import printable_lines, read_text, tail, write_atomic
 from harness.adapters.guest import AgentConnection
 from harness.adapters.guest_fio import Fio, target_of
@@ -24,8 +23,7 @@ from harness.core.errors import GuestDiedError, GuestError, HarnessError, Hyperv
 from harness.core.guest_view import SCRIPT, parse_guest
 from harness.core.model import Workload
 from harness.core.pool import PARALLEL_PROBE, burst_serials, pool_disks, pool_iothreads
-from harness.core.qemu_log import last_words, qemu_said
-from harness.core.records import CrashRecord
+from harness.core.qemu_log import qemu_said
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -45,7 +43,6 @@ TARGET = target_of("disk0")
 """The measured disk in the guest, by the serial that the domain XML gives it."""
 
 _LOG_LINES = 200
-_KEPT_LINES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +107,7 @@ class LibvirtLab:
         try:
             telemetry.start()
             domain.on_change(waiter.wake)
-            facts = emulator_facts(domain, build)
+            facts = emulator_facts(domain.pid, build)
             agent = AgentConnection(domain, waiter, self.timeouts.agent)
             if not agent.wait_ready(self.timeouts.boot):
                 raise GuestError(
@@ -236,25 +233,15 @@ def console_tail(console: Path) -> str:
 def _died(build: BuildRecord, domain: Domain, console: Path, probe: MappingsProbe) -> GuestDiedError:
     """Return what is known of a guest that stopped by itself."""
     status = domain.exit_status()
-    said = _said(domain)
-    crash = CrashRecord(
-        signal=None if status is None or status >= 0 else _signal_name(-status),
-        exit_code=None if status is None or status < 0 else status,
-        message=last_words(said),
-        stderr=tuple(said[-_KEPT_LINES:]),
+    crash = crash_record(
+        status,
+        _said(domain),
         console=tuple(tail(console).splitlines()),
         mappings=probe.last,
         qemu_failed=domain.failed if status is None else status != 0,
     )
     how = f"QEMU died: {crash.cause}" if crash.qemu_failed else crash.cause
     return GuestDiedError(f"the guest on {build.name} stopped by itself: {how}{console_tail(console)}", crash)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _said(domain: Domain) -> list[str]:

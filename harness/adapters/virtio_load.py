@@ -102,7 +102,7 @@ def serve(
     Path(files.bios).write_bytes(rigs.BIOS)
     argv = [emulator, *rigs.arguments(load.rig, files, memory=memory)]
     with (
-        _shared_memory(Path(files.memory), memory) as shared,
+        shared_memory(Path(files.memory), memory) as shared,
         listening(Path(files.qtest)) as server,
         counting(valgrind.command(argv, directory), directory, stop=stop, timeout=timeout) as counted,
         _accepted(server, counted) as connection,
@@ -145,7 +145,7 @@ def _layouts(load: VirtioLoad) -> list[QueueLayout]:
 
 
 @contextlib.contextmanager
-def _shared_memory(path: Path, size: int) -> Iterator[mmap.mmap]:
+def shared_memory(path: Path, size: int) -> Iterator[mmap.mmap]:
     """Map the file that becomes the machine's memory: what stands there costs QEMU no instructions."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:

@@ -216,7 +216,7 @@ class DomainSpec:
         bus = "pcie.0" if self.machine is Machine.Q35 else "pci.0"
         args: list[str] = []
         for index, disk in enumerate(self.null_disks):
-            args += ["-blockdev", _null_blockdev(disk)]
+            args += ["-blockdev", null_blockdev(disk)]
             args += ["-device", _null_device(disk, bus, index, len(self.null_disks))]
         return (*args, *self.extra_qemu_args)
 
@@ -224,7 +224,8 @@ class DomainSpec:
 # -- null-co, past libvirt -----------------------------------------------------------------------------------
 
 
-def _null_blockdev(disk: DiskSpec) -> str:
+def null_blockdev(disk: DiskSpec) -> str:
+    """Return the -blockdev of a null-co disk."""
     # read-zeroes: otherwise the guest reads QEMU's uninitialised memory and may take it for partitions.
     options = ["driver=null-co", f"node-name={disk.serial}", f"size={disk.size_bytes}", "read-zeroes=on"]
     if disk.latency_ns is not None:

@@ -37,6 +37,15 @@ class Workload(StrEnum):
     INSTRUCTIONS = "instructions"
 
 
+class PoolDriver(StrEnum):
+    """Who asks for the I/O of pool-growth."""
+
+    GUEST = "guest"
+    """fio, in a real guest."""
+    QTEST = "qtest"
+    """A driver in the harness, by way of the qtest socket: there is no guest."""
+
+
 class CountLoad(StrEnum):
     """What the counted process does."""
 

@@ -11,14 +11,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.core.domain_xml import DiskSpec, IOThreadSpec
+from harness.core.counting import rig
+from harness.core.domain_xml import DiskSpec, IOThreadSpec, null_blockdev
 from harness.core.model import Backend
 
 if TYPE_CHECKING:
+    from harness.core.counting.rig import RigFiles
     from harness.core.experiment import Pool
 
 _BURST_IOTHREAD = 1
 _DISK_BYTES = 2**30
+
+
+def rig_arguments(pool: Pool, machine: str, files: RigFiles, *, memory: int) -> list[str]:
+    """Return the arguments of a QEMU without a guest that has the pool's disks.
+
+    Args:
+        pool: rounds and disks.
+        machine: ``pc`` or ``q35``.
+        files: what was made for it.
+        memory: bytes, from `rig.memory_bytes`.
+    """
+    argv = rig.machine_arguments(machine, files, memory=memory)
+    for iothread in pool_iothreads(pool):
+        argv += ["-object", f"iothread,id=iothread{iothread.number}"]
+    for number, disk in enumerate(pool_disks(pool)):
+        device = f"virtio-blk-pci,drive={disk.serial},iothread=iothread{disk.iothread},num-queues=1"
+        device += f",queue-size={disk.queue_size},disable-legacy=on,addr={rig.FIRST_SLOT + number:#x}"
+        argv += ["-blockdev", null_blockdev(disk), "-device", device]
+    return argv
+
 
 PARALLEL_PROBE = "harness.parallel_probe=1"
 """Tells the guest's init to let the kernel look at all disks at once: those of the burst answer late."""

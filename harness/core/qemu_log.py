@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _LIBVIRT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:.]+\+0000: ")
 _QEMU_TIME = re.compile(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z ")
@@ -27,7 +31,7 @@ def qemu_said(log: str) -> list[str]:
     return said
 
 
-def last_words(said: list[str]) -> str | None:
+def last_words(said: Sequence[str]) -> str | None:
     """Return the line that best says why QEMU died: its last one that is no farewell; None without any."""
     words = [line for line in said if not any(end in line for end in _OWN_END)]
     return words[-1] if words else None

@@ -84,6 +84,8 @@ def _session(record: SessionRecord) -> PoolSession | None:
 def _footer(experiment: Experiment, record: RunRecord, sessions: int) -> list[str]:
     wall, stopped = format_duration(record.wall_seconds), record.stopped or "still running"
     lines = [f"{sessions} sessions, wall {wall}; {stopped}.", *build_lines(experiment, record)]
+    if experiment.pool.guestless:
+        return [*lines, "No guest: a driver outside asked QEMU's virtio-blk devices for the I/O (qtest)."]
     if record.accel == "tcg":
         lines.append(
             "Measured under TCG (emulation): rounds take longer than under KVM; the pool is the same."

@@ -125,6 +125,8 @@ def qemu_lines(facts: Mapping[str, Any]) -> Iterator[str]:
 def guest_lines(facts: Mapping[str, Any], image: Mapping[str, Any]) -> list[str]:
     """Return the guest of one session as it sees itself; of an older run, as it was provisioned."""
     kernel = facts.get("guest_kernel") or image.get("kernel_version")
+    if kernel is None:
+        return []  # there was no guest
     text = f"Linux {kernel}, {facts.get('guest_fio') or image.get('fio_version')}"
     if guest := facts.get("guest"):
         disk = guest.get("disk") or {}

@@ -36,7 +36,7 @@ from harness.shell.noise_floor import check_applies, place_of
 from harness.shell.stopping import stopping_rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from harness.adapters.accel import AccelDecision
     from harness.adapters.workspace import Workspace
@@ -106,33 +106,23 @@ class Runner:
         """
         experiment = declared.experiment
         with self._host(experiment, options.max_map_count) as hypervisor:
-            run_id = f"{experiment.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+            run_id = new_run_id(experiment)
             lab = self._lab(hypervisor, experiment, run_id, provisioned)
             check_requirements(declared, lab)
             decision = self.decide_accel(experiment.accel, lab)
             if options.noise_floor is not None:
                 place = place_of(environment(), decision.accel)
                 check_applies(RunDirectory.open(options.noise_floor), experiment, place)
-            record = RunRecord(
-                format_version=FORMAT_VERSION,
-                run_id=run_id,
-                name=experiment.name,
-                state=RunState.RUNNING,
-                created=datetime.now(UTC).isoformat(timespec="seconds"),
-                harness_version=__version__,
+            run = new_run(
+                declared,
+                directory,
+                builds=provisioned.builds,
+                options=options,
                 accel=decision.accel,
                 accel_reason=decision.reason,
-                builds={name: asdict(build) for name, build in provisioned.builds.items()},
-                guest_image=asdict(lab.image),
-                noise_floor=str(options.noise_floor.absolute()) if options.noise_floor else None,
-                max_map_count=options.max_map_count,
-            )
-            run = RunDirectory.create(
-                directory,
-                record=record,
-                experiment=declared.text,
-                plan=plan_of(experiment),
-                environment={**environment(), "libvirt": str(hypervisor.version), "harness": __version__},
+                image=lab.image,
+                libvirt=str(hypervisor.version),
+                run_id=run_id,
             )
             with run.writing():
                 if options.ceiling:
@@ -247,6 +237,63 @@ class Runner:
             judge=round_judge if pool_growth else fio_judge,
             rounds=pool_growth,
         ).run()
+
+
+def new_run_id(experiment: Experiment) -> str:
+    """Return the id of a run that begins now."""
+    return f"{experiment.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+
+
+def new_run(
+    declared: Declared,
+    directory: Path,
+    *,
+    builds: Mapping[str, BuildRecord],
+    options: RunOptions,
+    accel: Accel,
+    accel_reason: str,
+    run_id: str | None = None,
+    image: GuestImage | None = None,
+    libvirt: str | None = None,
+) -> RunDirectory:
+    """Make the directory of a run that begins now.
+
+    Args:
+        declared: the experiment.
+        directory: the new directory.
+        builds: provisioned, by variant.
+        options: of the run.
+        accel: as decided.
+        accel_reason: why.
+        run_id: its id; a new one if absent.
+        image: the guest image; None where there is no guest.
+        libvirt: the version that starts guests; None likewise.
+
+    Raises:
+        InputError: the directory cannot become a run directory.
+    """
+    experiment = declared.experiment
+    record = RunRecord(
+        format_version=FORMAT_VERSION,
+        run_id=run_id or new_run_id(experiment),
+        name=experiment.name,
+        state=RunState.RUNNING,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        harness_version=__version__,
+        accel=accel,
+        accel_reason=accel_reason,
+        builds={name: asdict(build) for name, build in builds.items()},
+        guest_image=asdict(image) if image else {},
+        noise_floor=str(options.noise_floor.absolute()) if options.noise_floor else None,
+        max_map_count=options.max_map_count,
+    )
+    return RunDirectory.create(
+        directory,
+        record=record,
+        experiment=declared.text,
+        plan=plan_of(experiment),
+        environment={**environment(), "libvirt": libvirt, "harness": __version__},
+    )
 
 
 def check_requirements(declared: Declared, lab: LibvirtLab) -> None:

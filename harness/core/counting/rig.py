@@ -84,17 +84,22 @@ def arguments(rig: Rig, files: RigFiles, *, memory: int) -> list[str]:
         files: what was made for it.
         memory: bytes, from `memory_bytes`.
     """
-    argv = ["-nodefaults", "-no-user-config", "-display", "none", "-vga", "none", "-accel", "tcg"]
-    argv += ["-name", "counted,debug-threads=on"]
-    argv += ["-machine", f"{rig.machine},memory-backend=ram", "-smp", "1", "-m", f"{memory // _MEBIBYTE}M"]
-    argv += ["-object", f"memory-backend-file,id=ram,size={memory},mem-path={files.memory},share=on"]
-    argv += ["-bios", files.bios, "-qtest", f"unix:{files.qtest}", "-qtest-log", "/dev/null"]
+    argv = machine_arguments(rig.machine, files, memory=memory)
     for name in rig.iothreads:
         # Polling would spend instructions on waiting.
         argv += ["-object", f"iothread,id={name},poll-max-ns=0"]
     for number in range(rig.disks):
         argv += ["-blockdev", json.dumps(_node(rig, number)), "-device", json.dumps(_device(rig, number))]
     return argv
+
+
+def machine_arguments(machine: str, files: RigFiles, *, memory: int) -> list[str]:
+    """Return the arguments of a machine whose processor only halts, without any disk."""
+    argv = ["-nodefaults", "-no-user-config", "-display", "none", "-vga", "none", "-accel", "tcg"]
+    argv += ["-name", "counted,debug-threads=on"]
+    argv += ["-machine", f"{machine},memory-backend=ram", "-smp", "1", "-m", f"{memory // _MEBIBYTE}M"]
+    argv += ["-object", f"memory-backend-file,id=ram,size={memory},mem-path={files.memory},share=on"]
+    return [*argv, "-bios", files.bios, "-qtest", f"unix:{files.qtest}", "-qtest-log", "/dev/null"]
 
 
 def _device(rig: Rig, number: int) -> dict[str, Any]:

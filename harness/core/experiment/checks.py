@@ -31,6 +31,9 @@ _NVME_ADDRESS = re.compile(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[01][0-9a-fA-F]\.[0-7
 _DIRECT = (Cache.NONE, Cache.DIRECTSYNC)
 _HOST_IO_FACTORS = ("aio", "cache", "format")
 _LEAST_BUILDS = 2
+MAX_RIG_DISKS = 27
+"""The slots of a root bus that neither machine has devices of its own in."""
+
 MAX_CELLS = 10_000
 
 
@@ -253,6 +256,17 @@ def _idle_sections(experiment: Experiment) -> Iterator[Finding]:
             )
 
 
+def _too_many_disks(experiment: Experiment) -> Iterator[Finding]:
+    pool = experiment.pool
+    disks = pool.burst_disks + pool.planned_rounds
+    if experiment.workload is Workload.POOL_GROWTH and pool.guestless and disks > MAX_RIG_DISKS:
+        yield Finding(
+            (("pool", "rounds"), ("pool", "burst_disks"), ("pool", "limit_rounds"), ("pool", "driver")),
+            f"{disks} disks, where the bus of a machine without a guest takes {MAX_RIG_DISKS}",
+            "fewer rounds or burst disks, or driver: guest",
+        )
+
+
 def _instructions(experiment: Experiment) -> Iterator[Finding]:
     from harness.core.experiment.counting_checks import contradictions
 
@@ -261,7 +275,7 @@ def _instructions(experiment: Experiment) -> Iterator[Finding]:
 
 _WHOLE: tuple[_Check, ...] = (
     _idle_sections, _matrix_size, _builds, _baseline, _not_yet, _kernel, _cpu, _until, _engines,
-    _pinned_beyond, _poll_without_iothread, _instructions,
+    _pinned_beyond, _poll_without_iothread, _instructions, _too_many_disks,
 )  # fmt: skip
 
 

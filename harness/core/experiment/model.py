@@ -28,6 +28,7 @@ from harness.core.model import (
     IOEngine,
     Machine,
     NumaMode,
+    PoolDriver,
     ReadWrite,
     RingFormat,
     Workload,
@@ -44,6 +45,7 @@ CacheName = Annotated[Cache, v.choice_reader(Cache), v.choice_schema(Cache)]
 AioName = Annotated[Aio, v.choice_reader(Aio), v.choice_schema(Aio)]
 ConnectionName = Annotated[Connection, v.choice_reader(Connection), v.choice_schema(Connection)]
 MachineName = Annotated[Machine, v.choice_reader(Machine), v.choice_schema(Machine)]
+PoolDriverName = Annotated[PoolDriver, v.choice_reader(PoolDriver), v.choice_schema(PoolDriver)]
 NumaModeName = Annotated[NumaMode, v.choice_reader(NumaMode), v.choice_schema(NumaMode)]
 ReadWriteName = Annotated[
     ReadWrite, v.choice_reader(ReadWrite, RW_ALIASES), v.choice_schema(ReadWrite, RW_ALIASES)
@@ -302,6 +304,9 @@ class Pool(Section):
     once. Each round's light I/O is one request to a disk with an IOThread of its own, idle until then.
     """
 
+    driver: PoolDriverName = Field(
+        default=PoolDriver.GUEST, description="guest: fio in a real guest; qtest: no guest, seconds."
+    )
     rounds: v.RoundCount = Field(default=6, description="Rounds: each a burst, then a request elsewhere.")
     burst_disks: v.BurstDiskCount = Field(default=4, description="Disks that take the burst.")
     queue_size: v.QueueSize = Field(default=1024, description="Requests in flight on each of them.")
@@ -317,6 +322,11 @@ class Pool(Section):
     def planned_rounds(self) -> int:
         """How many rounds a session has at most."""
         return max(self.rounds, self.limit_rounds) if self.to_the_limit else self.rounds
+
+    @property
+    def guestless(self) -> bool:
+        """Whether a driver outside asks for the I/O, of a QEMU without any guest."""
+        return self.driver is PoolDriver.QTEST
 
     @property
     def in_flight(self) -> int:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from harness.shell.campaign import Outcome
     from harness.shell.console import Console
     from harness.shell.declare import Declared
-    from harness.shell.runner import RunOptions
+    from harness.shell.guestless import GuestlessRunner
+    from harness.shell.runner import Runner, RunOptions
 
 
 @click.command()
@@ -258,22 +259,30 @@ def _start(
     stop: Stop,
     options: RunOptions,
 ) -> tuple[RunDirectory, Outcome]:
+    with console.progress() as progress:
+        runner = _runner(declared.experiment)(workspace, stop, console.say, progress.emit)
+        return runner.start(declared, found, directory, options)
+
+
+def _runner(experiment: Experiment) -> type[Runner | GuestlessRunner]:
+    from harness.core.model import Workload
+    from harness.shell.guestless import GuestlessRunner
     from harness.shell.runner import Runner
 
-    with console.progress() as progress:
-        runner = Runner(workspace, stop, console.say, progress.emit)
-        return runner.start(declared, found, directory, options)
+    guestless = experiment.workload is Workload.POOL_GROWTH and experiment.pool.guestless
+    return GuestlessRunner if guestless else Runner
 
 
 def _resume(
     directory: Path, workspace: Workspace, console: Console, stop: Stop
 ) -> tuple[RunDirectory, Outcome]:
     from harness.adapters.store import RunDirectory
-    from harness.shell.runner import Runner
+    from harness.core.experiment import load_experiment
 
     run = RunDirectory.open(directory)
+    experiment = load_experiment(run.experiment, f"{directory}/experiment.yml")
     with console.progress() as progress:
-        return run, Runner(workspace, stop, console.say, progress.emit).resume(run)
+        return run, _runner(experiment)(workspace, stop, console.say, progress.emit).resume(run)
 
 
 def _report(directory: Path, outcome: Outcome, console: Console, result: Callable[[], int]) -> int:

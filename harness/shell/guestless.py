@@ -1,0 +1,102 @@
+"""Runs pool-growth without a guest: nothing of libvirt, no image, seconds."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.adapters import sysctl
+from harness.adapters.locks import host_alone
+from harness.adapters.pool_rig import PoolRigLab
+from harness.adapters.scratch import sweep
+from harness.adapters.waiting import Stop, SystemClock
+from harness.core.experiment import load_experiment
+from harness.core.model import Accel, BuildRecord
+from harness.shell.campaign import Campaign, Outcome, mappings_judge
+from harness.shell.runner import check_unchanged, new_run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from harness.adapters.provision import Manifest
+    from harness.adapters.store import RunDirectory
+    from harness.adapters.workspace import Workspace
+    from harness.core.experiment import Experiment
+    from harness.shell.declare import Declared
+    from harness.shell.events import Event
+    from harness.shell.runner import RunOptions
+
+NO_GUEST = "there is no guest: the machine's processor halts at once"
+
+
+@dataclass(frozen=True, slots=True)
+class GuestlessRunner:
+    """Runs rounds of a driver outside on this host.
+
+    Attributes:
+        say: told, in a sentence, what takes time.
+        emit: told what happens during a run.
+    """
+
+    workspace: Workspace
+    stop: Stop
+    say: Callable[[str], None]
+    emit: Callable[[Event], None]
+
+    def start(
+        self, declared: Declared, provisioned: Manifest, directory: Path, options: RunOptions
+    ) -> tuple[RunDirectory, Outcome]:
+        """Run an experiment into a new run directory.
+
+        Raises:
+            HarnessError: it could not begin, or could not go on; the directory keeps what was seen.
+        """
+        with self._host(options.max_map_count):
+            run = new_run(
+                declared,
+                directory,
+                builds=provisioned.builds,
+                options=options,
+                accel=Accel.TCG,
+                accel_reason=NO_GUEST,
+            )
+            return run, self._campaign(run, declared.experiment, provisioned.builds)
+
+    def resume(self, run: RunDirectory) -> Outcome:
+        """Go on with what is missing of a run.
+
+        Raises:
+            HarnessError: a build is no longer what the run began with.
+        """
+        experiment = load_experiment(run.experiment, f"{run.path}/experiment.yml")
+        builds = {name: BuildRecord(**build) for name, build in run.record.builds.items()}
+        check_unchanged(builds)
+        with self._host(run.record.max_map_count):
+            return self._campaign(run, experiment, builds)
+
+    @contextlib.contextmanager
+    def _host(self, mappings: int | None) -> Iterator[None]:
+        state = self.workspace.state
+        with host_alone():
+            sysctl.restore(state, self.say)
+            sweep()
+            with sysctl.max_map_count(mappings, state):
+                yield
+
+    def _campaign(
+        self, run: RunDirectory, experiment: Experiment, builds: Mapping[str, BuildRecord]
+    ) -> Outcome:
+        lab = PoolRigLab(experiment.pool, experiment.guest.machine, builds, self.stop)
+        with run.writing():
+            return Campaign(
+                plan=run.plan,
+                store=run,
+                lab=lab,
+                clock=SystemClock(),
+                stop=self.stop,
+                emit=self.emit,
+                judge=mappings_judge,
+                rounds=True,
+            ).run()
