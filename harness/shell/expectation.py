@@ -26,6 +26,10 @@ _ROUND_COSTS = Costs(session=20.0, iteration=4.0)
 """Of pool-growth under TCG on 2 cores: its guest has a dozen disks, and a round two fio runs."""
 
 
+_GUESTLESS_COSTS = Costs(session=2.0, iteration=0.2)
+"""Of pool-growth without a guest, on the same machine."""
+
+
 @dataclass(frozen=True, slots=True)
 class Expectation:
     """What a plan will cost and tell.
@@ -91,7 +95,8 @@ def expect(experiment: Experiment, plan: Plan, workspace: Workspace) -> Expectat
     accel, known = _experience(experiment, workspace)
     rounds = experiment.pool.planned_rounds if experiment.workload is Workload.POOL_GROWTH else 0
     if rounds:
-        known = replace(known, costs=_ROUND_COSTS, measured=False)
+        costs = _GUESTLESS_COSTS if experiment.pool.guestless else _ROUND_COSTS
+        known = replace(known, costs=costs, measured=False)
     protocol = experiment.protocol
     sd = known.noise.of_session(runtime=protocol.runtime, repeats=protocol.iterations)
     mde = expected_mde(blocks=plan.blocks, cells=len(experiment.cells()), session_sd=sd, alpha=protocol.alpha)
