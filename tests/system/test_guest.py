@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from harness.core.protocols import Execution
 
 pytest_plugins = ["tiny_fixtures"]
+
+SOON = 40
+"""Long before the minute that fio would take, also where QEMU takes its time to end."""
 pytestmark = [pytest.mark.system, pytest.mark.usefixtures("no_guest_left")]
 
 CELL = Cell("randread", "4k", 4)
@@ -183,7 +186,7 @@ def test_a_qemu_that_is_killed_is_noticed_at_once(lab: Callable[..., LibvirtLab]
             GuestError, match="the guest on NEW stopped by itself: QEMU died: SIGKILL; its console ends:"
         ) as caught:
             guest.run(PlannedIteration(0, CELL, 0), runtime=60, ramp=0)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < SOON
         assert "init: " in caught.value.message, "the console's last lines"
 
 
@@ -198,7 +201,7 @@ def test_an_interrupt_while_fio_measures_ends_the_guest(lab: Callable[..., Libvi
         began = time.monotonic()
         guest.run(PlannedIteration(0, CELL, 0), runtime=60, ramp=0)
         pytest.fail("it went on to the end")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < SOON
     assert guests() == []
 
 
