@@ -65,6 +65,8 @@ class Valgrind:
             # Whatever the user's ~/.valgrindrc says: it must not change what is counted.
             "--command-line-only=yes",
             "--tool=callgrind",
+            # No debugger is expected, and its pipes would stay in /tmp when a count is killed.
+            "--vgdb=no",
             "--separate-threads=yes",
             # A launcher becomes the program itself; what remains is the output of the program.
             "--trace-children=yes",
