@@ -211,6 +211,17 @@ class RunDirectory:
         path = self.path / "ceiling.json"
         return list(read_json(path)) if path.exists() else []
 
+    def keep_lost_time(self, present: RunRecord) -> None:
+        """Put on disk what a run that was cut off is known to have taken; others are left as they are.
+
+        Args:
+            present: what ``present`` said before there was a writer again.
+        """
+        written = self.record
+        if present.state is not written.state:
+            lost = present.wall_seconds - written.wall_seconds
+            self.set_state(present.state, stopped=present.stopped, wall_seconds=lost)
+
     def set_state(self, state: RunState, *, stopped: str | None, wall_seconds: float) -> None:
         """Put the run's state on disk; ``wall_seconds`` are added to what earlier parts took."""
         record = self.record

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.adapters import sysctl
-from harness.adapters.locks import host_alone
 from harness.adapters.pool_rig import PoolRigLab
 from harness.adapters.scratch import sweep
 from harness.adapters.waiting import Stop, SystemClock
 from harness.core.experiment import load_experiment
 from harness.core.model import Accel, BuildRecord
 from harness.shell.campaign import Campaign, Outcome, mappings_judge
-from harness.shell.runner import check_unchanged, new_run
+from harness.shell.runner import check_unchanged, host_for_run, new_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from harness.adapters.provision import Manifest
@@ -53,7 +50,7 @@ class GuestlessRunner:
         Raises:
             HarnessError: it could not begin, or could not go on; the directory keeps what was seen.
         """
-        with self._host(options.max_map_count):
+        with host_for_run(self.workspace, options.max_map_count, self.say):
             run = new_run(
                 declared,
                 directory,
@@ -62,7 +59,8 @@ class GuestlessRunner:
                 accel=Accel.TCG,
                 accel_reason=NO_GUEST,
             )
-            return run, self._campaign(run, declared.experiment, provisioned.builds)
+            with run.writing():
+                return run, self._campaign(run, declared.experiment, provisioned.builds)
 
     def resume(self, run: RunDirectory) -> Outcome:
         """Go on with what is missing of a run.
@@ -73,30 +71,22 @@ class GuestlessRunner:
         experiment = load_experiment(run.experiment, f"{run.path}/experiment.yml")
         builds = {name: BuildRecord(**build) for name, build in run.record.builds.items()}
         check_unchanged(builds)
-        with self._host(run.record.max_map_count):
+        present = run.present
+        with host_for_run(self.workspace, run.record.max_map_count, self.say), run.writing():
+            run.keep_lost_time(present)
             return self._campaign(run, experiment, builds)
-
-    @contextlib.contextmanager
-    def _host(self, mappings: int | None) -> Iterator[None]:
-        state = self.workspace.state
-        with host_alone():
-            sysctl.restore(state, self.say)
-            sweep()
-            with sysctl.max_map_count(mappings, state):
-                yield
 
     def _campaign(
         self, run: RunDirectory, experiment: Experiment, builds: Mapping[str, BuildRecord]
     ) -> Outcome:
-        lab = PoolRigLab(experiment.pool, experiment.guest.machine, builds, self.stop)
-        with run.writing():
-            return Campaign(
-                plan=run.plan,
-                store=run,
-                lab=lab,
-                clock=SystemClock(),
-                stop=self.stop,
-                emit=self.emit,
-                judge=mappings_judge,
-                rounds=True,
-            ).run()
+        sweep()
+        return Campaign(
+            plan=run.plan,
+            store=run,
+            lab=PoolRigLab(experiment.pool, experiment.guest.machine, builds, self.stop),
+            clock=SystemClock(),
+            stop=self.stop,
+            emit=self.emit,
+            judge=mappings_judge,
+            rounds=True,
+        ).run()

@@ -143,10 +143,7 @@ class Runner:
         with self._host(experiment, record.max_map_count) as hypervisor:
             lab = self._lab(hypervisor, experiment, record.run_id, Manifest(builds, image))
             with run.writing():
-                if record.state is not run.record.state:
-                    # It was cut off: what it is known to have taken is not lost.
-                    lost = record.wall_seconds - run.record.wall_seconds
-                    run.set_state(record.state, stopped=record.stopped, wall_seconds=lost)
+                run.keep_lost_time(record)
                 return self._campaign(run, experiment, lab.under(Accel(record.accel)))
 
     def decide_accel(self, wanted: Accel, lab: LibvirtLab) -> AccelDecision:
@@ -193,14 +190,15 @@ class Runner:
             experiment: names the libvirt.
             mappings: what vm.max_map_count is to be meanwhile; None leaves it.
         """
-        with host_alone(), Hypervisor(experiment.libvirt, self.workspace.embed_root) as hypervisor:
-            sysctl.restore(self.workspace.state, self.say)
+        with (
+            host_for_run(self.workspace, mappings, self.say),
+            Hypervisor(experiment.libvirt, self.workspace.embed_root) as hypervisor,
+        ):
             # Only a dead run can have left these: the host's lock is ours.
             for name in hypervisor.domains(DOMAIN_PREFIX):
                 self.say(f"ending {name}, left behind by a run that was killed")
                 hypervisor.destroy(name)
-            with sysctl.max_map_count(mappings, self.workspace.state):
-                yield hypervisor
+            yield hypervisor
 
     def _lab(
         self, hypervisor: Hypervisor, experiment: Experiment, run_id: str, provisioned: Manifest
@@ -237,6 +235,21 @@ class Runner:
             judge=round_judge if pool_growth else fio_judge,
             rounds=pool_growth,
         ).run()
+
+
+@contextlib.contextmanager
+def host_for_run(workspace: Workspace, mappings: int | None, say: Callable[[str], None]) -> Iterator[None]:
+    """Be alone on this host, with vm.max_map_count as a run wants it; put back what a killed run left.
+
+    Args:
+        workspace: of this host.
+        mappings: what vm.max_map_count is to be meanwhile; None leaves it.
+        say: told what was put back.
+    """
+    with host_alone():
+        sysctl.restore(workspace.state, say)
+        with sysctl.max_map_count(mappings, workspace.state):
+            yield
 
 
 def new_run_id(experiment: Experiment) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fakes import new_run
 from harness.adapters.files import write_json
 from harness.adapters.store import CUT_OFF, RunDirectory, is_run_directory
 from harness.core.errors import BusyError, HarnessError, InputError
@@ -319,3 +320,20 @@ def test_what_the_host_reached_is_kept_and_may_be_absent(run: RunDirectory) -> N
     assert run.read_ceilings() == []
     run.write_ceilings([{"rw": "randread", "bs": "4k", "iodepth": 1, "iops": 5.5}])
     assert run.read_ceilings() == [{"rw": "randread", "bs": "4k", "iodepth": 1, "iops": 5.5}]
+
+
+def test_the_time_of_a_run_that_was_cut_off_outlives_its_resumption(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "r", wall_seconds=3.0)
+    planned = run.plan.sessions[0]
+    record = run.load_session(planned)
+    start, end = "2026-01-01T00:00:00.000+00:00", "2026-01-01T00:00:10.000+00:00"
+    record.boots.append(BootRecord(started=start, ended=end))
+    run.save_session(planned, record)
+    present = run.present
+    assert present.state is RunState.INTERRUPTED
+    with run.writing():
+        run.keep_lost_time(present)
+        assert run.record.wall_seconds == present.wall_seconds > 3.0
+        # One that was not cut off is left as it is.
+        run.keep_lost_time(run.record)
+    assert run.record.wall_seconds == present.wall_seconds
