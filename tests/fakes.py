@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from harness.adapters.store import RunDirectory
+from harness.adapters.results.store import RunDirectory
 from harness.core.errors import GuestDiedError, GuestError
 from harness.core.mappings import Mappings
 from harness.core.model import Cell

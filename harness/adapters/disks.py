@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.adapters import process
 from harness.adapters.files import make_directory, sync_directory
-from harness.adapters.host import free_bytes
+from harness.adapters.host.facts import free_bytes
 from harness.core.errors import HarnessError, InputError, Problem
 from harness.core.model import Backend, DiskFormat
 from harness.core.units import format_size

@@ -16,7 +16,7 @@ from harness.core.records import IterationState
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.adapters.store import RunDirectory
+    from harness.adapters.results.store import RunDirectory
 
 _GUESSED_NOISE = {Accel.KVM: Noise(session=0.01, sample=0.006), Accel.TCG: Noise(session=0.15, sample=0.05)}
 _SHUTDOWN_SECONDS = 1.0

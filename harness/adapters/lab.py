@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from harness.adapters.emulator import MappingsProbe, crash_record, emulator_facts
 from harness.adapters.files import printable_lines, read_text, tail, write_atomic
-from harness.adapters.guest import AgentConnection
-from harness.adapters.guest_fio import Fio, target_of
-from harness.adapters.host import volatile_settings
-from harness.adapters.pool_guest import PoolGuest
+from harness.adapters.guest.agent import AgentConnection
+from harness.adapters.guest.fio import Fio, target_of
+from harness.adapters.guest.pool import PoolGuest
+from harness.adapters.host.facts import volatile_settings
 from harness.adapters.qemu_view import QemuView
-from harness.adapters.telemetry import TelemetryRecorder, telemetry_file
+from harness.adapters.telemetry.sampler import TelemetryRecorder, telemetry_file
 from harness.adapters.waiting import Waiter
 from harness.core.domain_xml import DomainSpec, domain_spec, render_domain
 from harness.core.errors import GuestDiedError, GuestError, HarnessError, HypervisorError

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.adapters.locks import exclusive
+from harness.adapters.host.locks import exclusive
 from harness.core.errors import HarnessError
 
 if TYPE_CHECKING:

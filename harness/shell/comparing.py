@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.adapters.imports import NOT_INTERLEAVED, Imported, cells_as_found, read_results, together
-from harness.adapters.run_samples import RunSamples, read_samples
-from harness.adapters.store import RunDirectory, is_run_directory
+from harness.adapters.results.imports import NOT_INTERLEAVED, Imported, cells_as_found, read_results, together
+from harness.adapters.results.samples import RunSamples, read_samples
+from harness.adapters.results.store import RunDirectory, is_run_directory
 from harness.analysis.metrics import METRICS, find_metric
 from harness.analysis.ordering import scattered_blocks, why_not_interleaved
 from harness.analysis.result import Comparison, build

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.adapters.count_store import CountDirectory
+from harness.adapters.guestless.store import CountDirectory
 from harness.analysis.costs import NOT_COUNTED, CellKey, CostComparison, Count, costs_of, judge
 from harness.core.errors import InputError
 from harness.core.experiment import Experiment, load_experiment

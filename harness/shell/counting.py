@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from harness import __version__
-from harness.adapters.callgrind import Valgrind
-from harness.adapters.count_bench import CountBench
-from harness.adapters.count_store import CountDirectory
 from harness.adapters.disks import prepare_disks
 from harness.adapters.files import printable_lines
-from harness.adapters.host import environment
-from harness.adapters.locks import host_shared
+from harness.adapters.guestless.bench import CountBench
+from harness.adapters.guestless.callgrind import Valgrind
+from harness.adapters.guestless.store import CountDirectory
+from harness.adapters.host.facts import environment
+from harness.adapters.host.locks import host_shared
 from harness.adapters.scratch import sweep
 from harness.core.counting.planning import CountPlan, PlannedCount, make_count_plan
 from harness.core.counting.records import CountingRun

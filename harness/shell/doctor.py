@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from harness.adapters import accel, sysctl
 from harness.adapters.files import read_json
-from harness.adapters.host import cpu_facts, free_bytes, read_setting
-from harness.adapters.locks import host_holder
+from harness.adapters.host import accel, sysctl
+from harness.adapters.host.facts import cpu_facts, free_bytes, read_setting
+from harness.adapters.host.locks import host_holder
 from harness.core.errors import HarnessError, InputError
 from harness.core.model import Accel
 

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from harness.adapters.accel import remembered
 from harness.adapters.experience import Experience, recall
+from harness.adapters.host.accel import remembered
 from harness.analysis.statistics import blocks_needed, expected_mde
 from harness.core.budget import choose
 from harness.core.errors import InputError

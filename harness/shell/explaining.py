@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.adapters.count_store import CountDirectory
+from harness.adapters.guestless.store import CountDirectory
 from harness.analysis.explanation import Explanation, Spending, explain, spending
 from harness.core.experiment import load_experiment
 from harness.core.model import CountLoad

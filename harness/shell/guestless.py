@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.adapters.pool_rig import PoolRigLab
+from harness.adapters.guestless.pool_rig import PoolRigLab
 from harness.adapters.scratch import sweep
 from harness.adapters.waiting import Stop, SystemClock
 from harness.core.experiment import load_experiment
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.adapters.provision import Manifest
-    from harness.adapters.store import RunDirectory
+    from harness.adapters.results.store import RunDirectory
     from harness.adapters.workspace import Workspace
     from harness.core.experiment import Experiment
     from harness.shell.declare import Declared

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.adapters.experience import Experience, costs_of, remember
-from harness.adapters.run_samples import read_samples
+from harness.adapters.results.samples import read_samples
 from harness.core.budget import Noise
 from harness.core.errors import InputError
 from harness.core.model import FIO_FACTORS, GUEST_FACTORS, Accel
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from harness.adapters.store import RunDirectory
+    from harness.adapters.results.store import RunDirectory
 
 _FEWEST_BLOCKS = 4
 _SESSION_SHARE = 0.65

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from harness.adapters.store import RunDirectory
+    from harness.adapters.results.store import RunDirectory
 
 _MEASURED_BY = ("runtime", "ramp", "iterations")
 """Keys of the protocol that make a sample more or less exact."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.adapters.run_samples import boot_facts
-from harness.adapters.store import RunDirectory
+from harness.adapters.results.samples import boot_facts
+from harness.adapters.results.store import RunDirectory
 from harness.analysis.pool import PoolSession, judge_pool
 from harness.analysis.pool_tables import PoolReport
 from harness.core.agreement import disagreements

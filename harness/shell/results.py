@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.adapters.store import RunDirectory, is_run_directory
+from harness.adapters.results.store import RunDirectory, is_run_directory
 from harness.core.experiment import load_experiment
 
 if TYPE_CHECKING:

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import __version__
-from harness.adapters import accel as accel_probe
-from harness.adapters import sysctl
 from harness.adapters.ceiling import measure_ceiling
 from harness.adapters.disks import prepare_disks
 from harness.adapters.files import make_directory, sha256_of, write_atomic
-from harness.adapters.host import environment
+from harness.adapters.host import accel as accel_probe
+from harness.adapters.host import sysctl
+from harness.adapters.host.facts import environment
+from harness.adapters.host.locks import host_alone
 from harness.adapters.hypervisor import Hypervisor
 from harness.adapters.lab import DOMAIN_PREFIX, LibvirtLab, Timeouts
-from harness.adapters.locks import host_alone
 from harness.adapters.paths import check_paths
 from harness.adapters.provision import Manifest, ProvisionResult, TaskEvent, provision
-from harness.adapters.store import RunDirectory
+from harness.adapters.results.store import RunDirectory
 from harness.adapters.waiting import Stop, SystemClock
 from harness.core.capabilities import qemu_version, requirements, unmet
 from harness.core.errors import HarnessError, InputError, Problem
@@ -38,7 +38,7 @@ from harness.shell.stopping import stopping_rule
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from harness.adapters.accel import AccelDecision
+    from harness.adapters.host.accel import AccelDecision
     from harness.adapters.workspace import Workspace
     from harness.shell.events import Event
 

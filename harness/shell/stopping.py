@@ -10,7 +10,7 @@ from harness.core.model import FIRST_LOOK
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.adapters.store import RunDirectory
+    from harness.adapters.results.store import RunDirectory
     from harness.core.experiment import Experiment
 
 
@@ -24,7 +24,7 @@ def stopping_rule(run: RunDirectory, experiment: Experiment) -> Callable[[int], 
         if blocks < FIRST_LOOK:
             return None
         # Imported here: only runs with a stopping rule analyse while they measure.
-        from harness.adapters.run_samples import read_samples
+        from harness.adapters.results.samples import read_samples
         from harness.analysis import should_stop, widest_half_width
 
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from harness.adapters.run_samples import boot_facts
+from harness.adapters.results.samples import boot_facts
 from harness.core.agreement import SessionFacts, agreement
 from harness.core.errors import NothingMeasuredError
 from harness.core.model import Workload
@@ -15,8 +15,8 @@ from harness.shell.results import workload_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from harness.adapters.count_store import CountDirectory
-    from harness.adapters.store import RunDirectory
+    from harness.adapters.guestless.store import CountDirectory
+    from harness.adapters.results.store import RunDirectory
     from harness.core.agreement import Difference
     from harness.core.counting.planning import PlannedCount
     from harness.core.counting.records import CountRecord

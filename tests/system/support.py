@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from harness.adapters.locks import host_holder
+from harness.adapters.host.locks import host_holder
 
 ROOT = Path(__file__).resolve().parents[2]
 

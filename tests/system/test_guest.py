@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 import pytest
 from tiny import TINY, guests, wait_until
 
-from harness.adapters.accel import decide
 from harness.adapters.disks import prepare_disks
 from harness.adapters.files import read_text
-from harness.adapters.guest_fio import fio_arguments
+from harness.adapters.guest.fio import fio_arguments
+from harness.adapters.host.accel import decide
+from harness.adapters.host.locks import host_alone
 from harness.adapters.hypervisor import Hypervisor
 from harness.adapters.lab import TARGET, BootedGuest, LibvirtLab, Timeouts
-from harness.adapters.locks import host_alone
 from harness.adapters.provision import read_manifest
 from harness.adapters.waiting import Stop
 from harness.adapters.workspace import Workspace
@@ -35,7 +35,7 @@ from harness.resources import resource_dir
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from harness.adapters.guest import AgentConnection
+    from harness.adapters.guest.agent import AgentConnection
     from harness.core.protocols import Execution
 
 pytest_plugins = ["tiny_fixtures"]

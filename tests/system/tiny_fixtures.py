@@ -15,7 +15,7 @@ import pytest
 from support import harness
 from tiny import NAME, TINY, guests
 
-from harness.adapters.locks import host_holder
+from harness.adapters.host.locks import host_holder
 from harness.adapters.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.adapters.count_store import CountDirectory
+from harness.adapters.guestless.store import CountDirectory
 from harness.core.counting.records import CountingRun, CountRecord
 from harness.core.experiment import load_experiment
 from harness.core.records import IterationState, RunState

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.adapters import accel as accel_module
-from harness.adapters.accel import PROBE_SECONDS, AccelDecision, decide, probe_seconds, remembered
+from harness.adapters.host import accel as accel_module
+from harness.adapters.host.accel import PROBE_SECONDS, AccelDecision, decide, probe_seconds, remembered
 from harness.core.errors import GuestError, HarnessError, HypervisorError, Interrupted
 from harness.core.model import Accel
 

@@ -29,7 +29,7 @@ from fakes import (
     raise_at,
 )
 from harness.adapters.files import sha256_of
-from harness.adapters.store import RunDirectory
+from harness.adapters.results.store import RunDirectory
 from harness.core.errors import GuestDiedError, GuestError, HarnessError, Interrupted
 from harness.core.mappings import Mappings
 from harness.core.model import Cell

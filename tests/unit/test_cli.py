@@ -23,7 +23,7 @@ from harness.shell.cli.main import _VERBS, run_cli
 from harness.shell.console import Console
 
 if TYPE_CHECKING:
-    from harness.adapters.store import RunDirectory
+    from harness.adapters.results.store import RunDirectory
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = str(ROOT / "fio" / "quick.yml")

@@ -12,7 +12,7 @@ import pytest
 
 from fakes import Behaviour, FakeClock, FakeLab, FakeStop, fio_json, new_run, qemu_died
 from harness.adapters.files import write_json
-from harness.adapters.store import RunDirectory
+from harness.adapters.results.store import RunDirectory
 from harness.analysis.tables import render
 from harness.core.errors import GuestError, InputError
 from harness.core.model import Cell

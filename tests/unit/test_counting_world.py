@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.adapters import process
-from harness.adapters.callgrind import Counted, Thread, Valgrind, counting
-from harness.adapters.count_bench import identified
-from harness.adapters.io_uring import deny_io_uring
-from harness.adapters.qtest import ConnectionLostError, QtestSocket
+from harness.adapters.guestless.bench import identified
+from harness.adapters.guestless.callgrind import Counted, Thread, Valgrind, counting
+from harness.adapters.guestless.io_uring import deny_io_uring
+from harness.adapters.guestless.qtest import ConnectionLostError, QtestSocket
+from harness.adapters.guestless.virtio_load import LoadResult
 from harness.adapters.scratch import scratch, sweep
-from harness.adapters.virtio_load import LoadResult
 from harness.adapters.waiting import Stop
 from harness.core.counting.failures import cause_of_death, cause_of_hang
 from harness.core.counting.rig import Rig, RigFiles, arguments

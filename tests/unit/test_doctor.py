@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pytest
 
-from harness.adapters import accel as accel_module
-from harness.adapters import hypervisor, locks
-from harness.adapters.accel import decide
+from harness.adapters import hypervisor
 from harness.adapters.files import make_directory, write_json
-from harness.adapters.locks import host_alone
+from harness.adapters.host import accel as accel_module
+from harness.adapters.host import locks
+from harness.adapters.host.accel import decide
+from harness.adapters.host.locks import host_alone
 from harness.adapters.workspace import Workspace
 from harness.core.errors import GuestError, HypervisorError
 from harness.core.model import Accel

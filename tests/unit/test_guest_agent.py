@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from harness.adapters import guest
-from harness.adapters.guest import AgentConnection
+from harness.adapters.guest import agent as guest
+from harness.adapters.guest.agent import AgentConnection
 from harness.adapters.waiting import Stop, Waiter
 from harness.core.errors import GuestError, HypervisorError, Interrupted
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.adapters.imports import cells_as_found, read_results, together
+from harness.adapters.results.imports import cells_as_found, read_results, together
 from harness.core.errors import InputError
 
 FIO = Path(__file__).parents[1] / "data" / "fio"

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.adapters import locks
-from harness.adapters.locks import exclusive, holder_of, host_alone, host_shared
+from harness.adapters.host import locks
+from harness.adapters.host.locks import exclusive, holder_of, host_alone, host_shared
 from harness.core.errors import BusyError, HarnessError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 HOLDER = """
 import sys, time
 from pathlib import Path
-from harness.adapters.locks import exclusive
+from harness.adapters.host.locks import exclusive
 with exclusive(Path(sys.argv[1]), what="this host", remedy="wait"):
     print("held", flush=True)
     time.sleep(60)

@@ -11,8 +11,8 @@ import pytest
 from test_comparing import SAME, a_run
 
 from harness.adapters.files import write_json
-from harness.adapters.host import environment
-from harness.adapters.store import RunDirectory
+from harness.adapters.host.facts import environment
+from harness.adapters.results.store import RunDirectory
 from harness.analysis.tables import render
 from harness.core.errors import InputError
 from harness.shell.cli.main import run_cli

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.adapters.pool_rig import _layouts
+from harness.adapters.guestless.pool_rig import _layouts
 from harness.core.counting.rig import MEMORY_BASE, RigFiles
 from harness.core.errors import InputError
 from harness.core.experiment import Experiment, load_experiment

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.adapters import checkout
-from harness.adapters.host import environment, volatile_settings
+from harness.adapters.host.facts import environment, volatile_settings
 from harness.adapters.libraries import shared_libraries
 from harness.core.guest_view import SCRIPT, feature_bits, parse_guest
 from harness.core.provenance import argv_settings

@@ -14,7 +14,7 @@ from harness.shell.cli.main import run_cli
 from recorded import FACTS
 
 if TYPE_CHECKING:
-    from harness.adapters.store import RunDirectory
+    from harness.adapters.results.store import RunDirectory
 
 SEED = Path(__file__).resolve().parents[1] / "data" / "seed"
 

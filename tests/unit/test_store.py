@@ -11,7 +11,7 @@ import pytest
 
 from fakes import new_run
 from harness.adapters.files import write_json
-from harness.adapters.store import CUT_OFF, RunDirectory, is_run_directory
+from harness.adapters.results.store import CUT_OFF, RunDirectory, is_run_directory
 from harness.core.errors import BusyError, HarnessError, InputError
 from harness.core.model import Cell
 from harness.core.planning import Plan, PlannedSession, make_plan

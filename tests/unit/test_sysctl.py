@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.adapters.sysctl import max_map_count, restore, waiting
+from harness.adapters.host.sysctl import max_map_count, restore, waiting
 from harness.core.errors import HarnessError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,7 +50,7 @@ def test_a_run_that_fails_puts_it_back(setting: Path, tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from harness.adapters.sysctl import max_map_count
+from harness.adapters.host.sysctl import max_map_count
 with max_map_count(70000, Path(sys.argv[1]), setting=Path(sys.argv[2])):
     os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from simulation import Protocol, experiments, frame
 
-from harness.adapters.imports import NOT_INTERLEAVED, cells_as_found, read_results, together
+from harness.adapters.results.imports import NOT_INTERLEAVED, cells_as_found, read_results, together
 from harness.analysis.comparison import RESULT_COLUMNS
 from harness.analysis.result import Comparison, build
 from harness.analysis.tables import TableFormat, percent, render

@@ -15,8 +15,8 @@ import pytest
 
 from fakes import FakeClock, FakeGuest, FakeLab, FakeStop, new_run
 from harness.adapters.files import read_json, write_json
-from harness.adapters.run_samples import read_samples
-from harness.adapters.telemetry import telemetry_file
+from harness.adapters.results.samples import read_samples
+from harness.adapters.telemetry.sampler import telemetry_file
 from harness.core.mappings import Mappings
 from harness.core.telemetry import Occasion, Reading, TelemetryHeader, TelemetryRecord, ThreadTime
 from harness.shell.campaign import Campaign
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from harness.adapters.store import RunDirectory
+    from harness.adapters.results.store import RunDirectory
     from harness.core.planning import PlannedSession
 
 PID = 50

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.adapters.emulator import MappingsProbe
-from harness.adapters.telemetry import TelemetryRecorder, telemetry_file
+from harness.adapters.telemetry.sampler import TelemetryRecorder, telemetry_file
 from harness.core.telemetry import Occasion, Reading, Telemetry, parse_telemetry
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def test_a_harness_that_is_killed_leaves_a_file_that_can_be_read(tmp_path: Path)
     script = (
         "import sys, time; from pathlib import Path\n"
         "from harness.adapters.emulator import MappingsProbe\n"
-        "from harness.adapters.telemetry import TelemetryRecorder\n"
+        "from harness.adapters.telemetry.sampler import TelemetryRecorder\n"
         "pid = int(sys.argv[1])\n"
         "recorder = TelemetryRecorder(Path(sys.argv[2]), pid, MappingsProbe(pid))\n"
         "recorder.start(); recorder.begin(0, ramp=0, runtime=600); time.sleep(600)\n"

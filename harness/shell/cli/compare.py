@@ -76,7 +76,7 @@ def command(
       harness compare runs/X --format json --fail-on slower
       harness compare runs/instructions-X --explain
     """
-    from harness.adapters.count_store import holds_counts
+    from harness.adapters.guestless.store import holds_counts
     from harness.core.model import Workload
     from harness.shell.results import workload_of
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from harness.adapters.provision import Manifest
-    from harness.adapters.store import RunDirectory
+    from harness.adapters.results.store import RunDirectory
     from harness.adapters.waiting import Stop
     from harness.adapters.workspace import Workspace
     from harness.core.experiment import Experiment
@@ -93,8 +93,8 @@ def command(
       harness run --resume runs/quick-20260101T120000
     """
     from harness.adapters.ceiling import check_ceiling
-    from harness.adapters.host import environment
-    from harness.adapters.store import check_new
+    from harness.adapters.host.facts import environment
+    from harness.adapters.results.store import check_new
     from harness.adapters.workspace import Workspace
     from harness.core.model import Workload
     from harness.shell.comparing import Judgement, read_noise_floor
@@ -166,7 +166,7 @@ def _check_usage(experiment: Path | None, resume_dir: Path | None, options: dict
 
 def _counts(experiment: Path | None, resume_dir: Path | None) -> bool:
     """Return whether it is instructions that are to be counted."""
-    from harness.adapters.count_store import holds_counts
+    from harness.adapters.guestless.store import holds_counts
     from harness.core.model import Workload
     from harness.shell.declare import declare
 
@@ -194,8 +194,8 @@ def _count(
     provision: bool,
     aa: bool,
 ) -> tuple[Path, Outcome]:
-    from harness.adapters.count_store import CountDirectory
-    from harness.adapters.store import check_new
+    from harness.adapters.guestless.store import CountDirectory
+    from harness.adapters.results.store import check_new
     from harness.shell.count_progress import CountDisplay
     from harness.shell.counting import CountRunner
     from harness.shell.declare import Changes, declare
@@ -276,7 +276,7 @@ def _runner(experiment: Experiment) -> type[Runner | GuestlessRunner]:
 def _resume(
     directory: Path, workspace: Workspace, console: Console, stop: Stop
 ) -> tuple[RunDirectory, Outcome]:
-    from harness.adapters.store import RunDirectory
+    from harness.adapters.results.store import RunDirectory
     from harness.core.experiment import load_experiment
 
     run = RunDirectory.open(directory)

@@ -28,8 +28,8 @@ def command(run_dir: Path, *, full: bool, plot: Path | None, as_json: bool) -> N
       harness show runs/quick-20260101T120000 --full
       harness show runs/pool-growth-20260101T120000 --plot pool.svg
     """
-    from harness.adapters.count_store import CountDirectory, holds_counts
-    from harness.adapters.store import RunDirectory
+    from harness.adapters.guestless.store import CountDirectory, holds_counts
+    from harness.adapters.results.store import RunDirectory
     from harness.shell.summary import summarise, summarise_counts
 
     if holds_counts(run_dir):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from harness.adapters.guest_fio import target_of
+from harness.adapters.guest.fio import target_of
 from harness.core.pool import burst_serials, light_serial
 
 if TYPE_CHECKING:
-    from harness.adapters.guest_fio import Fio
-    from harness.adapters.telemetry import TelemetryRecorder
+    from harness.adapters.guest.fio import Fio
+    from harness.adapters.telemetry.sampler import TelemetryRecorder
     from harness.core.experiment import Pool
     from harness.core.planning import PlannedIteration
     from harness.core.protocols import Execution

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.adapters.files import read_json, write_json
-from harness.adapters.host import cpu_facts, read_setting
+from harness.adapters.host.facts import cpu_facts, read_setting
 from harness.core.errors import GuestError, HarnessError, HypervisorError, InputError
 from harness.core.model import Accel
 

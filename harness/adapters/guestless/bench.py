@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from harness.adapters.qemu_img_load import QemuImg, bench
+from harness.adapters.guestless.qemu_img_load import QemuImg, bench
+from harness.adapters.guestless.virtio_load import LoadResult, VirtioLoad, serve
 from harness.adapters.scratch import scratch
-from harness.adapters.virtio_load import LoadResult, VirtioLoad, serve
 from harness.core.counting.bench import BenchLoad
 from harness.core.counting.records import CountRecord, ThreadRecord
 from harness.core.counting.rig import Rig
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from harness.adapters.callgrind import Thread, Valgrind
-    from harness.adapters.count_store import CountDirectory
+    from harness.adapters.guestless.callgrind import Thread, Valgrind
+    from harness.adapters.guestless.store import CountDirectory
     from harness.core.counting.planning import PlannedCount
     from harness.core.experiment import Experiment
     from harness.core.model import BuildRecord, Cell, GuestConfig

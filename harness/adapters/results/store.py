@@ -19,7 +19,7 @@ from harness.adapters.files import (
     write_atomic,
     write_json,
 )
-from harness.adapters.locks import exclusive, holder_of
+from harness.adapters.host.locks import exclusive, holder_of
 from harness.core.errors import InputError
 from harness.core.planning import (
     Plan,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.adapters.guest import AgentConnection
+    from harness.adapters.guest.agent import AgentConnection
     from harness.core.model import Cell
     from harness.core.protocols import Execution
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from harness.adapters import process
 from harness.adapters.emulator import MappingsProbe, crash_record, emulator_facts
 from harness.adapters.files import tail
-from harness.adapters.qtest import ConnectionLostError, QtestSocket, listening
+from harness.adapters.guestless.qtest import ConnectionLostError, QtestSocket, listening
+from harness.adapters.guestless.virtio_load import shared_memory
 from harness.adapters.scratch import scratch
-from harness.adapters.virtio_load import shared_memory
 from harness.core.counting import rig
 from harness.core.counting.pci import DeviceRefusedError, Feature, VirtioPci
 from harness.core.counting.rings import (

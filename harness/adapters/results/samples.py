@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from harness.adapters.telemetry_files import read_telemetry
+from harness.adapters.telemetry.files import read_telemetry
 from harness.core.agreement import SessionFacts
 from harness.core.errors import InputError
 from harness.core.fio_output import metrics, parse_fio
@@ -17,7 +17,7 @@ from harness.core.telemetry_metrics import TELEMETRY_METRICS, measured, why_miss
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.adapters.store import RunDirectory
+    from harness.adapters.results.store import RunDirectory
     from harness.core.model import FactorValue
     from harness.core.planning import Plan, PlannedSession
     from harness.core.records import IterationRecord

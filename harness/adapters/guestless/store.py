@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from harness.adapters.files import make_directory, read_bytes, read_json, write_atomic, write_json
-from harness.adapters.store import RunDirectory, is_run_directory, lay_out_run
+from harness.adapters.results.store import RunDirectory, is_run_directory, lay_out_run
 from harness.core.counting.callgrind import CallgrindFormatError, Profile, parse_callgrind, parse_total
 from harness.core.counting.planning import CountPlan, PlannedCount, count_plan_from_json, count_plan_to_json
 from harness.core.counting.records import CountingRun, CountRecord, ThreadRecord

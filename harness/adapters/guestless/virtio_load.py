@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.adapters.callgrind import counting
-from harness.adapters.qtest import ConnectionLostError, QtestSocket, listening
+from harness.adapters.guestless.callgrind import counting
+from harness.adapters.guestless.qtest import ConnectionLostError, QtestSocket, listening
 from harness.core.counting import rig as rigs
 from harness.core.counting.pci import DeviceRefusedError, Feature, VirtioPci
 from harness.core.counting.rings import (
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
 
-    from harness.adapters.callgrind import Counted, Thread, Valgrind
+    from harness.adapters.guestless.callgrind import Counted, Thread, Valgrind
     from harness.core.counting.pci import Doorbell
     from harness.core.protocols import StopSignal
 

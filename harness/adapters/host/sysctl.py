@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from harness.adapters import process
 from harness.adapters.files import make_directory, read_json, write_json
-from harness.adapters.host import read_setting
+from harness.adapters.host.facts import read_setting
 from harness.core.errors import HarnessError, InputError
 
 if TYPE_CHECKING:

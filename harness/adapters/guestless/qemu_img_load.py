@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.adapters.callgrind import counting
-from harness.adapters.virtio_load import LoadResult
+from harness.adapters.guestless.callgrind import counting
+from harness.adapters.guestless.virtio_load import LoadResult
 from harness.core.counting.bench import bench_arguments
 from harness.core.counting.failures import cause_of_death
 from harness.core.errors import HarnessError
 
 if TYPE_CHECKING:
-    from harness.adapters.callgrind import Valgrind
+    from harness.adapters.guestless.callgrind import Valgrind
     from harness.core.counting.bench import BenchLoad
     from harness.core.protocols import StopSignal
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from harness.adapters.files import sha256_of, write_atomic
-from harness.adapters.host import read_setting
-from harness.adapters.process_reader import ProcessReader
+from harness.adapters.host.facts import read_setting
+from harness.adapters.telemetry.process_reader import ProcessReader
 from harness.core.mappings import Mappings
 from harness.core.telemetry import (
     TELEMETRY_VERSION,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from harness.adapters.store import is_run_directory
+from harness.adapters.results.store import is_run_directory
 from harness.analysis.metrics import METRICS
 from harness.core.errors import InputError, Problem
 from harness.core.fio_output import FioJob, FioOutputError, FioResult, metrics, parse_fio

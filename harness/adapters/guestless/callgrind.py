@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from harness.adapters import process
 from harness.adapters.files import tail
-from harness.adapters.host import read_setting
-from harness.adapters.io_uring import IO_URING_ENTER, deny_io_uring
+from harness.adapters.guestless.io_uring import IO_URING_ENTER, deny_io_uring
+from harness.adapters.host.facts import read_setting
 from harness.core.counting.failures import cause_of_death, cause_of_hang
 from harness.core.errors import HarnessError, Interrupted
 

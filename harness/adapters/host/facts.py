@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.adapters.checkout import checkout_commit
-from harness.adapters.host_cpus import frequency_policy, idle_states, read_setting, topology
+from harness.adapters.host.cpus import frequency_policy, idle_states, read_setting, topology
 from harness.core.redaction import redacted
 
 __all__ = ["cpu_facts", "environment", "free_bytes", "read_setting", "volatile_settings"]

@@ -6,12 +6,12 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from harness.adapters.files import read_bytes
-from harness.adapters.telemetry import telemetry_file
+from harness.adapters.telemetry.sampler import telemetry_file
 from harness.core.errors import InputError
 from harness.core.telemetry import parse_telemetry
 
 if TYPE_CHECKING:
-    from harness.adapters.store import RunDirectory
+    from harness.adapters.results.store import RunDirectory
     from harness.core.planning import PlannedSession
     from harness.core.records import SessionRecord
     from harness.core.telemetry import Telemetry, TelemetryRecord

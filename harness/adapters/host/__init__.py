@@ -1,0 +1,1 @@
+"""The machine that measures: its facts, CPUs, settings, locks and accelerator."""

@@ -1,0 +1,1 @@
+"""Run directories, and results that others made."""

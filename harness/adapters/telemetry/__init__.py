@@ -1,0 +1,1 @@
+"""What QEMU and the host did while a session ran."""
