@@ -34,7 +34,7 @@ _KEPT_SHAPES = re.compile(
     r"[0-9]+"
     r"|[0-9]{3,}-[\w.+-]+"  # a session's directory
     r"|domain-[0-9]+-[\w.-]+"  # libvirt's, of one boot
-    r"|lib[\w+.-]*\.so[\w.]*|ld-linux[\w.-]*\.so[\w.]*"
+    r"|[\w+.-]+\.so(?:\.[0-9.]+)?"
     r"|qemu-(?:system-\w+|img|io|nbd|storage-daemon)"
     r"|(?:[hsv]d[a-z]+|xvd[a-z]+)[0-9]*|nvme[0-9]+(?:n[0-9]+(?:p[0-9]+)?)?|null|zero|kvm|shm|u?random"
 )

@@ -110,7 +110,7 @@ def _of_finding(head: Head, found: Finding, *, fails: bool) -> ET.Element:
 
 
 def _verdict(case: ET.Element, kind: str, word: str, message: str, text: str) -> None:
-    element = ET.SubElement(case, kind, {"type": word, "message": _clean(message)})
+    element = ET.SubElement(case, kind, {"type": _clean(word), "message": _clean(message)})
     element.text = _clean(text, lines=True)
 
 
@@ -130,4 +130,6 @@ def _utc(moment: str) -> str:
         found = datetime.fromisoformat(moment)
     except ValueError:
         found = datetime.fromtimestamp(0, UTC)
+    if found.tzinfo is None:
+        found = found.replace(tzinfo=UTC)
     return found.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -225,7 +225,7 @@ def _add_pool(families: _Families, head: Head, report: PoolReport) -> None:
             labels,
             (variant.growth, list(Growth)),
         )
-    families.add("max_map_count", "vm.max_map_count of the host.", own, report.limit)
+    families.add("mapping_limit", "vm.max_map_count of the host.", own, report.limit)
 
 
 def _label(name: str) -> str:
