@@ -22,7 +22,7 @@ _WITH_FACTORS = ConfigDict(extra="allow")
 """Further factors of the matrix are keys of a cell, too: ``factors`` names them."""
 
 Number = float | None
-Version = Annotated[Literal[1], Field(description="1. Readers should refuse a greater one.")]
+Version = Annotated[Literal[1], Field(description="Readers should refuse a greater one.")]
 Factors = Annotated[
     list[str], Field(description="The keys that name a cell: rw, bs, iodepth and what else is varied.")
 ]
@@ -134,7 +134,7 @@ class MatrixResult(TypedDict):
     margin: Margin
     alpha: Annotated[float, Field(description="Accepted risk of a false verdict, over all cells.")]
     no_verdict: Annotated[str | None, Field(description="Why there are no verdicts; null when there are.")]
-    cells: list[Cell]
+    cells: Annotated[list[Cell], Field(description="In the table's order, contender by contender.")]
     noise_floor: Annotated[list[Floor], Field(description="Empty without an A/A run.")]
     pooled: Annotated[
         Pooled | list[Pooled], Field(description="One object, or a list for several contenders.")
@@ -166,8 +166,8 @@ class Cost(TypedDict):
 class BothCosts(TypedDict):
     """What a request costs baseline and contender."""
 
-    baseline: Cost
-    contender: Cost
+    baseline: Annotated[Cost, Field(description="Of the baseline.")]
+    contender: Annotated[Cost, Field(description="Of the contender.")]
 
 
 @with_config(_WITH_FACTORS)
@@ -182,9 +182,11 @@ class CostCell(TypedDict):
     contender: Annotated[Number, Field(description="Instructions a request of the contender.")]
     change: Change
     resolution: Annotated[Number, Field(description="The worse one of both, a fraction.")]
-    verdict: Literal["costlier", "cheaper", "same", "unclear"]
+    verdict: Annotated[
+        Literal["costlier", "cheaper", "same", "unclear"], Field(description="By margin and resolution.")
+    ]
     reason: Annotated[str | None, Field(description="Why it is unclear.")]
-    costs: BothCosts
+    costs: Annotated[BothCosts, Field(description="What it rests on.")]
 
 
 @with_config(_EXACT)
@@ -193,13 +195,13 @@ class CountsResult(TypedDict):
 
     format_version: Version
     ruler: Annotated[Literal["instructions"], Field(description="Tells this document from the others.")]
-    metric: Literal["instructions_per_request"]
+    metric: Annotated[Literal["instructions_per_request"], Field(description="What was compared.")]
     higher_is_better: HigherIsBetter
     baseline: Baseline
     contenders: Contenders
     factors: Factors
     margin: Margin
-    cells: list[CostCell]
+    cells: Annotated[list[CostCell], Field(description="In the table's order, contender by contender.")]
     warnings: Warnings
     footer: Footer
     environment: Environment
@@ -210,7 +212,7 @@ class Round(TypedDict):
     """QEMU after one round."""
 
     round: Annotated[int, Field(description="From 1.")]
-    coroutines: int
+    coroutines: Annotated[int, Field(description="Pooled ones and those in flight.")]
     vmas: Annotated[int, Field(description="Memory mappings.")]
 
 
@@ -218,7 +220,7 @@ class Round(TypedDict):
 class PoolOutcome(TypedDict):
     """What became of QEMU."""
 
-    state: Fate
+    state: Annotated[Fate, Field(description="Whether it survived all rounds.")]
     round: Annotated[int, Field(description="The one it died in, or the last it survived.")]
     message: Annotated[str | None, Field(description="QEMU's last words.")]
     death: Annotated[str | None, Field(description="How it died.")]
@@ -229,9 +231,9 @@ class PoolOutcome(TypedDict):
 class PoolSlope(TypedDict):
     """Growth, with its 95 % interval."""
 
-    vmas_per_round: Number
-    ci_low: Number
-    ci_high: Number
+    vmas_per_round: Annotated[Number, Field(description="Memory mappings a round.")]
+    ci_low: Annotated[Number, Field(description="Lower bound of it.")]
+    ci_high: Annotated[Number, Field(description="Upper bound of it.")]
 
 
 @with_config(_EXACT)
@@ -239,9 +241,9 @@ class PoolOfVariant(TypedDict):
     """The coroutine pool of one variant."""
 
     rounds: Annotated[list[Round], Field(description="The median over its sessions.")]
-    growth: Growth
-    outcome: PoolOutcome
-    slope: PoolSlope
+    growth: Annotated[Growth, Field(description="Whether it grows from round to round.")]
+    outcome: Annotated[PoolOutcome, Field(description="What became of QEMU.")]
+    slope: Annotated[PoolSlope, Field(description="How fast it grows.")]
     rounds_to_limit: Annotated[
         Number, Field(description="How many more rounds lead to the limit; null if none do.")
     ]

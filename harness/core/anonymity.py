@@ -36,6 +36,7 @@ _KEPT_SHAPES = re.compile(
     r"|domain-[0-9]+-[\w.-]+"  # libvirt's, of one boot
     r"|[\w+.-]+\.so(?:\.[0-9.]+)?"
     r"|qemu-(?:system-\w+|img|io|nbd|storage-daemon)"
+    r"|virtio-disk[0-9]+"
     r"|(?:[hsv]d[a-z]+|xvd[a-z]+)[0-9]*|nvme[0-9]+(?:n[0-9]+(?:p[0-9]+)?)?|null|zero|kvm|shm|u?random"
 )
 _SUFFIX = re.compile(r"\.(?:raw|qcow2|img|json|xml|yml|log|sock|fd|bin|rom|so|c|h)$")

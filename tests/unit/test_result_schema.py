@@ -85,4 +85,4 @@ def test_every_key_is_in_the_reference(name: str) -> None:
     for key, value in definition.get("properties", {}).items():
         assert f"| `{key}` |" in text
         # The sentence in the type is the sentence in the reference.
-        assert value.get("description", "") in text
+        assert value["description"] in text
