@@ -41,7 +41,7 @@ _KEPT_SHAPES = re.compile(
 )
 _SUFFIX = re.compile(r"\.(?:raw|qcow2|img|json|xml|yml|log|sock|fd|bin|rom|so|c|h)$")
 _END = r"\s/\"'`,;:|<>=(){}\[\]\\&?#*!$"
-_PATH = re.compile(rf"(?<![\w.~/<-])(?:/[^{_END}]+)+")
+_PATH = rf"(?<![\w.~/<-])(?:/[^{_END}]+)+"
 _URI = re.compile(
     r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]*://)(?P<host>[^/\s\"'<>\\]*)(?P<path>/[^\s\"'<>?\\]*)?"
 )
@@ -89,7 +89,10 @@ class Anonymiser:
         words: Iterable[str] = (),
     ) -> None:
         self._known: dict[str, dict[str, int]] = defaultdict(dict)
-        self._directories = sorted({d for d in directories if len(d) > 1}, key=lambda d: (-len(d), d))
+        known = sorted({d for d in directories if len(d) > 1}, key=lambda d: (-len(d), d))
+        # With blanks in it a path has no end that could be seen: it has to be known.
+        private = [rf"{re.escape(directory)}(?![\w-])(?:/[^{_END}]+)*" for directory in known]
+        self._paths = re.compile("|".join([*private, _PATH]))
         ordinary = _ORDINARY | {word.lower() for word in words}
         names = [(name, "host") for host in hosts for name in _forms(host)] + [(u, "user") for u in users]
         self._names = [
@@ -101,10 +104,8 @@ class Anonymiser:
     def text(self, text: str) -> str:
         """Return a text without what tells whose machine it came from."""
         text = redacted(text)
-        for directory in self._directories:
-            text = re.sub(rf"{re.escape(directory)}(?![\w-])", lambda found: self._path(found[0]), text)
         text = _URI.sub(self._uri, text)
-        text = _PATH.sub(lambda found: self._path(found[0]), text)
+        text = self._paths.sub(lambda found: self._path(found[0]), text)
         text = _SERIAL.sub(lambda found: found["key"] + self._name("serial", found["value"]), text)
         text = _UUID.sub(self._uuid, text)
         text = _MAC.sub(self._mac, text)

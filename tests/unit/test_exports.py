@@ -6,14 +6,13 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import counted_run
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families as classic_families
 from test_comparing import MOMENT, a_run, measure, speeds
 
@@ -32,7 +31,8 @@ from harness.shell.cli.main import run_cli
 from harness.shell.exporting import FILE_NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from prometheus_client.metrics_core import Metric
     from prometheus_client.samples import Sample
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 Captured = pytest.CaptureFixture[str]
 
 HEAD = Head(
-    run_id="r-1", name="test", workload=Workload.FIO_MATRIX, state=RunState.FINISHED, stopped="the plan is done",
+    run_id="r-1", name="test", workload=Workload.FIO_MATRIX, state=RunState.FINISHED,
+    stopped="the plan is done",
     created="2026-01-02T03:04:05+01:00", wall_seconds=30.0, harness_version="0", baseline="OLD",
     builds={"OLD": {"version": "QEMU 7", "sha256": "a" * 64}}, host="here",
 )  # fmt: skip
@@ -110,8 +111,8 @@ SUITE = {"name", "package", "id", "hostname", "timestamp", "time", "tests", "fai
 
 
 def suite_of(text: str) -> ET.Element:
-    """Return the suite, in the form that the schemas of Ant's tasks and of Jenkins' xUnit plugin both allow."""
-    root = ET.fromstring(text)
+    """Return the suite, in the form that both published schemas allow (Ant's tasks, Jenkins' plugin)."""
+    root = ET.fromstring(text)  # noqa: S314 - our own
     assert (root.tag, root.attrib) == ("testsuites", {})
     (suite,) = root
     assert suite.tag == "testsuite"
@@ -291,10 +292,12 @@ def test_no_text_breaks_a_benchmark_line(text: str, number: float) -> None:
 
 # OpenMetrics
 
+openmetrics_families: Callable[[str], Iterator[Metric]] = openmetrics_parser.text_string_to_metric_families
+
 
 def families(text: str) -> dict[str, Metric]:
     """Read the text as OpenMetrics, and as what node_exporter's collector reads; both see the same."""
-    found = {family.name: family for family in text_string_to_metric_families(text)}
+    found = {family.name: family for family in openmetrics_families(text)}
     classic = {family.name: family for family in classic_families(text)}
     assert {name: family.samples for name, family in found.items()} == {
         name: family.samples for name, family in classic.items()
@@ -328,7 +331,8 @@ def test_openmetrics_has_changes_bounds_verdicts_and_medians_in_base_units(
     assert low <= -0.2 + 1e-9
     assert high >= -0.2 - 1e-9
     verdict = found["qemu_ab_verdict"]
-    assert {s.labels["verdict"]: s.value for s in samples_of(verdict) if cell.items() <= s.labels.items()} == {
+    of_cell = [s for s in samples_of(verdict) if cell.items() <= s.labels.items()]
+    assert {s.labels["verdict"]: s.value for s in of_cell} == {
         "faster": 0.0, "slower": 1.0, "same": 0.0, "unclear": 0.0,
     }  # fmt: skip
     old = {"variant": "OLD", "iodepth": "8"}
