@@ -38,15 +38,16 @@ options:
   repository: {type: str, description: "The git directory to take the commit from."}
   tarball: {type: path, description: The tarball on this host.}
   patches: {type: list, elements: dict, default: [], description: "name and sha256, in order."}
-  configure: {type: list, elements: str, default: [], description: "The role's arguments; an old version may not know all."}
-  tool_arguments: {type: list, elements: str, default: [], description: "Arguments that name tools; likewise."}
+  configure: {type: list, elements: str, default: [], description: "The role's; old versions lack some."}
+  tool_arguments: {type: list, elements: str, default: [], description: "Those that name tools; likewise."}
   extra: {type: list, elements: str, default: [], description: "The user's arguments."}
   targets: {type: list, elements: str, required: true, description: What ninja is to make.}
-  firmware: {type: list, elements: path, default: [], description: Where the host's packages keep ROMs.}
+  firmware: {type: list, elements: path, default: [], description: Where the host has ROMs.}
   parent: {type: path, required: true, description: Directory that holds the builds.}
-  sources: {type: path, required: true, description: "Directory of the mirrors and, by their hash, of patches."}
+  sources: {type: path, required: true, description: "Directory of mirrors and, by their hash, of patches."}
   ccache: {type: path, description: "Directory of the compiler cache, used where ccache is installed."}
   jobs: {type: int, default: 0, description: "Compilers at a time; 0: as many as there are CPUs."}
+  nice: {type: int, default: 19, description: The priority of the build.}
 """
 
 CONFIGURED = "configured"
@@ -97,7 +98,12 @@ class Build:
         before = self.log.stat().st_size if self.log.exists() else 0
         # The log can be followed meanwhile. Should this module be killed, the kernel ends the command.
         guard = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
-        polite = ["nice", "-n", "19", *(["ionice", "-c", "3"] if shutil.which("ionice") else [])]
+        polite = [
+            "nice",
+            "-n",
+            str(self.params["nice"]),
+            *(["ionice", "-c", "3"] if shutil.which("ionice") else []),
+        ]
         code, _, err = self.module.run_command(
             ["sh", "-c", 'exec "$@" >>"$0" 2>&1', str(self.log), *guard, *polite, *argv],
             cwd=str(cwd),
@@ -160,7 +166,19 @@ class Build:
         for patch in self.params["patches"]:
             # Without the ceiling a repository above the state directory would be patched instead, in silence.
             ceiling = f"GIT_CEILING_DIRECTORIES={self.stage}"
-            said = self.logged(["env", ceiling, "git", "-c", "apply.whitespace=nowarn", "apply", "-p1", str(self.file_of(patch))], self.tree)
+            said = self.logged(
+                [
+                    "env",
+                    ceiling,
+                    "git",
+                    "-c",
+                    "apply.whitespace=nowarn",
+                    "apply",
+                    "-p1",
+                    str(self.file_of(patch)),
+                ],
+                self.tree,
+            )
             if said is not None:
                 self.give_up(
                     f"{patch['name']} does not apply to {self.params['source']['ref'] or 'the tarball'}; "
@@ -186,7 +204,9 @@ class Build:
             if unknown not in own:
                 break
             own.remove(unknown)
-        self.give_up("configure failed; `configure` in the experiment takes arguments", configure_errors(said))
+        self.give_up(
+            "configure failed; `configure` in the experiment takes arguments", configure_errors(said)
+        )
 
     def compile(self) -> None:
         """Make the targets."""
@@ -239,6 +259,7 @@ def main() -> None:
             "sources": {"type": "path", "required": True},
             "ccache": {"type": "path"},
             "jobs": {"type": "int", "default": 0},
+            "nice": {"type": "int", "default": 19},
         },
         supports_check_mode=True,
     )
@@ -249,9 +270,7 @@ def main() -> None:
     try:
         changed = build.make()
     except OSError as error:
-        module.fail_json(
-            msg=f"build {module.params['build']}: {error}; is the state directory writable, the disk not full?"
-        )
+        module.fail_json(msg=f"build {module.params['build']}: {error}; is the disk full, or read-only?")
     module.exit_json(changed=changed)
 
 

@@ -28,15 +28,15 @@ short_description: Work out the cache key of a build from source
 description:
   - Resolves a git ref to its commit and tree, or hashes a tarball, and hashes that together with the patches,
     the arguments of configure, the compiler and the recipe. The same key is the same build.
-  - A local repository is only read. One from elsewhere is fetched into a bare mirror below O(sources); in check
-    mode it is only asked what its ref is.
+  - A local repository is only read. One from elsewhere is fetched into a bare mirror below O(sources); in
+    check mode it is only asked what its ref is.
 options:
   build: {type: str, required: true, description: The build's name in the experiment.}
   git: {type: str, description: "A repository: absolute path, path from ~, or URL."}
   ref: {type: str, default: HEAD, description: "A branch, tag, commit or expression such as v10.0.0~3."}
   tarball: {type: str, description: "A source tarball: absolute path on this host, or a URL."}
   checksum: {type: str, description: "sha256:... of the tarball; required for a URL."}
-  patches: {type: list, elements: dict, default: [], description: "What is applied: name and sha256, in order."}
+  patches: {type: list, elements: dict, default: [], description: "Applied in order: name and sha256."}
   configure: {type: list, elements: str, default: [], description: "The role's arguments of configure."}
   extra: {type: list, elements: str, default: [], description: "The user's, which come after them."}
   targets: {type: list, elements: str, required: true, description: What ninja is to make.}
@@ -56,7 +56,7 @@ class Source:
         self.git = Git(module, Path(module.params["sources"]), self.fail)
 
     def code(self) -> dict[str, Any] | None:
-        """Return where the code is and what it is called by; None if that is not known before it is fetched."""
+        """Return where the code is and what identifies it; None if only fetching it would tell."""
         return self.tarball() if self.params["tarball"] else self.commit()
 
     def commit(self) -> dict[str, Any] | None:
@@ -83,11 +83,15 @@ class Source:
         location, wanted = self.params["tarball"], (self.params["checksum"] or "").lower()
         algorithm, _, digest = wanted.partition(":")
         if wanted and (algorithm != "sha256" or not re.fullmatch(r"[0-9a-f]{64}", digest)):
-            self.fail(f"checksum {wanted!r} is none; write sha256: and 64 hex digits, as sha256sum prints them")
+            self.fail(
+                f"checksum {wanted!r} is none; write sha256: and 64 hex digits, as sha256sum prints them"
+            )
         path = Path(location).expanduser()
         if is_download(location) or not path.is_absolute():
             if not digest:
-                self.fail(f"{location} has no checksum; add `checksum: sha256:...`, so that it stays the same")
+                self.fail(
+                    f"{location} has no checksum; add `checksum: sha256:...`, so that it stays the same"
+                )
         else:
             found = self.hash_of(path)
             if digest and found != digest:

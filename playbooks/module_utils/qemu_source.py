@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - Ansible takes each file here by itself: there can be no __init__.py
-"""What the modules of QEMU's source builds share: the key, git that never writes to a user's repository, locks."""
+"""What the modules of source builds share: key, locks, git that never writes to users' repositories."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from ansible.module_utils.basic import AnsibleModule
 
@@ -39,7 +39,7 @@ def key_of(parts: dict[str, Any]) -> str:
 
 
 def is_url(location: str) -> bool:
-    """Tell whether a repository is fetched from elsewhere (``https://``, ``host:path``), not read in place."""
+    """Tell whether a repository is fetched (``https://``, ``host:path``), not read in place."""
     return not location.startswith(("/", "~", ".")) and _URL.match(location) is not None
 
 

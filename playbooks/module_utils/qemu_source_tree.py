@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - Ansible takes each file here by itself: there can be no __init__.py
-"""QEMU's source tree as configure wants it, without a network: patched, with the parts that git leaves out."""
+"""QEMU's source tree as configure wants it without a network, with the parts that git leaves out."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def add_part(git: Git, part: Part, tree: Path, home: Path | None, fail: Failure)
 
 
 def make_up_for_firmware(tree: Path) -> None:
-    """Make the firmware files that configure insists on, empty, where the tree has none: nothing uses them."""
+    """Make firmware files that configure insists on where the tree has none: empty, as nothing uses them."""
     for directory in (tree / "pc-bios", tree / "pc-bios" / "dtb"):
         listing = directory / "meson.build"
         if not listing.is_file():

@@ -280,7 +280,8 @@ def _instructions(experiment: Experiment) -> Iterator[Finding]:
 
 
 _WHOLE: tuple[_Check, ...] = (
-    _idle_sections, _matrix_size, _builds, _builds_from_source, _baseline, _not_yet, _kernel, _cpu, _until, _engines,
+    _idle_sections, _matrix_size, _builds, _builds_from_source,
+    _baseline, _not_yet, _kernel, _cpu, _until, _engines,
     _pinned_beyond, _poll_without_iothread, _instructions, _too_many_disks,
 )  # fmt: skip
 
