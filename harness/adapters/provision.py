@@ -82,6 +82,23 @@ class ProvisionResult:
     guest_image: GuestImage | None
 
 
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """What a build from source is made of, and where it is or would be.
+
+    Attributes:
+        key: the hash over ``parts``; empty where only fetching the repository would tell.
+        parts: what goes into it.
+        path: its directory.
+        complete: whether it is there.
+    """
+
+    key: str
+    parts: dict[str, Any]
+    path: str
+    complete: bool
+
+
 _STATUS = {
     "playbook_on_task_start": TaskStatus.STARTED,
     "runner_on_ok": TaskStatus.OK,
@@ -177,6 +194,90 @@ def provision(
         ProvisionError: a task failed; names task, host and message.
         Interrupted: ``cancelled`` said so.
     """
+    watcher = _play(
+        "provision.yml",
+        {
+            "experiment": str(experiment_file.resolve()),
+            "harness_experiment_dir": str(experiment_dir.resolve()),
+            "harness_state_dir": str(state_dir.resolve()),
+            "harness_manifest": str(manifest.resolve()),
+        },
+        playbooks=playbooks,
+        inventory=inventory,
+        on_task=on_task,
+        cancelled=cancelled,
+    )
+    found = read_manifest(manifest)
+    return ProvisionResult(
+        changed=_total(watcher.stats, "changed"),
+        ok=_total(watcher.stats, "ok"),
+        builds=found.builds,
+        guest_image=found.guest_image,
+    )
+
+
+def look_for_builds(
+    *,
+    experiment_file: Path,
+    experiment_dir: Path,
+    state_dir: Path,
+    playbooks: Path,
+    inventory: Path,
+    on_task: Callable[[TaskEvent], None],
+    cancelled: Callable[[], bool],
+) -> dict[str, Lookup]:
+    """Ask what each of an experiment's builds from source is made of, and make none.
+
+    The same roles answer that would make them, in check mode.
+
+    Args:
+        experiment_file: whose builds.
+        experiment_dir: where its patches and tarballs are.
+        state_dir: where builds are kept.
+        playbooks: directory of the playbooks.
+        inventory: the hosts.
+        on_task: hears of each task's start and end.
+        cancelled: asked all the time; true stops the playbook.
+
+    Raises:
+        ProvisionError: there is no such ref, file or compiler.
+        Interrupted: ``cancelled`` said so.
+    """
+    with tempfile.TemporaryDirectory(prefix="harness-builds-") as directory:
+        report = Path(directory) / "builds.json"
+        _play(
+            "builds.yml",
+            {
+                "experiment": str(experiment_file.resolve()),
+                "harness_experiment_dir": str(experiment_dir.resolve()),
+                "harness_state_dir": str(state_dir.resolve()),
+                "harness_report": str(report),
+            },
+            playbooks=playbooks,
+            inventory=inventory,
+            on_task=on_task,
+            cancelled=cancelled,
+            check=True,
+        )
+        return {name: Lookup(**found) for name, found in json.loads(report.read_bytes()).items()}
+
+
+def _play(
+    playbook: str,
+    variables: Mapping[str, str],
+    *,
+    playbooks: Path,
+    inventory: Path,
+    on_task: Callable[[TaskEvent], None],
+    cancelled: Callable[[], bool],
+    check: bool = False,
+) -> _Watcher:
+    """Run a playbook to its end; ``check``: in check mode.
+
+    Raises:
+        ProvisionError: a task failed.
+        Interrupted: ``cancelled`` said so.
+    """
     import ansible_runner
 
     watcher = _Watcher(on_task)
@@ -185,14 +286,10 @@ def provision(
     try:
         runner = ansible_runner.run(
             private_data_dir=str(private),
-            playbook=str(playbooks.resolve() / "provision.yml"),
+            playbook=str(playbooks.resolve() / playbook),
             inventory=str(inventory.resolve()),
-            extravars={
-                "experiment": str(experiment_file.resolve()),
-                "harness_experiment_dir": str(experiment_dir.resolve()),
-                "harness_state_dir": str(state_dir.resolve()),
-                "harness_manifest": str(manifest.resolve()),
-            },
+            extravars=dict(variables),
+            **({"cmdline": "--check"} if check else {}),
             envvars=_environment(playbooks),
             quiet=True,
             event_handler=watcher,
@@ -203,13 +300,7 @@ def provision(
     finally:
         shutil.rmtree(private, ignore_errors=True)
     _check(runner.status, watcher)
-    found = read_manifest(manifest)
-    return ProvisionResult(
-        changed=_total(watcher.stats, "changed"),
-        ok=_total(watcher.stats, "ok"),
-        builds=found.builds,
-        guest_image=found.guest_image,
-    )
+    return watcher
 
 
 def _environment(playbooks: Path) -> dict[str, str]:

@@ -20,6 +20,7 @@ _VERBS = {
     "check": "Validate experiment files; every error at once.",
     "plan": "Show what would run, in order, and how long it would take.",
     "provision": "Converge this host: libvirt, QEMU builds, guest image.",
+    "builds": "List, explain and prune the cache of QEMU builds.",
     "run": "Run an experiment, or go on with one, and print the table.",
     "show": "Show what a run directory holds.",
     "compare": "Print the OLD/NEW/CHANGE table of a run, or of two sets of results.",
