@@ -27,7 +27,8 @@ KEY_DIGITS = 16
 """Of the key that name a build's directory; the whole key is in its mark."""
 
 FULL_HASH = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://|[^/:\s]+:(?!/*$)")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
+_SCP_LIKE = re.compile(r"[^/:\s]+:(?!/*$)")
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s@]*@")
 _SHOWN_LINES = 8
 
@@ -40,12 +41,13 @@ def key_of(parts: dict[str, Any]) -> str:
 
 def is_url(location: str) -> bool:
     """Tell whether a repository is fetched (``https://``, ``host:path``), not read in place."""
-    return not location.startswith(("/", "~", ".")) and _URL.match(location) is not None
+    local = location.startswith(("/", "~", "."))
+    return not local and (is_download(location) or _SCP_LIKE.match(location) is not None)
 
 
 def is_download(location: str) -> bool:
     """Tell whether a tarball is a URL."""
-    return "://" in location
+    return _SCHEME.match(location) is not None
 
 
 def redacted(text: str) -> str:
