@@ -53,9 +53,3 @@ def idle_states() -> dict[str, Any]:
         }
         or None,
     }
-
-
-def frequency_policy(name: str) -> str | None:
-    """Return one setting of CPU frequency over all CPUs: one value, or each that occurs; None without any."""
-    found = {read_setting(policy / name) for policy in (_CPUS / "cpufreq").glob("policy[0-9]*")}
-    return ", ".join(sorted(value for value in found if value is not None)) or None

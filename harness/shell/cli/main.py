@@ -21,6 +21,7 @@ _VERBS = {
     "plan": "Show what would run, in order, and how long it would take.",
     "provision": "Converge this host: libvirt, QEMU builds, guest image.",
     "run": "Run an experiment, or go on with one, and print the table.",
+    "tune": "Make this host quiet by hand, and put it back.",
     "show": "Show what a run directory holds.",
     "compare": "Print the OLD/NEW/CHANGE table of a run, or of two sets of results.",
 }
