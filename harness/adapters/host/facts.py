@@ -15,7 +15,7 @@ from harness.adapters.host.settings import HostSettings
 from harness.core.quiet.settings import told
 from harness.core.redaction import redacted
 
-__all__ = ["cpu_facts", "environment", "free_bytes", "read_setting", "volatile_settings"]
+__all__ = ["cpu_facts", "environment", "free_bytes", "mitigations", "read_setting", "volatile_settings"]
 
 _HOST = HostSettings()
 
@@ -33,7 +33,7 @@ def environment() -> dict[str, Any]:
             "kernel": platform.release(),
             "kernel_command_line": redacted(read_setting("/proc/cmdline") or "") or None,
             "os": _operating_system(),
-            "mitigations": _mitigations(),
+            "mitigations": mitigations(),
             "sysctl": {name: value for name, value in settings.items() if "." in name},
             "settings": {name: value for name, value in settings.items() if "." not in name},
             "load": os.getloadavg(),
@@ -75,6 +75,7 @@ def _operating_system() -> str | None:
         return None
 
 
-def _mitigations() -> dict[str, str | None]:
+def mitigations() -> dict[str, str | None]:
+    """Return what the kernel says of each vulnerability of the CPU."""
     directory = Path("/sys/devices/system/cpu/vulnerabilities")
     return {entry.name: read_setting(entry) for entry in sorted(directory.glob("*"))}

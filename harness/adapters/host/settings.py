@@ -17,7 +17,7 @@ from harness.core.errors import HarnessError
 from harness.core.quiet.settings import DEEP_IDLE_US, SERVICE, SETTINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from harness.core.quiet.drift import Values
     from harness.core.quiet.settings import Setting
@@ -48,10 +48,14 @@ class HostSettings:
             return {"": setting.path} if there else {}
         if setting.name not in self._found:
             # Looked for once: with hundreds of CPUs that takes longer than reading them.
-            paths = sorted(self.root.glob(setting.path.lstrip("/")), key=_natural)
+            paths = sorted(self._matches(setting), key=_natural)
             wanted = [path for path in paths if not setting.deep_only or _is_deep(path)]
             self._found[setting.name] = {_label(path): f"/{path.relative_to(self.root)}" for path in wanted}
         return self._found[setting.name]
+
+    def only_shallow(self, setting: Setting) -> bool:
+        """Return whether a host has idle states, and none that takes long to leave."""
+        return setting.deep_only and not self.places(setting) and any(self._matches(setting))
 
     def values(self, settings: Iterable[Setting] = SETTINGS) -> Values:
         """Return every setting: its name -> place -> value; without the places that this host lacks."""
@@ -110,6 +114,9 @@ class HostSettings:
     def boot_id(self) -> str:
         """Return what names this boot of the host; empty when it cannot be read."""
         return self.read(_BOOT_ID) or ""
+
+    def _matches(self, setting: Setting) -> Iterator[Path]:
+        return self.root.glob(setting.path.lstrip("/"))
 
     def _at(self, path: str) -> Path:
         return self.root / path.lstrip("/")

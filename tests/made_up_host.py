@@ -14,7 +14,7 @@ IDLE_US = {"state0": 0, "state1": 2, "state2": 10, "state3": 170}
 BOOT = "00000000-0000-0000-0000-000000000001"
 
 
-def made_up_host(root: Path, *, cpus: int = 4, **files: str) -> HostSettings:
+def made_up_host(root: Path, cpus: int = 4, /, **files: str) -> HostSettings:
     """Return a host with cpufreq, idle states, KSM and all; keywords replace single values.
 
     Args:
