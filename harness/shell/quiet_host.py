@@ -48,6 +48,7 @@ def examine_noise(host: HostSettings | None = None, *, running: bool = False) ->
         awake = f"no idle state takes more than {DEEP_IDLE_US} us to leave"
         found[idle.name] = replace(found[idle.name], health=Health.OK, found=awake)
     found[idle.name] = _kept_awake(found[idle.name])
+    found["irqbalance"] = _kept_off(found["irqbalance"], host)
     around = surrounding_findings(surroundings(own=(DOMAIN_PREFIX,) if running else ()))
     return [*found.values(), *(entry for entry in around if not (running and entry.what == "load"))]
 
@@ -64,6 +65,15 @@ def examine_fit(experiment: Experiment, workspace: Workspace) -> list[Finding]:
         *placement_findings(looked_at, cpu_topology(), state.node),
         *fit_findings(looked_at, state),
     ]
+
+
+def _kept_off(irqbalance: Finding, host: HostSettings) -> Finding:
+    """Judge irqbalance by the CPUs that it was told to leave alone."""
+    banned = host.service_variable("irqbalance", "IRQBALANCE_BANNED_CPULIST")
+    if irqbalance.health is not Health.NOTE or not banned:
+        return irqbalance
+    found = f"active, and kept off CPUs {banned}: vCPUs and IOThreads belong there"
+    return replace(irqbalance, health=Health.RECORDED, found=found, remedy=None, should="", tuning=None)
 
 
 def _kept_awake(idle: Finding) -> Finding:

@@ -112,6 +112,9 @@ def test_irqbalance_is_seen_by_the_socket_of_a_process_that_lives(tmp_path: Path
     put(tmp_path, "proc/123/comm", "irqbalance")
     finding = noise(host)["irqbalance"]
     assert (finding.health, finding.found, finding.should) == (Health.NOTE, "active", "inactive")
+    put(tmp_path, "proc/123/environ", "PATH=/bin\0IRQBALANCE_BANNED_CPULIST=2-7\0")
+    told = noise(host)["irqbalance"]
+    assert (told.health, told.found.partition(":")[0]) == (Health.RECORDED, "active, and kept off CPUs 2-7")
     (tmp_path / "proc/123/comm").unlink()
     put(tmp_path, "sys/fs/cgroup/system.slice/irqbalance.service/cgroup.procs", "99")
     assert noise(host)["irqbalance"].found == "active"

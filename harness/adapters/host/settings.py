@@ -78,7 +78,7 @@ class HostSettings:
     def read(self, path: str) -> str | None:
         """Return the value at a path; None when it cannot be read."""
         if path.startswith(SERVICE):
-            return self._service(path.removeprefix(SERVICE))
+            return "inactive" if self.service_pid(path.removeprefix(SERVICE)) is None else "active"
         try:
             return self._at(path).read_text().strip()
         except (OSError, UnicodeDecodeError):
@@ -115,22 +115,36 @@ class HostSettings:
         """Return what names this boot of the host; empty when it cannot be read."""
         return self.read(_BOOT_ID) or ""
 
+    def service_pid(self, name: str) -> int | None:
+        """Return the process of a daemon; None when it does not run.
+
+        systemd is not asked: it may take long, or not be there.
+        """
+        # irqbalance leaves a socket named by its process: /run/irqbalance/irqbalance123.sock.
+        for socket in self._at(f"/run/{name}").glob(f"{name}*.sock"):
+            pid = socket.stem.removeprefix(name)
+            if pid.isdecimal() and self.read(f"/proc/{pid}/comm") == name:
+                return int(pid)
+        for hierarchy in _CGROUPS:
+            processes = self.read(f"{hierarchy}/system.slice/{name}.service/cgroup.procs")
+            if processes:
+                return int(processes.split()[0])
+        return None
+
+    def service_variable(self, name: str, variable: str) -> str | None:
+        """Return a variable that a daemon was started with; None when it has none, or it may not be read."""
+        pid = self.service_pid(name)
+        for entry in (self.read(f"/proc/{pid}/environ") or "").split("\0"):
+            key, _equals, value = entry.partition("=")
+            if key == variable:
+                return value
+        return None
+
     def _matches(self, setting: Setting) -> Iterator[Path]:
         return self.root.glob(setting.path.lstrip("/"))
 
     def _at(self, path: str) -> Path:
         return self.root / path.lstrip("/")
-
-    def _service(self, name: str) -> str | None:
-        """Return whether a daemon runs, without asking systemd, which may take long or not be there."""
-        # It leaves a socket named by its process: /run/irqbalance/irqbalance123.sock.
-        for socket in self._at(f"/run/{name}").glob(f"{name}*.sock"):
-            pid = socket.stem.removeprefix(name)
-            if pid.isdecimal() and self.read(f"/proc/{pid}/comm") == name:
-                return "active"
-        group = f"system.slice/{name}.service/cgroup.procs"
-        running = any(self.read(f"{hierarchy}/{group}") for hierarchy in _CGROUPS)
-        return "active" if running else "inactive"
 
 
 def _is_deep(path: Path) -> bool:

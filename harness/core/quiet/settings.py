@@ -131,7 +131,7 @@ SETTINGS = (
         "it moves interrupts between CPUs every 10 s, also to those of vCPUs and IOThreads",
         ("inactive",),
         Tuning.IRQBALANCE,
-        fix="systemctl stop irqbalance (or keep it off CPUs: IRQBALANCE_BANNED_CPULIST in its settings)",
+        fix="systemctl stop irqbalance (or keep it off the guest's CPUs: IRQBALANCE_BANNED_CPULIST)",
     ),
     Setting(
         "kvm_halt_poll_ns",
