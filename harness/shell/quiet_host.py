@@ -9,8 +9,8 @@ from harness.adapters.host.cpus import cpu_topology
 from harness.adapters.host.settings import HostSettings
 from harness.adapters.host.surroundings import disk_state, surroundings, wakeup_limit_us
 from harness.adapters.lab import DOMAIN_PREFIX
-from harness.core.model import Backend, Tuning
-from harness.core.quiet.findings import Finding, Health, judge
+from harness.core.model import Backend, Tuning, Workload
+from harness.core.quiet.findings import Finding, Health, Section, judge
 from harness.core.quiet.placement import placement_findings
 from harness.core.quiet.settings import DEEP_IDLE_US, MAX_MAP_COUNT, SETTINGS
 from harness.core.quiet.surroundings import fit_findings, surrounding_findings
@@ -55,6 +55,9 @@ def examine_noise(host: HostSettings | None = None, *, running: bool = False) ->
 
 def examine_fit(experiment: Experiment, workspace: Workspace) -> list[Finding]:
     """Look at how an experiment fits this host: its placement, its disk, its queues."""
+    if experiment.workload is not Workload.FIO_MATRIX:
+        found = f"no matter to {experiment.workload}, which measures no time"
+        return [Finding("placement and disk", Health.RECORDED, found, section=Section.FITS)]
     backends = experiment.matrix.backend or (experiment.disk.backend,)
     # Where the backend is varied, the one that stores something is what there is to look at.
     backend = next((name for name in backends if name is not Backend.NULL_CO), Backend.NULL_CO)

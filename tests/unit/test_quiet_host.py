@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.adapters.disks import image_path
+from harness.adapters.host import tuning
 from harness.adapters.host.settings import HostSettings
 from harness.adapters.host.surroundings import disk_state, surroundings
 from harness.adapters.workspace import Workspace
@@ -221,6 +223,11 @@ def test_where_backends_are_varied_the_one_that_stores_is_looked_at(tmp_path: Pa
     assert "makes it, full of data" in findings["disk"].found
 
 
+def test_what_measures_no_time_asks_for_no_placement(tmp_path: Path) -> None:
+    (only,) = examine_fit(load("workload: pool-growth\n"), Workspace.at(tmp_path))
+    assert (only.health, only.found) == (Health.RECORDED, "no matter to pool-growth, which measures no time")
+
+
 # The command
 
 
@@ -251,6 +258,24 @@ def test_tuning_that_is_refused_touches_nothing(
     assert "ksm: /sys/kernel/mm/ksm/run cannot be changed by this user" in capsys.readouterr().err
     assert not (tmp_path / "s").exists()
     assert (root / PATHS["ksm"]).read_text().strip() == "1"
+
+
+def test_a_run_that_may_not_tune_ends_before_anything_is_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host = made_up_host(tmp_path / "root")
+    monkeypatch.setattr(tuning, "plan", functools.partial(tuning.plan, host=host))
+    monkeypatch.setattr(HostSettings, "writable", lambda _self, _path: False)
+    path = tmp_path / "t.yml"
+    path.write_text(f"{EXPERIMENT}tuning: [ksm, thp]\n")
+    state, run = tmp_path / "state", tmp_path / "run"
+    assert run_cli(["run", str(path), "--state-dir", str(state), "--run-dir", str(run)]) == 2
+    said = capsys.readouterr().err
+    assert f"{path}: tuning: ksm: /sys/kernel/mm/ksm/run cannot be changed by this user" in said
+    assert "transparent_hugepage" in said
+    assert "run as root, or leave it out of tuning" in said
+    assert not state.exists()
+    assert not run.exists()
 
 
 def test_tune_says_what_it_would_do_does_it_and_takes_it_back(

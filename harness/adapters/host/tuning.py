@@ -45,8 +45,11 @@ if TYPE_CHECKING:
 _SNAPSHOT = TypeAdapter(Snapshot)
 _HOST = HostSettings()
 
-_GUARD = 'read -r word; [ "$word" = done ] && exit 0; exec "$@"'
-"""Waits for its standard input to end, which happens however the harness ends; a shell weighs nothing."""
+_GUARD = 'trap "" HUP INT TERM; read -r word; [ "$word" = done ] && exit 0; exec "$@"'
+"""Waits for its standard input to end, which happens however the harness ends; a shell weighs nothing.
+
+A signal to everything (a service that is stopped) is for the harness, which then puts back itself.
+"""
 
 _PUT_BACK = """\
 import sys
@@ -119,18 +122,20 @@ def tuned(
     snapshot = _new_snapshot(Owner.RUN, wanted.changes, host)
     package = Path(__file__).resolve().parents[3]
     arguments = [str(package), str(state), snapshot.id, str(host.root)]
-    with _locked(state):
-        _keep(state, snapshot)
     guard = process.Guard.start(
         ["/bin/sh", "-c", _GUARD, "guard", sys.executable, "-c", _PUT_BACK, *arguments]
     )
     try:
+        with _locked(state):
+            _keep(state, snapshot)
         _apply(wanted.changes, host)
         yield
     finally:
-        for sentence in sentences(put_back(state, Owner.RUN, host=host), expected=True):
-            say(sentence)
-        guard.dismiss("done")
+        try:
+            for sentence in sentences(put_back(state, Owner.RUN, host=host), expected=True):
+                say(sentence)
+        finally:
+            guard.dismiss("done")
 
 
 def hold(wanted: Plan, state: Path, *, host: HostSettings = _HOST) -> None:
