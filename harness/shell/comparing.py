@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.adapters.results.host_log import drift_of
 from harness.adapters.results.imports import NOT_INTERLEAVED, Imported, cells_as_found, read_results, together
 from harness.adapters.results.samples import RunSamples, read_samples
 from harness.adapters.results.store import RunDirectory, is_run_directory
@@ -143,7 +144,7 @@ def _compare(run: RunDirectory, judgement: Judgement) -> Comparison:
         cells=[tuple(cell.factors()[name] for name in factors) for cell in experiment.cells()],
         no_verdict=refused or why_not_interleaved(found.order),
         ceilings={tuple(c[name] for name in factors): c["iops"] for c in run.read_ceilings()},
-        warnings=[*_accepted(differing, refused), *absent, *found.warnings],
+        warnings=[*_accepted(differing, refused), *absent, *drift_warnings(run), *found.warnings],
         crashes=[(name, tuple(cell[factor] for factor in factors)) for name, cell in found.crashes],
         footer=_footer(experiment, record, found),
         environment={
@@ -213,6 +214,11 @@ def _accepted(differing: Sequence[str], refused: str | None) -> list[str]:
     if not differing or refused:
         return []
     return [f"the sessions differ in more than the build, which was accepted: {'; '.join(differing)}"]
+
+
+def drift_warnings(run: RunDirectory) -> list[str]:
+    """Return a warning for each setting of the host that changed while the run measured."""
+    return [f"the host changed: {sentence}" for sentence in drift_of(run.path)]
 
 
 def compare_two(old: Path, new: Path, judgement: Judgement) -> Comparison:

@@ -22,6 +22,7 @@ _VERBS = {
     "provision": "Converge this host: libvirt, QEMU builds, guest image.",
     "builds": "List, explain and prune the cache of QEMU builds.",
     "run": "Run an experiment, or go on with one, and print the table.",
+    "tune": "Make this host quiet by hand, and put it back.",
     "show": "Show what a run directory holds.",
     "compare": "Print the OLD/NEW/CHANGE table of a run, or of two sets of results.",
 }
