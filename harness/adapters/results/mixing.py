@@ -1,0 +1,92 @@
+"""Were the measurements of a cell made alike? Two targets, or with and without O_DIRECT, are no repeats."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.core.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from harness.core.model import FactorValue
+
+_ABSENT = "not given"
+_SHOWN = 3
+_REMEDY = "compare them apart, or say that it does not matter: --accept-differences"
+
+Cell = tuple["FactorValue", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a measurement comes from.
+
+    Attributes:
+        file: its file.
+        settings: as `fio_cells.Measurement`.
+    """
+
+    file: str
+    settings: Mapping[str, str]
+
+
+def mixed_cells(cells: Sequence[Cell], origins: Sequence[Origin]) -> list[Problem]:
+    """Return a problem for each setting that differs between measurements of one cell, naming two files.
+
+    Args:
+        cells: of each measurement, with every factor that is a column.
+        origins: of each measurement.
+    """
+    first: dict[Cell, Origin] = {}
+    found: dict[str, list[tuple[Cell, Origin, Origin]]] = defaultdict(list)
+    for cell, origin in zip(cells, origins, strict=True):
+        known = first.setdefault(cell, origin)
+        if known.settings != origin.settings:
+            for name in differing(known.settings, origin.settings):
+                found[name].append((cell, known, origin))
+    return [
+        Problem(
+            other.file,
+            f"{_named(cells_of)} measured with {name} {_value(other, name)} here and {_value(known, name)} "
+            f"in {known.file}: these are no repeats",
+            _REMEDY,
+        )
+        for name, cases in found.items()
+        for cells_of in [list(dict.fromkeys(cell for cell, _known, _other in cases))]
+        for _cell, known, other in cases[:1]
+    ]
+
+
+def differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+    """Return the names of the settings that two measurements do not share."""
+    return [name for name in {**one, **other} if one.get(name) != other.get(name)]
+
+
+def different_sides(
+    old: Mapping[Cell, Origin], new: Mapping[Cell, Origin], *, ignored: frozenset[str] = frozenset()
+) -> list[str]:
+    """Return a warning for each setting in which OLD and NEW differ in cells that both have."""
+    found: dict[tuple[str, str, str], list[tuple[Origin, Origin]]] = defaultdict(list)
+    common = [cell for cell in old if cell in new]
+    for cell in common:
+        for name in differing(old[cell].settings, new[cell].settings):
+            if name not in ignored:
+                found[name, _value(old[cell], name), _value(new[cell], name)].append((old[cell], new[cell]))
+    return [
+        f"OLD and NEW differ in more than the build: {name} is {before} in {pairs[0][0].file} and {after} in "
+        f"{pairs[0][1].file}" + (f", and so in {len(pairs)} cells" if len(pairs) > 1 else "")
+        for (name, before, after), pairs in found.items()
+    ]
+
+
+def _value(origin: Origin, name: str) -> str:
+    return origin.settings.get(name, _ABSENT)
+
+
+def _named(cells: Sequence[Cell]) -> str:
+    names = ["-".join(str(value) for value in cell) for cell in cells[:_SHOWN]]
+    more = len(cells) - len(names)
+    return ", ".join(names) + (f" and {more} more cells were" if more else " were" if len(names) > 1 else " was")
