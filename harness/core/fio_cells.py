@@ -14,7 +14,7 @@ from harness.core.fio_document import FioOutputError, non_negative
 from harness.core.fio_options import DEFAULTS, settings, size_bytes
 from harness.core.fio_output import metrics
 from harness.core.fio_result import FioJob, FioResult, job_entries, read_document
-from harness.core.fio_snapshots import final_documents
+from harness.core.fio_snapshots import UNKNOWN_ETA, final_documents
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,13 +36,13 @@ class Measurement:
         factors: rw, bs, iodepth, numjobs, ioengine.
         settings: what else was asked for (direct, filename, size ...), and fio's version; in client mode the
             servers.
-        values: metric -> value, as `fio_output.metrics`.
+        numbers: metric -> value, as `fio_output.metrics`.
         identity: equal for two copies of one measurement; None when too little is there to tell.
     """
 
     factors: Mapping[str, FactorValue]
     settings: Mapping[str, str]
-    values: Mapping[str, float]
+    numbers: Mapping[str, float]
     identity: tuple[object, ...] | None
 
 
@@ -68,14 +68,14 @@ def read_measurements(text: str) -> tuple[list[Measurement], list[str]]:
             ]
             try:
                 _refuse_overlapping(entries, result.jobs, group)
-                found.append(_measurement(document, result, pairs, reported_before))
+                found.append(_measurement(document, result, pairs, reported_before=reported_before))
             except FioOutputError as error:
                 problems.append(f"job {pairs[0][1].name!r}: {error.message}")
     return found, problems
 
 
 def _measurement(
-    document: Document, result: FioResult, pairs: list[tuple[Document, FioJob]], reported_before: bool
+    document: Document, result: FioResult, pairs: list[tuple[Document, FioJob]], *, reported_before: bool
 ) -> Measurement:
     """Return one measurement of a file: jobs that ran at the same time.
 
@@ -87,7 +87,7 @@ def _measurement(
     factors = _factors(jobs, client=result.client)
     for entry, job in pairs:
         check_entry(entry, job, result.fio_version)
-        _refuse_cut_short(entry, job, reported_before)
+        _refuse_cut_short(entry, job, reported_before=reported_before)
     _refuse_uneven(jobs)
     asked = settings(jobs[0].options)
     if result.fio_version:
@@ -119,7 +119,9 @@ def _factors(jobs: tuple[FioJob, ...], *, client: bool) -> dict[str, FactorValue
     unknown = [name for name in named if name not in factors]
     if unknown:
         why = (
-            "fio's server did not pass on the options of this job" if client else "fio before 2.3 does not write it"
+            "fio's server did not pass on the options of this job"
+            if client
+            else "fio before 2.3 does not write it"
         )
         raise FioOutputError(f"the JSON does not tell {', '.join(unknown)}: {why}")
     numjobs = job.numjobs or 1
@@ -142,11 +144,11 @@ def _refuse_mixed_up_client(document: Document, result: FioResult) -> None:
     names = [entry.get("jobname") for entry in everything if isinstance(entry, dict)]
     total = names.index("All clients") if "All clients" in names else len(names) - 1
     if total != len(names) - 1:
-        raise FioOutputError("interim reports stand in one list with the last one (--status-interval, --client)")
+        raise FioOutputError(
+            "interim reports stand in one list with the last one (--status-interval, --client)"
+        )
     kinds = {(job.name, job.group) for job in result.jobs}
-    lacking = any(
-        isinstance(entry, dict) and "job options" not in entry for entry in job_entries(document)
-    )
+    lacking = any(isinstance(entry, dict) and "job options" not in entry for entry in job_entries(document))
     clones = any(job.numjobs != int(DEFAULTS["numjobs"]) for job in result.jobs)
     if len(kinds) > 1 and (lacking or clones):
         raise FioOutputError(
@@ -156,25 +158,27 @@ def _refuse_mixed_up_client(document: Document, result: FioResult) -> None:
 
 
 def _refuse_overlapping(entries: list[object], jobs: tuple[FioJob, ...], group: int) -> None:
-    """Refuse groups that ran at the same time (new_group without stonewall); fio 3.36 on tells when they began."""
-    begins = {
-        job.group: start
-        for entry, job in zip(entries, jobs, strict=True)
-        if isinstance(entry, dict) and (start := non_negative(entry, "job_start", job.name))
-    }
-    lasted = max((part.runtime_ms for job in jobs if job.group == group for part in job.directions), default=0.0)
-    if group not in begins:
-        return
-    others = [start for other, start in begins.items() if other != group]
-    if any(begins[group] <= start < begins[group] + lasted / 2 for start in others):
-        raise FioOutputError("another group ran at the same time (new_group without stonewall)")
+    """Refuse groups that ran at the same time (new_group); fio 3.36 tells when they began."""
+    begins: dict[int, float] = {}
+    lasted: dict[int, float] = {}
+    for entry, job in zip(entries, jobs, strict=True):
+        start = non_negative(entry, "job_start", job.name) if isinstance(entry, dict) else None
+        if start:
+            begins[job.group] = start
+            lasted[job.group] = max((part.runtime_ms for part in job.directions), default=0.0)
+    for other in begins:
+        first, second = sorted((group, other), key=lambda one: begins.get(one, 0.0))
+        if other != group and group in begins and begins[second] < begins[first] + lasted[first] / 2:
+            raise FioOutputError("another group ran at the same time (new_group without stonewall)")
 
 
-def _refuse_cut_short(entry: Document, job: FioJob, reported_before: bool) -> None:
+def _refuse_cut_short(entry: Document, job: FioJob, *, reported_before: bool) -> None:
     """Refuse a job that ended before its time although it had more to do.
 
-    Where interim reports stand before this one (--status-interval), this may be one of them.
+    Where interim reports stand before this one (--status-interval), this may be one of them; and where fio
+    could not say yet how long it would take, the first of them.
     """
+    reported_before = reported_before or entry.get("eta") == UNKNOWN_ETA
     asked_ms = _asked_ms(job)
     measured_ms = max(part.runtime_ms for part in job.directions)
     if asked_ms is None and not reported_before:
@@ -199,21 +203,25 @@ def _asked_ms(job: FioJob) -> float | None:
 
 
 def _share_done(entry: Document, job: FioJob) -> float | None:
-    """Return which part of its size a job did; more than 1 only with time_based. None when it cannot be told."""
+    """Return which part of its size a job did, more than 1 with time_based; None when it cannot be told."""
     try:
         size = size_bytes(job.options.get("io_size") or job.options.get("size", ""))
     except ValueError:
         return None
     done = [non_negative(entry[part.name], "io_bytes", part.name) for part in job.directions]
-    if not size or "loops" in job.options or any("io_kbytes" not in entry[part.name] for part in job.directions):
+    if (
+        not size
+        or "loops" in job.options
+        or any("io_kbytes" not in entry[part.name] for part in job.directions)
+    ):
         return None
-    return sum(value or 0.0 for value in done) / (size * _clones(entry, job))
+    return sum(value or 0.0 for value in done) / (size * _clones(job))
 
 
-def _clones(entry: Document, job: FioJob) -> int:
+def _clones(job: FioJob) -> int:
     """Return how many clones stand behind an entry: all with group_reporting, else one."""
     longest = max(part.runtime_ms for part in job.directions)
-    alone = job.job_runtime_ms is not None and job.job_runtime_ms < 1.5 * longest  # noqa: PLR2004
+    alone = job.job_runtime_ms is not None and job.job_runtime_ms < 1.5 * longest
     return 1 if alone else job.numjobs or 1
 
 

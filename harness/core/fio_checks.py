@@ -31,6 +31,7 @@ _BYTES_AN_IO = 0.02
 # A bucket of fio's distribution is up to 2.5 times as wide as its lower edge.
 _BUCKETS = 2.0
 _PERCENTILE = 0.05
+_TIME_BETWEEN = 10.0  # far from 1000, the step between units
 _LEAST_SHARE = 0.01  # fio prints this for any share below it
 _UNITS_NS = {"latency_ns": 1.0, "latency_us": 1e3, "latency_ms": 1e6}
 _VERSION = re.compile(r"fio-(\d+)\.(\d+)")
@@ -53,13 +54,15 @@ def check_entry(entry: Document, job: FioJob, version: str | None) -> None:
     release = fio_release(version)
     names = [direction.name for direction in job.directions]
     for name in names:
-        _check_direction(subsection(entry, name, job.name), f"{name}", job, release)
+        _check_direction(subsection(entry, name, job.name), name, job, release)
     _check_pattern(job, names)
     _check_jobs_behind(job)
     _check_latency(entry, job)
     failed = non_negative(entry, "total_err", "job")
     if failed:
-        raise FioOutputError(f"{failed:.0f} requests failed and were counted all the same (continue_on_error)")
+        raise FioOutputError(
+            f"{failed:.0f} requests failed and were counted all the same (continue_on_error)"
+        )
 
 
 def fio_release(version: str | None) -> tuple[int, int] | None:
@@ -87,10 +90,15 @@ def _check_direction(section: Document, where: str, job: FioJob, release: tuple[
     _check_block_size(where, io_bytes * unit, total, unit, job)
     for key in ("clat", "lat"):
         if release and f"{key}_ns" in section and release < _NANOSECONDS_SINCE:
-            raise FioOutputError(f"{where}.{key}_ns is there, but fio {release[0]}.{release[1]} had none", remedy=_REMEDY)
+            raise FioOutputError(
+                f"{where}.{key}_ns is there, but fio {release[0]}.{release[1]} had none", remedy=_REMEDY
+            )
         if release and release >= _NANOSECONDS_SINCE and subsection(section, key, where):
-            raise FioOutputError(f"{where}.{key} is there, but fio {release[0]}.{release[1]} had {key}_ns", remedy=_REMEDY)
+            raise FioOutputError(
+                f"{where}.{key} is there, but fio {release[0]}.{release[1]} had {key}_ns", remedy=_REMEDY
+            )
         _check_percentiles(section, f"{key}_ns" if f"{key}_ns" in section else key, where)
+    _check_whole_latency(section, where, "_ns" if "clat_ns" in section else "")
 
 
 def _unit_of_io_bytes(section: Document, where: str, release: tuple[int, int] | None) -> int:
@@ -121,7 +129,7 @@ def _check_pattern(job: FioJob, names: list[str]) -> None:
     strange = [name for name in names if allowed and name != "mixed" and name not in allowed]
     if strange:
         raise FioOutputError(
-            f"rw is {job.rw}, but there is {strange[0]} I/O too: verify, or group_reporting over different jobs"
+            f"rw is {job.rw}, but there is {strange[0]} I/O too: verify, or different jobs in one group"
         )
 
 
@@ -152,7 +160,8 @@ def _check_percentiles(section: Document, key: str, where: str) -> None:
     for name, value in named:
         if value is not None and not low * (1 - _PERCENTILE) - 1 <= value <= high * (1 + _PERCENTILE) + 1:
             raise FioOutputError(
-                f"{where}.{key}: {name} is {value:g}, but all lie between {low:g} and {high:g}", remedy=_REMEDY
+                f"{where}.{key}: {name} is {value:g}, but all lie between {low:g} and {high:g}",
+                remedy=_REMEDY,
             )
 
 
@@ -175,12 +184,26 @@ def _check_latency(entry: Document, job: FioJob) -> None:
         )
 
 
+def _check_whole_latency(section: Document, where: str, suffix: str) -> None:
+    """Hold latency against its parts, submission and completion: it is their sum and some time between."""
+    slat, clat, lat = (
+        non_negative(subsection(section, f"{kind}{suffix}", where), "mean", f"{where}.{kind}{suffix}")
+        for kind in ("slat", "clat", "lat")
+    )
+    if not clat or not lat:
+        return
+    if not clat * (1 - _PERCENTILE) - 1 <= lat <= _TIME_BETWEEN * (clat + (slat or 0.0)) + _TIME_BETWEEN:
+        raise FioOutputError(
+            f"{where}.lat{suffix}: mean is {lat:g}, but completion alone took {clat:g}", remedy=_REMEDY
+        )
+
+
 def _shares(entry: Document) -> list[tuple[float, float, float]]:
     """Return (from ns, to ns, percent of the requests) of the distribution's buckets that hold any."""
     found: list[tuple[float, float, float]] = []
     edge = 0.0
     for key, unit in _UNITS_NS.items():
-        for name, _value in subsection(entry, key, "job").items():
+        for name in subsection(entry, key, "job"):
             share = non_negative(entry[key], name, key) or 0.0
             open_end = name.startswith(">=")
             try:
@@ -196,7 +219,9 @@ def _shares(entry: Document) -> list[tuple[float, float, float]]:
 def _agree(what: str, value: float, expected: float, slack: float) -> None:
     """Refuse a number that those beside it contradict."""
     if abs(value - expected) > _EXACT * expected + slack:
-        raise FioOutputError(f"{what} is {value:g}, but what stands beside it makes {expected:g}", remedy=_REMEDY)
+        raise FioOutputError(
+            f"{what} is {value:g}, but what stands beside it makes {expected:g}", remedy=_REMEDY
+        )
 
 
 __all__ = ["DIRECTIONS", "check_entry", "fio_release"]

@@ -24,6 +24,7 @@ _BEGINNING = '{"fio version"'
 _START = re.compile(r'\{\s*"fio version"')
 _NOT_A_NUMBER = re.compile(r"(:\s*)-?(?:nan|inf)(?=\s*[,}\]\n])", re.IGNORECASE)
 _LARGEST = 2.0**64  # fio's counters are 64 bits wide
+_NUMBERS = (int, float)
 _JOB_LISTS = ("jobs", "client_stats")
 # Where two different values under one key would make the result a guess.
 _MEASURED = frozenset(
@@ -159,9 +160,10 @@ def non_negative(section: Document, key: str, where: str) -> float | None:
     value = section.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LARGEST:
-        raise FioOutputError(f"{where}.{key} is {value!r:.40}, not a number of at least 0")
-    return float(value)
+    # Not isinstance: a bool is an int too, and this is called a hundred times a file.
+    if type(value) in _NUMBERS and 0 <= value <= _LARGEST:
+        return float(value)
+    raise FioOutputError(f"{where}.{key} is {value!r:.40}, not a number of at least 0")
 
 
 def subsection(section: Document, key: str, where: str) -> Document:

@@ -1,13 +1,14 @@
 """fio's options as its JSON repeats them: sizes, patterns, and what tells one measurement's set-up.
 
 fio writes options as they were typed, under their first names. A size's ``k`` is 1024 bytes and its ``kib``
-is 1000 unless ``kb_base=1000`` turns both round (fio's HOWTO, "kb_base"; parse.c, __get_mult_bytes). An option
-without a value (``--time_based``) is missing up to fio 3.3x and empty later: neither can be relied on.
+is 1000 unless ``kb_base=1000`` turns both round (fio's HOWTO, "kb_base"; parse.c, __get_mult_bytes).
+An option without a value (``--time_based``) is missing in fio 3.33 and empty later: rely on neither.
 """
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from harness.core.units import format_size, parse_size
@@ -53,6 +54,7 @@ _IRRELEVANT = frozenset(
 _LOGS = ("log_", "write_")
 
 
+@lru_cache(maxsize=1024)
 def size_bytes(text: str, kb_base: str = "1024") -> int:
     """Return the bytes that fio takes a size for: ``4k`` is 4096, ``4kib`` is 4000, unless kb_base is 1000.
 

@@ -151,8 +151,7 @@ def read_document(document: Document) -> FioResult:
         fio_version=version if isinstance(version, str) else None,
         timestamp=timestamp if isinstance(timestamp, int) else None,
         jobs=tuple(
-            _job(entry, shared, defaults, number=number)
-            for number, entry in enumerate(job_entries(document))
+            _job(entry, shared, defaults, number=number) for number, entry in enumerate(job_entries(document))
         ),
         client=client,
     )
@@ -224,13 +223,13 @@ def _direction(name: str, section: Document, where: str) -> Direction | None:
     """Return what a direction did; None when it did nothing."""
     iops = non_negative(section, "iops", where)
     total = non_negative(section, "total_ios", where)
+    if not iops and not total:
+        return None
     runtime = non_negative(section, "runtime", where)
     bw_bytes = non_negative(section, "bw_bytes", where)
     if bw_bytes is None:
         kib = non_negative(section, "bw", where)  # fio 2.x: KiB/s only
         bw_bytes = None if kib is None else kib * _BYTES_PER_KIB
-    if not iops and not total:
-        return None
     if iops is None or bw_bytes is None or runtime is None:
         raise FioOutputError(f"{where} has no iops, bw or runtime")
     if total is None:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from harness.core.fio_document import Document
 
-_UNKNOWN_ETA = 2**31 - 1  # fio's INT_MAX: too early to tell; it stands in finished reports of short runs too
+UNKNOWN_ETA = 2**31 - 1
+"""fio's INT_MAX: too early to tell; it stands in the finished reports of short runs too."""
+
 _MOSTLY = 0.95
 _REMEDY = "was fio killed? Take the file out or measure again"
 
@@ -57,7 +59,7 @@ def _continues(earlier: Document, later: Document) -> bool:
     passed_ms = _passed_ms(earlier, later)
     if passed_ms is None:
         raise FioOutputError(
-            "it holds several documents without a time: they may be one run's interim reports, or several runs",
+            "several documents without a time: they may be one run's interim reports, or several runs",
             remedy="one file for each run",
         )
     # Had the later one begun after the earlier was printed, this much time would have passed at least.
@@ -72,7 +74,7 @@ def _entries(document: Document) -> Iterator[Document]:
 
 def _eta(entry: Document) -> int:
     value = entry.get("eta")
-    return value if isinstance(value, int) and 0 < value < _UNKNOWN_ETA else 0
+    return value if isinstance(value, int) and 0 < value < UNKNOWN_ETA else 0
 
 
 def _state(document: Document) -> dict[tuple[object, ...], tuple[float, ...]]:

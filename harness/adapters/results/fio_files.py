@@ -47,7 +47,7 @@ class FileResult:
 
 
 def find_files(root: Path) -> Iterator[Path]:
-    """Return every file of a tree in the order of its names; hidden ones and links to directories are not followed."""
+    """Return every file of a tree in the order of names, but for hidden ones and links to directories."""
     for directory, names, files in os.walk(root):
         names[:] = sorted(name for name in names if not name.startswith("."))
         yield from (Path(directory) / name for name in sorted(files) if not name.startswith("."))

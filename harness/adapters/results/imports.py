@@ -20,7 +20,7 @@ from harness.core.errors import InputError, Problem
 from harness.core.model import TABLE_FACTORS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from harness.core.fio_cells import Measurement
@@ -162,11 +162,12 @@ def _imported(
             problems or [Problem(str(path), "holds no fio JSON", "run fio with --output-format=json")]
         )
     columns = _varied_settings(found)
-    rows: list[dict[str, object]] = [
-        {**one.factors, **{name: _setting(origin, name) for name in columns}, **one.values}
+    keys = [
+        {**one.factors, **{name: _setting(origin, name) for name in columns}}
         for one, origin in zip(found.measurements, found.origins, strict=True)
     ]
-    cells = [tuple(row[name] for name in (*_JSON_FACTORS, *columns)) for row in rows]
+    rows = [{**key, **one.numbers} for key, one in zip(keys, found.measurements, strict=True)]
+    cells = [tuple(key[name] for name in (*_JSON_FACTORS, *columns)) for key in keys]
     mixed = mixed_cells(cells, found.origins)
     if mixed and not accept_differences:
         raise InputError(mixed)
@@ -200,7 +201,7 @@ def _varied_settings(found: _Found) -> list[str]:
     """Return the settings that become columns: some cell was measured with several values of them."""
     values: dict[tuple[object, ...], dict[str, set[FactorValue]]] = {}
     for one, origin in zip(found.measurements, found.origins, strict=True):
-        cell = values.setdefault(tuple(one.factors.values()), {})
+        cell = values.setdefault(tuple(one.factors.items()), {})
         for name in _FACTORS_WHEN_VARIED:
             cell.setdefault(name, set()).add(_setting(origin, name))
     return [name for name in _FACTORS_WHEN_VARIED if any(len(cell[name]) > 1 for cell in values.values())]
@@ -246,7 +247,7 @@ def _knows(side: pd.DataFrame, factor: str) -> bool:
     return factor in side.columns and bool(side[factor].notna().all())
 
 
-def _samples(rows: Sequence[dict[str, object]], variant: str, factors: tuple[str, ...]) -> Imported:
+def _samples(rows: Sequence[Mapping[str, object]], variant: str, factors: tuple[str, ...]) -> Imported:
     frame = pd.DataFrame(rows)
     further = tuple(name for name in factors if name not in TABLE_FACTORS)
     # Each row is a repeat of its cell: numbered, so that it counts as a session.

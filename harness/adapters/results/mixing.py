@@ -89,4 +89,6 @@ def _value(origin: Origin, name: str) -> str:
 def _named(cells: Sequence[Cell]) -> str:
     names = ["-".join(str(value) for value in cell) for cell in cells[:_SHOWN]]
     more = len(cells) - len(names)
-    return ", ".join(names) + (f" and {more} more cells were" if more else " were" if len(names) > 1 else " was")
+    return ", ".join(names) + (
+        f" and {more} more cells were" if more else " were" if len(names) > 1 else " was"
+    )
