@@ -1,8 +1,8 @@
 """Writes reports as fio's stat.c does, of any version: what it prints in which unit, and since when.
 
 Read in fio's own history (tags fio-2.3 to fio-3.41), since versions before 3.33 cannot be run here: io_bytes
-is in KiB before 2.21, and io_kbytes beside it since; bw_bytes came in 3.2, job_runtime in 3.8; latencies are in
-microseconds under slat, clat and lat before 2.99; job options came in 2.3.
+is in KiB before 2.21, and io_kbytes beside it since; bw_bytes came in 3.2, job_runtime in 3.8; latencies are
+in microseconds under slat, clat and lat before 2.99; job options came in 2.3.
 """
 
 from __future__ import annotations

@@ -95,9 +95,10 @@ def _measurement(
     if result.client:
         asked["servers"] = ", ".join(sorted({job.host or "unknown" for job in jobs}))
     values = metrics(FioResult(result.fio_version, result.timestamp, jobs, result.client))
-    when = document.get("timestamp_ms") or document.get("timestamp")
+    when = non_negative(document, "timestamp_ms", "fio") or non_negative(document, "timestamp", "fio")
     counts = tuple((job.host, part.total_ios, part.runtime_ms) for job in jobs for part in job.directions)
-    identity = (when, jobs[0].name, jobs[0].group, counts, values["iops"], values.get("clat_mean_ns"))
+    cell = tuple(factors.values())
+    identity = (when, cell, jobs[0].name, jobs[0].group, counts, values.get("clat_mean_ns"))
     return Measurement(factors, asked, values, identity if when else None)
 
 

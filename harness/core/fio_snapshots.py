@@ -80,7 +80,7 @@ def _eta(entry: Document) -> int:
 def _state(document: Document) -> dict[tuple[object, ...], tuple[float, ...]]:
     """Return the counters of every entry by what it is."""
     return {
-        (number, entry.get("jobname"), entry.get("groupid"), str(entry.get("job options"))): tuple(
+        (number, *(str(entry.get(key)) for key in ("jobname", "groupid", "job options"))): tuple(
             non_negative(subsection(entry, name, "job"), key, name) or 0.0
             for name in (*DIRECTIONS, "mixed")
             for key in ("total_ios", "runtime")
@@ -91,13 +91,13 @@ def _state(document: Document) -> dict[tuple[object, ...], tuple[float, ...]]:
 
 def _measured_ms(document: Document) -> float:
     """Return how long all groups measured, one after the other."""
-    longest: dict[object, float] = {}
+    longest: dict[str, float] = {}
     for entry in _entries(document):
         times = [
             non_negative(subsection(entry, name, "job"), "runtime", name) or 0.0
             for name in (*DIRECTIONS, "mixed")
         ]
-        group = entry.get("groupid")
+        group = str(entry.get("groupid"))
         longest[group] = max(longest.get(group, 0.0), *times)
     return sum(longest.values())
 

@@ -135,6 +135,31 @@ def test_a_file_that_is_cut_off_gives_no_other_number(name: str, data: st.DataOb
     assert not found or found == numbers(whole)
 
 
+def places(value: Any) -> list[tuple[Any, Any]]:
+    """Return every place inside a document, as (container, key)."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [found for key, part in inside for found in [(value, key), *places(part)]]
+
+
+STRANGE = st.one_of(
+    st.none(), st.booleans(), st.text(max_size=5), st.floats(), st.integers(-(2**70), 2**70),
+    st.sampled_from([[], {}, [[]], [{}], {"": []}, "9" * 5000, "-1", "4k-", "0", ":", ",", "All clients"]),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["group.json", "client-clones.json", "jobs-two.json"])
+@given(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_any_value_in_any_place_is_read_or_refused(name: str, data: st.DataObject) -> None:
+    document = json.loads(load(name))
+    for _ in range(data.draw(st.integers(1, 3))):
+        container, key = data.draw(st.sampled_from(places(document)))
+        container[key] = data.draw(STRANGE)
+    for output in (json.dumps(document), json.dumps(document) + load(name)):
+        found = numbers(output) or []
+        assert all(part[1]["iops"] > 0 for part in found)
+
+
 @given(st.text() | st.binary().map(lambda raw: raw.decode("latin-1")))
 def test_any_text_is_refused(output: str) -> None:
     assert numbers(output) is None

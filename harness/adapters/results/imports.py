@@ -14,7 +14,7 @@ import pandas as pd
 
 from harness.adapters.results.csv_table import NOT_FACTORS, is_csv, read_csv
 from harness.adapters.results.fio_files import FileResult, find_files, read_file, read_files
-from harness.adapters.results.mixing import Origin, different_sides, mixed_cells
+from harness.adapters.results.mixing import Origin, different_sides, mixed_cells, scattered_repeats
 from harness.adapters.results.store import is_run_directory
 from harness.core.errors import InputError, Problem
 from harness.core.model import TABLE_FACTORS
@@ -172,6 +172,7 @@ def _imported(
     if mixed and not accept_differences:
         raise InputError(mixed)
     found.warnings += [f"{problem.where}: {problem.message}, which was accepted" for problem in mixed]
+    found.warnings += [f"{variant}: {warning}" for warning in scattered_repeats(cells, found.origins)]
     imported = _samples(rows, variant, (*_JSON_FACTORS, *columns))
     return replace(
         imported,

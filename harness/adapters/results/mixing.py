@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from harness.core.errors import Problem
@@ -80,6 +81,23 @@ def different_sides(
         f"{pairs[0][1].file}" + (f", and so in {len(pairs)} cells" if len(pairs) > 1 else "")
         for (name, before, after), pairs in found.items()
     ]
+
+
+def scattered_repeats(cells: Sequence[Cell], origins: Sequence[Origin]) -> list[str]:
+    """Return a warning where repeats of one cell lie in several directories: is it one build's?
+
+    Nothing in fio's output says which host or build it was measured on.
+    """
+    where: dict[Cell, dict[str, None]] = defaultdict(dict)
+    for cell, origin in zip(cells, origins, strict=True):
+        where[cell][str(PurePath(origin.file).parent)] = None
+    several = dict.fromkeys(name for names in where.values() if len(names) > 1 for name in names)
+    if not several:
+        return []
+    shown = ", ".join(list(several)[:_SHOWN]) + (
+        f" and {len(several) - _SHOWN} more" if len(several) > _SHOWN else ""
+    )
+    return [f"repeats of one cell come from several directories, taken for one build on one host: {shown}"]
 
 
 def _value(origin: Origin, name: str) -> str:
