@@ -158,7 +158,7 @@ def test_a_cell_measured_in_two_ways_is_refused_and_both_files_are_named(
     (problem,) = caught.value.problems
     assert problem.where == str(tmp_path / "b.json")
     assert problem.message.startswith(
-        f"randread-4k-8-1-libaio was measured with {option} {other} here and {one} in "
+        f"randread-4k-8-numjobs=1-ioengine=libaio was measured with {option} {other} here and {one} in "
     )
     assert str(tmp_path / "a.json") in problem.message
     accepted = read_results(tmp_path, "OLD", accept_differences=True)

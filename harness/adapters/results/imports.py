@@ -168,7 +168,7 @@ def _imported(
     ]
     rows = [{**key, **one.numbers} for key, one in zip(keys, found.measurements, strict=True)]
     cells = [tuple(key[name] for name in (*_JSON_FACTORS, *columns)) for key in keys]
-    mixed = mixed_cells(cells, found.origins)
+    mixed = mixed_cells(cells, found.origins, (*_JSON_FACTORS[len(TABLE_FACTORS) :], *columns))
     if mixed and not accept_differences:
         raise InputError(mixed)
     found.warnings += [f"{problem.where}: {problem.message}, which was accepted" for problem in mixed]

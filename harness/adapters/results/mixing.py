@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from harness.analysis.ordering import cell_label
 from harness.core.errors import Problem
 
 if TYPE_CHECKING:
@@ -34,12 +35,13 @@ class Origin:
     settings: Mapping[str, str]
 
 
-def mixed_cells(cells: Sequence[Cell], origins: Sequence[Origin]) -> list[Problem]:
+def mixed_cells(cells: Sequence[Cell], origins: Sequence[Origin], factors: Sequence[str]) -> list[Problem]:
     """Return a problem for each setting that differs between measurements of one cell, naming two files.
 
     Args:
         cells: of each measurement, with every factor that is a column.
         origins: of each measurement.
+        factors: the further factors' names.
     """
     first: dict[Cell, Origin] = {}
     found: dict[str, list[tuple[Cell, Origin, Origin]]] = defaultdict(list)
@@ -51,8 +53,8 @@ def mixed_cells(cells: Sequence[Cell], origins: Sequence[Origin]) -> list[Proble
     return [
         Problem(
             other.file,
-            f"{_named(cells_of)} measured with {name} {_value(other, name)} here and {_value(known, name)} "
-            f"in {known.file}: these are no repeats",
+            f"{_named(cells_of, factors)} measured with {name} {_value(other, name)} here and "
+            f"{_value(known, name)} in {known.file}: these are no repeats",
             _REMEDY,
         )
         for name, cases in found.items()
@@ -104,8 +106,8 @@ def _value(origin: Origin, name: str) -> str:
     return origin.settings.get(name, _ABSENT)
 
 
-def _named(cells: Sequence[Cell]) -> str:
-    names = ["-".join(str(value) for value in cell) for cell in cells[:_SHOWN]]
+def _named(cells: Sequence[Cell], factors: Sequence[str]) -> str:
+    names = [cell_label(cell, factors) for cell in cells[:_SHOWN]]
     more = len(cells) - len(names)
     return ", ".join(names) + (
         f" and {more} more cells were" if more else " were" if len(names) > 1 else " was"
