@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _TIME = re.compile(r"([0-9]+)(us|ms|s|m|h|d)?")
 _MS = {"us": 0.001, "ms": 1.0, None: 1000.0, "s": 1000.0, "m": 60_000.0, "h": 3_600_000.0, "d": 86_400_000.0}
 _SHORT, _SHORT_MS = 0.01, 50.0  # fio ends with its last requests
+_ENDS_EARLY = ("steadystate", "ss", "number_ios")
 _UNEVEN, _UNEVEN_MS = 0.1, 500.0
 
 
@@ -108,6 +109,8 @@ def _refuse_unmeasured(jobs: tuple[FioJob, ...]) -> None:
         raise FioOutputError(f"fio reports error {failed[0]}")
     if any(job.total_ios == 0 for job in jobs):
         raise FioOutputError("fio did no I/O")
+    if any("latency_target" in job.options for job in jobs):
+        raise FioOutputError("fio chose the I/O depth itself (latency_target): no iodepth can be said")
 
 
 def _factors(jobs: tuple[FioJob, ...], *, client: bool) -> dict[str, FactorValue]:
@@ -186,7 +189,7 @@ def _refuse_cut_short(entry: Document, job: FioJob, *, reported_before: bool) ->
         return
     if asked_ms is not None and measured_ms >= asked_ms * (1 - _SHORT) - _SHORT_MS:
         return
-    if "steadystate" in job.options or "ss" in job.options:
+    if any(key in job.options for key in _ENDS_EARLY):
         return
     share = _share_done(entry, job)
     over = job.options.get("time_based") in {"1", ""} or (share or 0) > 1 + _UNEVEN

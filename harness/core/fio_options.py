@@ -51,7 +51,7 @@ _IRRELEVANT = frozenset(
         "rw", "bs", "bsrange", "bssplit", "iodepth", "numjobs", "ioengine",
     }
 )  # fmt: skip
-_LOGS = ("log_", "write_")
+_LOG = re.compile(r"log_.*|write_.*log")
 
 
 @lru_cache(maxsize=1024)
@@ -151,7 +151,7 @@ def settings(options: Mapping[str, str]) -> dict[str, str]:
     found = {
         key: _one_spelling(value.strip(), kb_base)
         for key, value in options.items()
-        if key not in _IRRELEVANT and not key.startswith(_LOGS) and value.strip()
+        if key not in _IRRELEVANT and not _LOG.fullmatch(key) and value.strip()
     }
     if "buffered" in found:
         found["direct"] = "0" if found.pop("buffered") == "1" else "1"

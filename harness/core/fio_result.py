@@ -83,7 +83,7 @@ class FioJob:
         usr_cpu, sys_cpu: percent of the job's time.
         job_runtime_ms: the time those percents speak of, summed over a group's jobs.
         directions: those that did any I/O.
-        host: in client mode, the server that ran it; else None.
+        host: in client mode, the server that ran it (``host:port``); else None.
     """
 
     name: str
@@ -179,7 +179,6 @@ def _job(entry: object, shared: Document, defaults: Mapping[str, str], *, number
     }
     # fio says only what it was told. Without any options (fio < 2.3) nothing is known of them.
     known = {**defaults, **options} if options or own is not None else options
-    host = entry.get("hostname")
     return FioJob(
         name=str(entry.get("jobname", "")),
         group=int(non_negative(entry, "groupid", where) or 0),
@@ -194,8 +193,15 @@ def _job(entry: object, shared: Document, defaults: Mapping[str, str], *, number
         sys_cpu=non_negative(entry, "sys_cpu", where),
         job_runtime_ms=non_negative(entry, "job_runtime", where),
         directions=_directions(entry, where),
-        host=host if isinstance(host, str) else None,
+        host=_server(entry),
     )
+
+
+def _server(entry: Document) -> str | None:
+    host, port = entry.get("hostname"), entry.get("port")
+    if not isinstance(host, str):
+        return None
+    return f"{host}:{port}" if isinstance(port, int) else host
 
 
 def _error(value: object, where: str) -> int:

@@ -94,7 +94,7 @@ FIELDS = [
     iops=st.floats(50, 1e5),
     iodepth=st.sampled_from([1, 8, 64]),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_a_wrong_unit_never_gives_a_wrong_number(
     version: str, field: tuple[str, ...], factor: float, iops: float, iodepth: int
 ) -> None:
@@ -149,7 +149,7 @@ STRANGE = st.one_of(
 
 @pytest.mark.parametrize("name", ["group.json", "client-clones.json", "jobs-two.json"])
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_value_in_any_place_is_read_or_refused(name: str, data: st.DataObject) -> None:
     document = json.loads(load(name))
     for _ in range(data.draw(st.integers(1, 3))):
@@ -178,6 +178,19 @@ def test_any_text_is_refused(output: str) -> None:
 )
 def test_what_fio_really_printed_and_is_no_cell(name: str, why: str) -> None:
     assert why in reason(load(name))
+
+
+def test_what_several_servers_did_at_the_same_time_adds_up() -> None:
+    found = one(load("client-two.json"))
+    servers = json.loads(load("client-two.json"))["client_stats"]
+    assert servers[-1]["jobname"] == "All clients"
+    assert found.numbers["iops"] == sum(server["read"]["iops"] for server in servers[:-1])
+    assert found.numbers["iops"] == pytest.approx(servers[-1]["read"]["iops"], rel=0.01)
+    assert found.settings["servers"] == "127.0.0.1:18765, 127.0.0.1:18766"
+
+
+def test_a_depth_that_fio_chose_itself_is_no_cell() -> None:
+    assert "fio chose the I/O depth itself" in reason(text(options={"latency_target": "5000"}))
 
 
 def test_block_sizes_are_what_fio_took_them_for() -> None:

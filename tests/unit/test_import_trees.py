@@ -143,9 +143,8 @@ def test_a_copy_of_a_file_is_no_second_measurement(tmp_path: Path) -> None:
     ("option", "one", "other"),
     [
         ("filename", "/dev/vda", "/dev/vdb"),
-        ("runtime", "5", "4"),
+        ("rate_iops", "1000", "2000"),
         ("size", "1g", "2g"),
-        ("ramp_time", "1", "9"),
     ],
 )
 def test_a_cell_measured_in_two_ways_is_refused_and_both_files_are_named(
@@ -164,6 +163,19 @@ def test_a_cell_measured_in_two_ways_is_refused_and_both_files_are_named(
     accepted = read_results(tmp_path, "OLD", accept_differences=True)
     assert len(accepted.samples) == 2
     assert "which was accepted" in accepted.warnings[0]
+
+
+def test_a_cell_measured_for_different_times_is_told(tmp_path: Path) -> None:
+    put(tmp_path / "a.json", text(moment=1, iops=100))
+    put(tmp_path / "b.json", text(moment=2, iops=102, runtime_ms=9000, version="3.1"))
+    found = read_results(tmp_path, "OLD")
+    assert found.samples["iops"].tolist() == [100, 102]
+    a, b = tmp_path / "a.json", tmp_path / "b.json"
+    cell = "randread-4k-8-numjobs=1-ioengine=libaio was measured with"
+    assert found.warnings == (
+        f"{b}: {cell} runtime 9 here and 5 in {a}",
+        f"{b}: {cell} fio version fio-3.1 here and fio-3.33 in {a}",
+    )
 
 
 def test_sizes_in_two_spellings_are_one(tmp_path: Path) -> None:

@@ -169,9 +169,12 @@ def _imported(
     rows = [{**key, **one.numbers} for key, one in zip(keys, found.measurements, strict=True)]
     cells = [tuple(key[name] for name in (*_JSON_FACTORS, *columns)) for key in keys]
     mixed = mixed_cells(cells, found.origins, (*_JSON_FACTORS[len(TABLE_FACTORS) :], *columns))
-    if mixed and not accept_differences:
-        raise InputError(mixed)
-    found.warnings += [f"{problem.where}: {problem.message}, which was accepted" for problem in mixed]
+    if mixed.problems and not accept_differences:
+        raise InputError(list(mixed.problems))
+    found.warnings += [
+        f"{problem.where}: {problem.message}, which was accepted" for problem in mixed.problems
+    ]
+    found.warnings += mixed.warnings
     found.warnings += [f"{variant}: {warning}" for warning in scattered_repeats(cells, found.origins)]
     imported = _samples(rows, variant, (*_JSON_FACTORS, *columns))
     return replace(

@@ -19,6 +19,8 @@ _ABSENT = "not given"
 _SHOWN = 3
 _REMEDY = "compare them apart, or say that it does not matter: --accept-differences"
 
+_STILL_A_RATE = frozenset({"runtime", "ramp_time", "time_based", "loops", "number_ios", "fio version"})
+
 Cell = tuple["FactorValue", ...]
 
 
@@ -35,8 +37,21 @@ class Origin:
     settings: Mapping[str, str]
 
 
-def mixed_cells(cells: Sequence[Cell], origins: Sequence[Origin], factors: Sequence[str]) -> list[Problem]:
-    """Return a problem for each setting that differs between measurements of one cell, naming two files.
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """In what the measurements of one cell differ.
+
+    Attributes:
+        problems: what makes them measurements of two things: another target, another engine's options.
+        warnings: what leaves a rate a rate: how long it was measured, and with which fio.
+    """
+
+    problems: tuple[Problem, ...]
+    warnings: tuple[str, ...]
+
+
+def mixed_cells(cells: Sequence[Cell], origins: Sequence[Origin], factors: Sequence[str]) -> Mixed:
+    """Say in which settings measurements of one cell differ; for each setting once, naming two files.
 
     Args:
         cells: of each measurement, with every factor that is a column.
@@ -50,17 +65,16 @@ def mixed_cells(cells: Sequence[Cell], origins: Sequence[Origin], factors: Seque
         if known.settings != origin.settings:
             for name in differing(known.settings, origin.settings):
                 found[name].append((cell, known, origin))
-    return [
-        Problem(
-            other.file,
-            f"{_named(cells_of, factors)} measured with {name} {_value(other, name)} here and "
-            f"{_value(known, name)} in {known.file}: these are no repeats",
-            _REMEDY,
-        )
-        for name, cases in found.items()
-        for cells_of in [list(dict.fromkeys(cell for cell, _known, _other in cases))]
-        for _cell, known, other in cases[:1]
-    ]
+    problems, warnings = [], []
+    for name, cases in found.items():
+        _cell, known, other = cases[0]
+        named = _named(list(dict.fromkeys(cell for cell, _known, _other in cases)), factors)
+        message = f"{named} measured with {name} {_value(other, name)} here and {_value(known, name)} in {known.file}"
+        if name in _STILL_A_RATE:
+            warnings.append(f"{other.file}: {message}")
+        else:
+            problems.append(Problem(other.file, f"{message}: these are no repeats", _REMEDY))
+    return Mixed(tuple(problems), tuple(warnings))
 
 
 def differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
