@@ -69,7 +69,8 @@ def mixed_cells(cells: Sequence[Cell], origins: Sequence[Origin], factors: Seque
     for name, cases in found.items():
         _cell, known, other = cases[0]
         named = _named(list(dict.fromkeys(cell for cell, _known, _other in cases)), factors)
-        message = f"{named} measured with {name} {_value(other, name)} here and {_value(known, name)} in {known.file}"
+        here, there = _value(other, name), _value(known, name)
+        message = f"{named} measured with {name} {here} here and {there} in {known.file}"
         if name in _STILL_A_RATE:
             warnings.append(f"{other.file}: {message}")
         else:
