@@ -39,7 +39,8 @@ class Judgement:
     """How to judge; None takes what the experiment says.
 
     Attributes:
-        accept_differences: whether to judge although sessions differ in more than the build.
+        accept_differences: whether to judge although sessions differ in more than the build, or measurements
+            of one cell in what was set up.
     """
 
     metric: str = "iops"
@@ -229,7 +230,8 @@ def compare_two(old: Path, new: Path, judgement: Judgement) -> Comparison:
     Raises:
         InputError: one of them cannot be read, or they do not fit together.
     """
-    both = together(_side(old, "OLD", judgement.metric), _side(new, "NEW", judgement.metric))
+    _refuse_nested(old, new)
+    both = together(_side(old, "OLD", judgement), _side(new, "NEW", judgement))
     return build(
         both.samples,
         baseline="OLD",
@@ -244,17 +246,26 @@ def compare_two(old: Path, new: Path, judgement: Judgement) -> Comparison:
     )
 
 
-def _side(path: Path, variant: str, metric: str) -> Imported:
+def _refuse_nested(old: Path, new: Path) -> None:
+    """Refuse a side that holds the other's files as its own."""
+    for side, other in ((old, new), (new, old)):
+        if side.is_dir() and other.resolve() in side.resolve().parents:
+            raise InputError.single(
+                str(other), f"holds the other side, {side}, as well", "give each side a directory of its own"
+            )
+
+
+def _side(path: Path, variant: str, judgement: Judgement) -> Imported:
     if not is_run_directory(path):
-        results = read_results(path, variant)
-        _require_metric(results.samples, metric, path)
+        results = read_results(path, variant, accept_differences=judgement.accept_differences)
+        _require_metric(results.samples, judgement.metric, path)
         return results
     run = RunDirectory.open(path)
     _refuse_running(path, run.present)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
     found = read_samples(run)
     frame = found.frame
-    _require_metric(frame, metric, path, found.unmeasured)
+    _require_metric(frame, judgement.metric, path, found.unmeasured)
     chosen = _variant_of(frame, experiment, variant, path)
     frame = frame[frame["variant"] == chosen].assign(variant=variant, block=float("nan"))
     warning = f"{variant} is {chosen} of {path}"

@@ -42,7 +42,9 @@ _EXIT_CODES = {"slower": 3, "unclear": 4}
 @alpha_option
 @noise_floor_option
 @click.option(
-    "--accept-differences", is_flag=True, help="Judge although sessions differ in more than the build."
+    "--accept-differences",
+    is_flag=True,
+    help="Judge although sessions, or files of one cell, differ in more than the build.",
 )
 @click.option(
     "--explain", is_flag=True, help="Of a run of counts: which functions the difference is in, largest first."
@@ -93,15 +95,12 @@ def command(
         _refuse(of_samples, "a run of pool-growth is judged by itself, by its rounds")
         return _pool(old, form)
     from harness.analysis.metrics import find_metrics
+    from harness.analysis.remarks import shortened
     from harness.analysis.tables import render_all
     from harness.shell.comparing import TCG_NOTICE, Judgement, compare_run, compare_two
 
     if ci and (as_json or form != "commit"):
         raise click.UsageError("--ci goes with --format commit; the other formats have intervals anyway")
-    if new is not None and accept_differences:
-        raise click.UsageError(
-            "--accept-differences goes with one run directory, not with two sets of results"
-        )
     judgements = [Judgement(found.name, margin, alpha, accept_differences) for found in find_metrics(metric)]
     if new is not None and noise_floor is not None:
         raise click.UsageError("--noise-floor goes with one run directory, not with two sets of results")
@@ -112,7 +111,8 @@ def command(
     click.echo(render_all(comparisons, form, ci=ci), nl=False)
     if form in {"commit", "csv"}:
         # Data only on stdout; but nothing is dropped in silence.
-        for warning in dict.fromkeys(warning for found in comparisons for warning in found.warnings):
+        said = dict.fromkeys(warning for found in comparisons for warning in found.warnings)
+        for warning in shortened(list(said)):
             click.echo(f"harness: warning: {warning}", err=True)
         if comparisons[0].environment.get("accel") == "tcg":
             click.echo(f"harness: note: {TCG_NOTICE}", err=True)
