@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.adapters.results.bundle import was_unpacked
 from harness.adapters.results.host_log import drift_of
 from harness.adapters.results.imports import NOT_INTERLEAVED, Imported, cells_as_found, read_results, together
 from harness.adapters.results.samples import RunSamples, read_samples
@@ -24,6 +24,7 @@ from harness.shell.noise_floor import check_applies, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import pandas as pd
 
@@ -75,7 +76,7 @@ def compare_run(path: Path, judgement: Judgement, noise_floor: Path | None = Non
         return _beside(comparison, *read_noise_floor(noise_floor, experiment, place, judgement))
     if run.record.noise_floor is None:
         return comparison
-    recorded = Path(run.record.noise_floor)
+    recorded = path / run.record.noise_floor
     try:
         return _beside(comparison, *read_noise_floor(recorded, experiment, place, judgement))
     except InputError as error:
@@ -120,7 +121,7 @@ def _compare(run: RunDirectory, judgement: Judgement) -> Comparison:
     path, record = run.path, run.present
     _refuse_running(path, record)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
-    found = _adjacent(read_samples(run))
+    found = adjacent(read_samples(run))
     _require_metric(found.frame, judgement.metric, path, found.unmeasured)
     differing = disagreements(found.sessions)
     refused = None if judgement.accept_differences else _refused(differing)
@@ -188,7 +189,7 @@ def _refuse_running(path: Path, record: RunRecord) -> None:
         )
 
 
-def _adjacent(found: RunSamples) -> RunSamples:
+def adjacent(found: RunSamples) -> RunSamples:
     """Leave out the blocks whose sessions did not run next to each other, and say so."""
     scattered = scattered_blocks(found.order)
     if not scattered or len(scattered) == len({block for block, _variant in found.order}):
@@ -268,7 +269,8 @@ def _side(path: Path, variant: str, judgement: Judgement) -> Imported:
     _require_metric(frame, judgement.metric, path, found.unmeasured)
     chosen = _variant_of(frame, experiment, variant, path)
     frame = frame[frame["variant"] == chosen].assign(variant=variant, block=float("nan"))
-    warning = f"{variant} is {chosen} of {path}"
+    # Where a bundle was unpacked is nobody's business.
+    warning = f"{variant} is {chosen} of {run.record.run_id if was_unpacked(path) else path}"
     return Imported(frame, experiment.varied_factors()[len(TABLE_FACTORS) :], (warning,))
 
 

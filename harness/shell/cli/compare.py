@@ -6,7 +6,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.shell.cli.options import PATH, alpha_option, margin_option, noise_floor_option
+from harness.shell.cli.options import (
+    NOT_OF_COUNTS,
+    NOT_OF_ROUNDS,
+    PATH,
+    accept_differences_option,
+    alpha_option,
+    fail_on_option,
+    margin_option,
+    metric_option,
+    noise_floor_option,
+    reads_bundles,
+    refuse_given,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,25 +43,16 @@ _EXIT_CODES = {"slower": 3, "unclear": 4}
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--ci", is_flag=True, help="With --format commit: add intervals and a footer.")
-@click.option(
-    "--metric",
-    default="iops",
-    show_default=True,
-    metavar="NAME[,NAME...]",
-    help="What to compare: iops, bw, clat_p99, vmas, cpu_per_io ...; several give a table each.",
-)
+@metric_option
 @margin_option
 @alpha_option
 @noise_floor_option
-@click.option(
-    "--accept-differences",
-    is_flag=True,
-    help="Judge although sessions, or files of one cell, differ in more than the build.",
-)
+@accept_differences_option
 @click.option(
     "--explain", is_flag=True, help="Of a run of counts: which functions the difference is in, largest first."
 )
-@click.option("--fail-on", type=click.Choice(["slower", "unclear"]), multiple=True, help="Exit with 3 or 4.")
+@fail_on_option
+@reads_bundles("old", "new", "noise_floor")
 def command(
     old: Path,
     new: Path | None,
@@ -69,6 +72,7 @@ def command(
 
     Of one run directory; or of two sets of results, each a run directory, a directory of fio JSON files
     made by anything, or a CSV with the columns rw,bs,iodepth,iops (further columns are further factors).
+    A bundle (harness export --bundle) stands for the run directory in it.
     Only a run directory gets verdicts: its sessions were interleaved. And only where its sessions agree in
     everything but the build, or with --accept-differences, which lists what they differ in.
 
@@ -86,13 +90,13 @@ def command(
     of_samples: dict[str, object] = {"NEW": new, "--noise-floor": noise_floor, "--alpha": alpha, "--ci": ci}
     of_samples |= {"--metric": metric != "iops", "--accept-differences": accept_differences}
     if any(holds_counts(path) for path in (old, new) if path is not None):
-        _refuse(of_samples, "a run of counts is compared by itself; it has one metric and no statistics")
+        refuse_given(of_samples, NOT_OF_COUNTS)
         return _explain_counts(old, margin) if explain else _compare_counts(old, form, margin, fail_on)
     if explain:
         raise click.UsageError("--explain goes with a run of counts (workload: instructions)")
     if any(workload_of(path) is Workload.POOL_GROWTH for path in (old, new) if path is not None):
         of_samples |= {"--margin": margin, "--fail-on": fail_on}
-        _refuse(of_samples, "a run of pool-growth is judged by itself, by its rounds")
+        refuse_given(of_samples, NOT_OF_ROUNDS)
         return _pool(old, form)
     from harness.analysis.metrics import find_metrics
     from harness.analysis.remarks import shortened
@@ -117,12 +121,6 @@ def command(
         if comparisons[0].environment.get("accel") == "tcg":
             click.echo(f"harness: note: {TCG_NOTICE}", err=True)
     return exit_code(comparisons, fail_on)
-
-
-def _refuse(options: dict[str, object], why: str) -> None:
-    given = [name for name, value in options.items() if value not in {None, False, ()}]
-    if given:
-        raise click.UsageError(f"{', '.join(given)}: {why}")
 
 
 def _pool(run_dir: Path, form: str) -> int:

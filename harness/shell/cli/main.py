@@ -16,7 +16,7 @@ from harness.shell.console import Console
 
 _VERBS = {
     "doctor": "Say whether this host can measure, and what to do where it cannot.",
-    "schema": "Print the JSON Schema of experiment files, for editors.",
+    "schema": "Print the JSON Schema of experiment files, for editors, or of results.",
     "check": "Validate experiment files; every error at once.",
     "plan": "Show what would run, in order, and how long it would take.",
     "provision": "Converge this host: libvirt, QEMU builds, guest image.",
@@ -25,6 +25,7 @@ _VERBS = {
     "tune": "Make this host quiet by hand, and put it back.",
     "show": "Show what a run directory holds.",
     "compare": "Print the OLD/NEW/CHANGE table of a run, or of two sets of results.",
+    "export": "Write a run for other tools (JUnit, OpenMetrics ...), or pack it into one file.",
 }
 
 _EPILOG = """\b

@@ -157,6 +157,9 @@ def command(
 
 
 def _check_usage(experiment: Path | None, resume_dir: Path | None, options: dict[str, object]) -> None:
+    from harness.adapters.results.bundle import was_unpacked
+    from harness.adapters.results.unpacking import is_bundle
+
     if (experiment is None) == (resume_dir is None):
         raise click.UsageError(
             "name an experiment, or a run directory with --resume; see `harness run --help`"
@@ -164,6 +167,10 @@ def _check_usage(experiment: Path | None, resume_dir: Path | None, options: dict
     wrong = [name for name, value in options.items() if value is not None]
     if resume_dir is not None and wrong:
         raise click.UsageError(f"{', '.join(wrong)}: a run that goes on keeps its plan and its directory")
+    if resume_dir is not None and (is_bundle(resume_dir) or was_unpacked(resume_dir)):
+        raise InputError.single(
+            str(resume_dir), "is a bundle: a copy to be read", "resume the run directory it was made of"
+        )
 
 
 def _counts(experiment: Path | None, resume_dir: Path | None) -> bool:
