@@ -23,6 +23,7 @@ _VERBS = {
     "run": "Run an experiment, or go on with one, and print the table.",
     "show": "Show what a run directory holds.",
     "compare": "Print the OLD/NEW/CHANGE table of a run, or of two sets of results.",
+    "nightly": "Measure a branch's newest commit against the baseline and the night before.",
 }
 
 _EPILOG = """\b
