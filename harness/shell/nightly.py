@@ -7,11 +7,13 @@ and one step that dies takes no other with it.
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from harness.adapters.files import make_directory, write_atomic, write_json
+from harness.adapters.host.locks import host_holder
 from harness.adapters.nights import Nights, commit_of
 from harness.adapters.process import attached
 from harness.adapters.results.store import is_run_directory
@@ -31,6 +33,7 @@ _STEP_SECONDS = 900
 """For what comes after the measuring: a report, an export, an entry in the history."""
 _GRACE_SECONDS = 120
 """For a run to end its guest and keep what it has."""
+_LOOK_SECONDS = 5.0
 _MEASURED = {0, 3, 4}
 """Exit codes of a run that came to its end."""
 
@@ -105,6 +108,7 @@ class Nightly:
         return code
 
     def _measure(self, night: Path) -> int:
+        self._wait_for_the_host()
         arguments = ["run", str(night / "experiment.yml"), "--run-dir", str(night / "run"), "--quiet"]
         code = self._verb(
             [*arguments, *self._fail_on, *self._state], seconds=self.job.limit_seconds, grace=_GRACE_SECONDS
@@ -114,6 +118,15 @@ class Nightly:
         if code is None:
             self.say(f"ended: it took longer than {format_duration(self.job.limit_seconds)} (--limit)")
         return 1 if code is None or code < 0 else code
+
+    def _wait_for_the_host(self) -> None:
+        """Wait while somebody else measures here: a night is not lost to a run that ends in an hour."""
+        end, told = time.monotonic() + self.job.limit_seconds, False
+        while (holder := host_holder()) is not None and time.monotonic() < end and not self.stop.is_set():
+            if not told:
+                self.say(f"waiting for {holder} to end")
+                told = True
+            time.sleep(_LOOK_SECONDS)
 
     def _file(self, night: Path, *, beside_last: bool) -> list[int]:
         """File the run, report it, and compare it with the night before; one that fails stops no other."""
