@@ -13,7 +13,6 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.adapters.host.locks import exclusive
 from harness.adapters.nights import Nights, commit_of
 from harness.adapters.process import attached
 from harness.core.errors import BusyError, HarnessError, InputError
@@ -202,14 +201,15 @@ def test_branch_that_has_not_moved_is_skipped_when_asked(
     assert Nights(directory).all() == []
 
 
-def test_two_nights_do_not_overlap(tmp_path: Path, experiment: Path) -> None:
+def test_two_nights_do_not_overlap(
+    tmp_path: Path, experiment: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     directory = tmp_path / "nights"
-    with Nights(directory).alone(), pytest.raises(BusyError, match="in use by process"):
-        with exclusive(directory / "lock", what="x", remedy="y"):
-            pass
     arguments = ["nightly", str(experiment), "--follow", "NEW", "--directory", str(directory)]
     with Nights(directory).alone():
         assert run_cli(arguments) == BusyError.exit_code
+    assert "in use by process" in capfd.readouterr().err
+    assert Nights(directory).all() == []
 
 
 @pytest.mark.parametrize(
