@@ -157,6 +157,7 @@ class _Watcher:
 def provision(
     *,
     experiment_file: Path,
+    experiment_dir: Path,
     state_dir: Path,
     manifest: Path,
     playbooks: Path,
@@ -168,6 +169,7 @@ def provision(
 
     Args:
         experiment_file: what is to be provisioned.
+        experiment_dir: where its patches and tarballs are: beside the user's own file.
         state_dir: where builds and images are kept.
         manifest: the file that will say where they are.
         playbooks: directory of the playbooks.
@@ -194,6 +196,7 @@ def provision(
             inventory=str(inventory.resolve()),
             extravars={
                 "experiment": str(experiment_file.resolve()),
+                "harness_experiment_dir": str(experiment_dir.resolve()),
                 "harness_state_dir": str(state_dir.resolve()),
                 "harness_manifest": str(manifest.resolve()),
             },
@@ -276,7 +279,7 @@ def read_manifest(path: Path) -> Manifest:
     except ValueError as error:
         raise _torn(path, str(error)) from None
     try:
-        builds = {name: BuildRecord(name=name, **record) for name, record in raw["builds"].items()}
+        builds = {name: BuildRecord.read({"name": name, **record}) for name, record in raw["builds"].items()}
         image = None if raw["guest_image"] is None else GuestImage(**raw["guest_image"])
     except (AttributeError, KeyError, TypeError) as error:
         raise _torn(path, f"{type(error).__name__}: {error}") from None

@@ -69,7 +69,7 @@ class GuestlessRunner:
             HarnessError: a build is no longer what the run began with.
         """
         experiment = load_experiment(run.experiment, f"{run.path}/experiment.yml")
-        builds = {name: BuildRecord(**build) for name, build in run.record.builds.items()}
+        builds = {name: BuildRecord.read(build) for name, build in run.record.builds.items()}
         check_unchanged(builds)
         present = run.present
         with host_for_run(self.workspace, run.record.max_map_count, self.say), run.writing():

@@ -52,12 +52,13 @@ def provision_for(
         InputError: a file that the experiment names is not there.
         ProvisionError: a task failed; names task, host and message.
     """
-    check_paths(declared.experiment, declared.source)
+    check_paths(declared.experiment, declared.source, declared.directory)
     # The playbook reads a file, and what is run may differ from the user's file (--aa, --blocks).
     experiment_file = make_directory(workspace.state / "experiments") / f"{declared.provisioned_as}.yml"
     write_atomic(experiment_file, declared.text.encode())
     return provision(
         experiment_file=experiment_file,
+        experiment_dir=declared.directory,
         state_dir=workspace.state,
         manifest=workspace.manifest(declared.provisioned_as),
         playbooks=resource_dir("playbooks"),
@@ -137,7 +138,7 @@ class Runner:
         """
         record = run.present
         experiment = load_experiment(run.experiment, f"{run.path}/experiment.yml")
-        builds = {name: BuildRecord(**build) for name, build in record.builds.items()}
+        builds = {name: BuildRecord.read(build) for name, build in record.builds.items()}
         image = GuestImage(**record.guest_image)
         check_unchanged(builds)
         with self._host(experiment, record.max_map_count) as hypervisor:
