@@ -79,7 +79,7 @@ def commit_of(follow: Followed) -> str:
     """
     # "--" keeps a repository's or a ref's name from being read as an option.
     done = run(
-        ["git", "ls-remote", "--exit-code", "--", follow.repository, follow.ref],
+        ["git", "ls-remote", "--exit-code", "--", follow.repository, follow.ref, f"{follow.ref}^{{}}"],
         timeout=_REMOTE_SECONDS,
         env=_OFFLINE,
         check=False,
@@ -87,7 +87,7 @@ def commit_of(follow: Followed) -> str:
     lines = [line.split("\t") for line in done.stdout.splitlines() if "\t" in line]
     if done.returncode or not lines:
         said = done.stderr.strip().splitlines()
-        why = f": {said[-1]}" if said else ""
+        why = f": {said[0]}" if said else ""
         raise HarnessError(
             f"{follow.repository} does not tell where {follow.ref} stands{why}",
             remedy=f"git ls-remote {follow.repository} {follow.ref} has to answer for this user",

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from harness.core.errors import InputError
+from harness.core.experiment.source_values import is_on_host, is_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime, timedelta
+    from pathlib import PurePath
 
     from harness.core.experiment import Experiment
 
@@ -89,16 +91,24 @@ def followed(experiment: Experiment, variant: str, source: str) -> Followed:
     return Followed(variant, str(build["git"]), ref)
 
 
-def experiment_of_tonight(experiment: Experiment, follow: Followed, commit: str, last: str | None) -> str:
+def experiment_of_tonight(
+    experiment: Experiment, follow: Followed, *, directory: PurePath, commit: str, last: str | None
+) -> str:
     """Return, as YAML, the experiment with the branch at a commit, beside the commit of the night before.
 
     Args:
         experiment: the user's.
         follow: the build that moves.
+        directory: where the experiment's file is: what it names relative to that, the night's names whole.
         commit: where its branch stands tonight.
         last: what the night before measured; None where there was none, or it is the same commit.
     """
     document = _document(experiment)
+    for other in document["builds"].values():
+        if "patches" in other:
+            other["patches"] = [str(directory / patch) for patch in other["patches"]]
+        if "tarball" in other and not is_url(other["tarball"]) and not is_on_host(other["tarball"]):
+            other["tarball"] = str(directory / other["tarball"])
     build = document["builds"][follow.variant]
     build["ref"] = commit
     if last is not None and last != commit:

@@ -160,7 +160,19 @@ class Build:
         for patch in self.params["patches"]:
             # Without the ceiling a repository above the state directory would be patched instead, in silence.
             ceiling = f"GIT_CEILING_DIRECTORIES={self.stage}"
-            said = self.logged(["env", ceiling, "git", "-c", "apply.whitespace=nowarn", "apply", "-p1", str(self.file_of(patch))], self.tree)
+            said = self.logged(
+                [
+                    "env",
+                    ceiling,
+                    "git",
+                    "-c",
+                    "apply.whitespace=nowarn",
+                    "apply",
+                    "-p1",
+                    str(self.file_of(patch)),
+                ],
+                self.tree,
+            )
             if said is not None:
                 self.give_up(
                     f"{patch['name']} does not apply to {self.params['source']['ref'] or 'the tarball'}; "
@@ -186,7 +198,9 @@ class Build:
             if unknown not in own:
                 break
             own.remove(unknown)
-        self.give_up("configure failed; `configure` in the experiment takes arguments", configure_errors(said))
+        self.give_up(
+            "configure failed; `configure` in the experiment takes arguments", configure_errors(said)
+        )
 
     def compile(self) -> None:
         """Make the targets."""

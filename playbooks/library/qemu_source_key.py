@@ -83,11 +83,15 @@ class Source:
         location, wanted = self.params["tarball"], (self.params["checksum"] or "").lower()
         algorithm, _, digest = wanted.partition(":")
         if wanted and (algorithm != "sha256" or not re.fullmatch(r"[0-9a-f]{64}", digest)):
-            self.fail(f"checksum {wanted!r} is none; write sha256: and 64 hex digits, as sha256sum prints them")
+            self.fail(
+                f"checksum {wanted!r} is none; write sha256: and 64 hex digits, as sha256sum prints them"
+            )
         path = Path(location).expanduser()
         if is_download(location) or not path.is_absolute():
             if not digest:
-                self.fail(f"{location} has no checksum; add `checksum: sha256:...`, so that it stays the same")
+                self.fail(
+                    f"{location} has no checksum; add `checksum: sha256:...`, so that it stays the same"
+                )
         else:
             found = self.hash_of(path)
             if digest and found != digest:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +24,8 @@ from harness.shell.cli.main import run_cli
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness.core.experiment import Experiment
+
 TEXT = """\
 name: nightly
 builds:
@@ -38,19 +41,33 @@ FOLLOW = Followed("NEW", "/src/qemu", "master")
 # -- the experiment of a night -------------------------------------------------------------------------------
 
 
+def tonights(experiment: Experiment, last: str | None) -> str:
+    return experiment_of_tonight(experiment, FOLLOW, directory=PurePath("/etc/x"), commit=TONIGHT, last=last)
+
+
 def test_night_measures_the_branch_beside_the_night_before() -> None:
     experiment = load_experiment(TEXT, "n.yml")
     assert followed(experiment, "NEW", "n.yml") == FOLLOW
-    tonight = load_experiment(experiment_of_tonight(experiment, FOLLOW, TONIGHT, LAST), "tonight.yml")
+    tonight = load_experiment(tonights(experiment, LAST), "tonight.yml")
     assert tonight.variants == ("OLD", "NEW", LAST_NIGHT)
     builds = yaml.safe_load(tonight.to_yaml())["builds"]
-    assert builds["NEW"] == {"git": "/src/qemu", "ref": TONIGHT, "configure": ["--disable-slirp"]}
+    expected = {"git": "/src/qemu", "ref": TONIGHT, "configure": ["--disable-slirp"]}
+    assert expected.items() <= builds["NEW"].items()
     assert builds[LAST_NIGHT] == {**builds["NEW"], "ref": LAST}
+
+
+def test_night_finds_what_the_experiment_names_beside_itself() -> None:
+    text = TEXT.replace("configure: [--disable-slirp]", "patches: [my.patch, /opt/other.patch]")
+    text = text.replace("{package: qemu-system-x86}", "{tarball: old.tar.xz}")
+    builds = yaml.safe_load(tonights(load_experiment(text, "n.yml"), LAST))["builds"]
+    assert builds["OLD"]["tarball"] == "/etc/x/old.tar.xz"
+    for name in ("NEW", LAST_NIGHT):
+        assert builds[name]["patches"] == ["/etc/x/my.patch", "/opt/other.patch"]
 
 
 @pytest.mark.parametrize("last", [None, TONIGHT])
 def test_first_night_and_one_without_a_new_commit_have_nothing_beside(last: str | None) -> None:
-    text = experiment_of_tonight(load_experiment(TEXT, "n.yml"), FOLLOW, TONIGHT, last)
+    text = tonights(load_experiment(TEXT, "n.yml"), last)
     assert load_experiment(text, "tonight.yml").variants == ("OLD", "NEW")
 
 
