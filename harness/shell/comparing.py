@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from harness.adapters.results.bundle import was_unpacked
@@ -21,6 +21,7 @@ from harness.core.model import TABLE_FACTORS
 from harness.core.records import RunRecord, RunState
 from harness.core.units import format_duration
 from harness.shell.noise_floor import check_applies, place_of
+from harness.shell.roles import Roles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,12 +43,14 @@ class Judgement:
     Attributes:
         accept_differences: whether to judge although sessions differ in more than the build, or measurements
             of one cell in what was set up.
+        roles: which variant is compared with which.
     """
 
     metric: str = "iops"
     margin: float | None = None
     alpha: float | None = None
     accept_differences: bool = False
+    roles: Roles = field(default_factory=Roles)
 
 
 class NotMeasuredError(InputError):
@@ -70,8 +73,8 @@ def compare_run(path: Path, judgement: Judgement, noise_floor: Path | None = Non
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
     place = place_of(run.environment, run.record.accel)
     comparison = _compare(run, judgement)
-    # Both at one level, so that the columns can be held against each other.
-    judgement = replace(judgement, alpha=comparison.alpha)
+    # Both at one level, so that the columns can be held against each other; a floor has its own variants.
+    judgement = replace(judgement, alpha=comparison.alpha, roles=Roles())
     if noise_floor is not None:
         return _beside(comparison, *read_noise_floor(noise_floor, experiment, place, judgement))
     if run.record.noise_floor is None:
@@ -127,17 +130,18 @@ def _compare(run: RunDirectory, judgement: Judgement) -> Comparison:
     refused = None if judgement.accept_differences else _refused(differing)
     factors = experiment.varied_factors()
     measured = set(found.frame["variant"])
-    contenders = [name for name in experiment.contenders if name in measured]
-    if experiment.baseline not in measured or not contenders:
+    baseline, chosen = judgement.roles.of(experiment, path)
+    contenders = [name for name in chosen if name in measured]
+    if baseline not in measured or not contenders:
         raise InputError.single(
             str(path),
             f"only {', '.join(sorted(measured))} gave numbers so far: there is nothing to compare",
             f"harness run --resume {path}",
         )
-    absent = [f"{name} gave no numbers at all" for name in experiment.contenders if name not in measured]
+    absent = [f"{name} gave no numbers at all" for name in chosen if name not in measured]
     return build(
         found.frame,
-        baseline=experiment.baseline,
+        baseline=baseline,
         contenders=contenders,
         margin=experiment.protocol.margin if judgement.margin is None else judgement.margin,
         alpha=experiment.protocol.alpha if judgement.alpha is None else judgement.alpha,

@@ -26,6 +26,7 @@ _VERBS = {
     "show": "Show what a run directory holds.",
     "compare": "Print the OLD/NEW/CHANGE table of a run, or of two sets of results.",
     "export": "Write a run for other tools (JUnit, OpenMetrics ...), or pack it into one file.",
+    "nightly": "Measure a branch's newest commit against the baseline and the night before.",
 }
 
 _EPILOG = """\b
