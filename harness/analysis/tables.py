@@ -13,6 +13,7 @@ import pandas as pd
 
 from harness.analysis.comparison import EXTRA_COLUMNS, RESULT_COLUMNS
 from harness.analysis.layout import Column, clean, layout, markdown_remarks, markdown_table
+from harness.analysis.remarks import shortened
 from harness.analysis.result import CRASH_COLUMNS
 
 if TYPE_CHECKING:
@@ -299,7 +300,7 @@ def _text(comparison: Comparison) -> str:
     for contender in comparison.contenders:
         title = f"{clean(contender)} against {clean(comparison.baseline)}: {comparison.metric.heading}"
         lines += [title, "", *table_lines(comparison, contender), ""]
-    lines += [f"warning: {clean(warning)}" for warning in comparison.warnings]
+    lines += [f"warning: {clean(warning)}" for warning in shortened(comparison.warnings)]
     lines += [*_explanation(comparison), *(clean(line) for line in comparison.footer)]
     return _lines([*lines]).rstrip("\n") + "\n"
 
@@ -309,7 +310,7 @@ def _markdown(comparison: Comparison) -> str:
     for contender in comparison.contenders:
         title = f"**{contender}** against **{comparison.baseline}**: {comparison.metric.heading}"
         lines += markdown_table(title, _full_columns(comparison, contender))
-    lines += markdown_remarks(comparison.warnings, (*_explanation(comparison), *comparison.footer))
+    lines += markdown_remarks(shortened(comparison.warnings), (*_explanation(comparison), *comparison.footer))
     return _lines(lines).rstrip("\n") + "\n"
 
 

@@ -81,7 +81,11 @@ class RunDirectory:
             InputError: it is none, or one of a newer format.
         """
         if not is_run_directory(path):
-            raise InputError.single(str(path), "is not a run directory (no run.json in it)", "check the path")
+            raise InputError.single(
+                str(path),
+                "is not a run directory (no run.json in it)",
+                "other results are compared two by two: harness compare OLD NEW",
+            )
         data = read_json(path / "run.json")
         version = data.get("format_version") if isinstance(data, dict) else None
         if not isinstance(version, int):

@@ -81,7 +81,9 @@ metric_option = click.option(
     help="What to compare: iops, bw, clat_p99, vmas, cpu_per_io ...; several give a table each.",
 )
 accept_differences_option = click.option(
-    "--accept-differences", is_flag=True, help="Judge although sessions differ in more than the build."
+    "--accept-differences",
+    is_flag=True,
+    help="Judge although sessions, or files of one cell, differ in more than the build.",
 )
 fail_on_option = click.option(
     "--fail-on", type=click.Choice(["slower", "unclear"]), multiple=True, help="Exit with 3 or 4."

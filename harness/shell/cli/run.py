@@ -101,6 +101,7 @@ def command(
     from harness.shell.console import Console
     from harness.shell.declare import Changes, declare, declare_within
     from harness.shell.noise_floor import place_of
+    from harness.shell.quieting import check_tuning
     from harness.shell.runner import RunOptions
 
     kept: dict[str, object] = {"--run-dir": run_dir, "--blocks": blocks, "--seed": seed, "--budget": budget}
@@ -138,6 +139,7 @@ def command(
                 }
                 _refuse(meaningless, "pool-growth is judged by its rounds, and gives no verdict on cells")
             options = RunOptions(ceiling=ceiling, noise_floor=noise_floor, max_map_count=max_map_count)
+            check_tuning(declared.experiment, declared.source, max_map_count)
             if noise_floor is not None:
                 # One that says nothing of this run is found before it, not after.
                 here = place_of(environment())

@@ -76,7 +76,7 @@ def _draw(run_dir: Path, plot: Path) -> None:
 
 def _lines(summary: dict[str, Any], run_dir: Path, *, full: bool) -> Iterator[str]:
     from harness.adapters.results.bundle import was_unpacked
-    from harness.shell.provenance import difference_lines, guest_lines, host_lines, qemu_lines
+    from harness.shell.provenance import difference_lines, guest_lines, host_lines, qemu_lines, tuning_lines
 
     run, facts = summary["run"], _first_facts(summary)
     yield f"{run['run_id']}: {run['state']}" + (f" ({run['stopped']})" if run["stopped"] else "")
@@ -86,6 +86,7 @@ def _lines(summary: dict[str, Any], run_dir: Path, *, full: bool) -> Iterator[st
         yield f"  {name:<9} {build['version']} [{build['sha256'][:12]}]"
     yield from difference_lines(summary["agreement"], full=full)
     yield from host_lines(summary["environment"], full=full)
+    yield from tuning_lines(summary)
     yield from qemu_lines(facts)
     yield from guest_lines(facts, run["guest_image"])
     yield f"  done      {summary['accepted']} of {summary['planned']} iterations"
