@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from harness.analysis.pool_tables import PoolReport
 
 _NOT_IN_A_NAME = re.compile(r"[\s/=]+")
+_NOT_IN_A_KEY = re.compile(r"[^a-z0-9._-]")
 _LOOKS_LIKE_PROCESSORS = re.compile(r"-[0-9]+$")
 
 
@@ -170,4 +171,4 @@ def _line(text: str) -> str:
 
 def _key(name: str) -> str:
     """Return a configuration key: it begins with a small letter, and has no capital and no blank in it."""
-    return _word(name).lower()
+    return _NOT_IN_A_KEY.sub("_", name.lower())
