@@ -74,7 +74,6 @@ def command(
       harness export runs/X --format junit --format openmetrics --format markdown -o DIR
       harness export runs/X --format benchstat > x.txt && benchstat -col variant x.txt
       harness export runs/X --bundle x.tar.zst --anonymous
-      harness compare x.tar.zst
     """
     from harness.shell.exporting import Wanted
 
