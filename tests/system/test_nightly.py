@@ -1,6 +1,6 @@
-"""Nights for real: git, Ansible, a compiler, callgrind, history and reports, by the verb that the timer starts.
+"""Nights for real, by the verb that the timer starts: git, Ansible, a compiler, callgrind, history, reports.
 
-The source tree is a stand-in whose `qemu-img bench` spends a loop on each request: a commit that doubles the loop
+The source tree is a stand-in whose `qemu-img bench` spends a loop on each request: a commit that doubles it
 is a regression, and takes a second to build.
 """
 
