@@ -263,6 +263,11 @@ def _verdict(value: object) -> str:
     return value if isinstance(value, str) else _NOTHING
 
 
+def table_lines(comparison: Comparison, contender: str) -> list[str]:
+    """Return the lines of a contender's table: its head, a row a cell, and the pooled row if any."""
+    return layout(_full_columns(comparison, contender))
+
+
 def _explanation(comparison: Comparison) -> list[str]:
     """Return what the columns mean, for this table."""
     lines = []
@@ -294,7 +299,7 @@ def _text(comparison: Comparison) -> str:
     lines: list[str] = []
     for contender in comparison.contenders:
         title = f"{clean(contender)} against {clean(comparison.baseline)}: {comparison.metric.heading}"
-        lines += [title, "", *layout(_full_columns(comparison, contender)), ""]
+        lines += [title, "", *table_lines(comparison, contender), ""]
     lines += [f"warning: {clean(warning)}" for warning in shortened(comparison.warnings)]
     lines += [*_explanation(comparison), *(clean(line) for line in comparison.footer)]
     return _lines([*lines]).rstrip("\n") + "\n"

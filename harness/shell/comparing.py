@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from harness.adapters.results.bundle import was_unpacked
+from harness.adapters.results.host_log import drift_of
 from harness.adapters.results.imports import NOT_INTERLEAVED, Imported, cells_as_found, read_results, together
 from harness.adapters.results.samples import RunSamples, read_samples
 from harness.adapters.results.store import RunDirectory, is_run_directory
@@ -20,9 +21,11 @@ from harness.core.model import TABLE_FACTORS
 from harness.core.records import RunRecord, RunState
 from harness.core.units import format_duration
 from harness.shell.noise_floor import check_applies, place_of
+from harness.shell.roles import Roles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import pandas as pd
 
@@ -40,12 +43,14 @@ class Judgement:
     Attributes:
         accept_differences: whether to judge although sessions differ in more than the build, or measurements
             of one cell in what was set up.
+        roles: which variant is compared with which.
     """
 
     metric: str = "iops"
     margin: float | None = None
     alpha: float | None = None
     accept_differences: bool = False
+    roles: Roles = field(default_factory=Roles)
 
 
 class NotMeasuredError(InputError):
@@ -68,13 +73,13 @@ def compare_run(path: Path, judgement: Judgement, noise_floor: Path | None = Non
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
     place = place_of(run.environment, run.record.accel)
     comparison = _compare(run, judgement)
-    # Both at one level, so that the columns can be held against each other.
-    judgement = replace(judgement, alpha=comparison.alpha)
+    # Both at one level, so that the columns can be held against each other; a floor has its own variants.
+    judgement = replace(judgement, alpha=comparison.alpha, roles=Roles())
     if noise_floor is not None:
         return _beside(comparison, *read_noise_floor(noise_floor, experiment, place, judgement))
     if run.record.noise_floor is None:
         return comparison
-    recorded = Path(run.record.noise_floor)
+    recorded = path / run.record.noise_floor
     try:
         return _beside(comparison, *read_noise_floor(recorded, experiment, place, judgement))
     except InputError as error:
@@ -119,23 +124,24 @@ def _compare(run: RunDirectory, judgement: Judgement) -> Comparison:
     path, record = run.path, run.present
     _refuse_running(path, record)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
-    found = _adjacent(read_samples(run))
+    found = adjacent(read_samples(run))
     _require_metric(found.frame, judgement.metric, path, found.unmeasured)
     differing = disagreements(found.sessions)
     refused = None if judgement.accept_differences else _refused(differing)
     factors = experiment.varied_factors()
     measured = set(found.frame["variant"])
-    contenders = [name for name in experiment.contenders if name in measured]
-    if experiment.baseline not in measured or not contenders:
+    baseline, chosen = judgement.roles.of(experiment, path)
+    contenders = [name for name in chosen if name in measured]
+    if baseline not in measured or not contenders:
         raise InputError.single(
             str(path),
             f"only {', '.join(sorted(measured))} gave numbers so far: there is nothing to compare",
             f"harness run --resume {path}",
         )
-    absent = [f"{name} gave no numbers at all" for name in experiment.contenders if name not in measured]
+    absent = [f"{name} gave no numbers at all" for name in chosen if name not in measured]
     return build(
         found.frame,
-        baseline=experiment.baseline,
+        baseline=baseline,
         contenders=contenders,
         margin=experiment.protocol.margin if judgement.margin is None else judgement.margin,
         alpha=experiment.protocol.alpha if judgement.alpha is None else judgement.alpha,
@@ -144,7 +150,7 @@ def _compare(run: RunDirectory, judgement: Judgement) -> Comparison:
         cells=[tuple(cell.factors()[name] for name in factors) for cell in experiment.cells()],
         no_verdict=refused or why_not_interleaved(found.order),
         ceilings={tuple(c[name] for name in factors): c["iops"] for c in run.read_ceilings()},
-        warnings=[*_accepted(differing, refused), *absent, *found.warnings],
+        warnings=[*_accepted(differing, refused), *absent, *drift_warnings(run), *found.warnings],
         crashes=[(name, tuple(cell[factor] for factor in factors)) for name, cell in found.crashes],
         footer=_footer(experiment, record, found),
         environment={
@@ -187,7 +193,7 @@ def _refuse_running(path: Path, record: RunRecord) -> None:
         )
 
 
-def _adjacent(found: RunSamples) -> RunSamples:
+def adjacent(found: RunSamples) -> RunSamples:
     """Leave out the blocks whose sessions did not run next to each other, and say so."""
     scattered = scattered_blocks(found.order)
     if not scattered or len(scattered) == len({block for block, _variant in found.order}):
@@ -214,6 +220,11 @@ def _accepted(differing: Sequence[str], refused: str | None) -> list[str]:
     if not differing or refused:
         return []
     return [f"the sessions differ in more than the build, which was accepted: {'; '.join(differing)}"]
+
+
+def drift_warnings(run: RunDirectory) -> list[str]:
+    """Return a warning for each setting of the host that changed while the run measured."""
+    return [f"the host changed: {sentence}" for sentence in drift_of(run.path)]
 
 
 def compare_two(old: Path, new: Path, judgement: Judgement) -> Comparison:
@@ -262,7 +273,8 @@ def _side(path: Path, variant: str, judgement: Judgement) -> Imported:
     _require_metric(frame, judgement.metric, path, found.unmeasured)
     chosen = _variant_of(frame, experiment, variant, path)
     frame = frame[frame["variant"] == chosen].assign(variant=variant, block=float("nan"))
-    warning = f"{variant} is {chosen} of {path}"
+    # Where a bundle was unpacked is nobody's business.
+    warning = f"{variant} is {chosen} of {run.record.run_id if was_unpacked(path) else path}"
     return Imported(frame, experiment.varied_factors()[len(TABLE_FACTORS) :], (warning,))
 
 
