@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -113,12 +114,37 @@ def _beside(comparison: Comparison, floor: dict[CellKey, float], warnings: list[
     return replace(comparison, noise_floor=floor, warnings=(*warnings, *comparison.warnings))
 
 
-def _compare(run: RunDirectory, judgement: Judgement) -> Comparison:
-    """Compare the variants of one run, without any noise floor beside it."""
+def compare_measured(path: Path, metrics: Sequence[str]) -> tuple[RunSamples, list[Comparison]]:
+    """Compare the variants of one run by those metrics that it measured, as the experiment says.
+
+    Returns:
+        The samples that were compared, and a comparison a metric, without any noise floor beside it.
+
+    Raises:
+        InputError: as `compare_run`.
+    """
+    run = RunDirectory.open(path)
+    _refuse_running(path, run.present)
+    found = _adjacent(read_samples(run))
+    comparisons = []
+    for metric in metrics:
+        with contextlib.suppress(NotMeasuredError):
+            comparisons.append(_compare(run, Judgement(metric), found))
+    return found, comparisons
+
+
+def _compare(run: RunDirectory, judgement: Judgement, found: RunSamples | None = None) -> Comparison:
+    """Compare the variants of one run, without any noise floor beside it.
+
+    Args:
+        run: the run.
+        judgement: how to judge.
+        found: its samples, where they were read already.
+    """
     path, record = run.path, run.present
     _refuse_running(path, record)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
-    found = _adjacent(read_samples(run))
+    found = found or _adjacent(read_samples(run))
     _require_metric(found.frame, judgement.metric, path, found.unmeasured)
     differing = disagreements(found.sessions)
     refused = None if judgement.accept_differences else _refused(differing)
