@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -63,7 +64,10 @@ def find_steps(values: Sequence[float] | FloatArray, *, risk: float, least: floa
     log = np.log(np.asarray(values, dtype=np.float64))
     if len(log) < 2 * FEWEST_NIGHTS or not np.ptp(log) > 0:
         return []
-    bounds = [0, *_candidates(log, risk), len(log)]
+    candidates = _candidates(log, risk)
+    if not candidates:
+        return []
+    bounds = [0, *candidates, len(log)]
     rho = _autocorrelation(log, bounds)
     smallest = math.log1p(least)
     tested = [_test(log, bounds[k - 1 : k + 2], rho) for k in range(1, len(bounds) - 1)]
@@ -81,15 +85,39 @@ def find_steps(values: Sequence[float] | FloatArray, *, risk: float, least: floa
     ]
 
 
+def exact_steps(values: Sequence[float], *, least: float) -> list[Step]:
+    """Return the steps of a series without noise, such as counts of instructions: every change is real.
+
+    Args:
+        values: above zero, the oldest first.
+        least: a smaller change from the level so far does not matter, a fraction.
+    """
+    steps: list[Step] = []
+    start = 0
+    for place in range(1, len(values)):
+        level = median(values[start:place])
+        change = values[place] / level - 1
+        if abs(change) > least:
+            steps.append(Step(place, change, 0.0))
+            start = place
+    return steps
+
+
 PEN=0.5
 def _candidates(log: FloatArray, risk: float) -> list[int]:
     """Return the places of the best segmentation in which each further step has to explain enough."""
     import ruptures
 
-    scores = scipy.special.ndtri((scipy.stats.rankdata(log) - 0.5) / len(log))
+    scores = scipy.special.ndtri((_ranks(log) - 0.5) / len(log))
     penalty = PEN * scipy.special.ndtri(risk / 2) ** 2
     found = ruptures.KernelCPD(kernel="linear", min_size=FEWEST_NIGHTS).fit(scores[:, None])
     return [int(place) for place in found.predict(pen=penalty)[:-1]]
+
+
+def _ranks(values: FloatArray) -> FloatArray:
+    """Return ranks from 1; equal values share the middle of theirs."""
+    _values, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[place]
 
 
 def _test(log: FloatArray, bounds: Sequence[int], rho: float) -> tuple[float, float]:
@@ -115,7 +143,7 @@ def _inflation(before: int, after: int, rho: float) -> float:
 def _autocorrelation(log: FloatArray, bounds: Sequence[int]) -> float:
     """Return how alike neighbouring nights are beside the steps, one standard error above the estimate."""
     levels = np.repeat([np.median(log[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)], np.diff(bounds))
-    ranks = scipy.stats.rankdata(log - levels)
+    ranks = _ranks(log - levels)
     ranks -= ranks.mean()
     found = (ranks[1:] @ ranks[:-1]) / (ranks @ ranks)
     n = len(log)

@@ -116,11 +116,11 @@ class HistoryStore:
 
         Returns:
             The runs without their numbers, the oldest first; and a row a number with the columns ``run`` (its
-            place in the list), ``cell, variant, metric, value``, in the order they were filed.
+            place in the list), ``cell, variant, metric, value, change``, in the order they were filed.
         """
         with self._reading() as connection:
             if connection is None:
-                return [], pd.DataFrame(columns=["run", "cell", "variant", "metric", "value"])
+                return [], pd.DataFrame(columns=["run", "cell", "variant", "metric", "value", "change"])
             return _followed(connection, selection, most)
 
     @contextlib.contextmanager
@@ -347,6 +347,6 @@ def _followed(
     places = pd.DataFrame({"number": [row[0] for row in rows], "run": range(len(rows))}, dtype="int64")
     connection.register("places", places)
     frame = connection.execute(
-        "SELECT run, cell, variant, metric, value FROM numbers JOIN places USING (number) ORDER BY run, place"
+        "SELECT run, cell, variant, metric, value, change FROM numbers JOIN places USING (number) ORDER BY run, place"
     ).df()
     return _as_runs(connection, rows), frame

@@ -23,6 +23,7 @@ _VERBS = {
     "run": "Run an experiment, or go on with one, and print the table.",
     "show": "Show what a run directory holds.",
     "compare": "Print the OLD/NEW/CHANGE table of a run, or of two sets of results.",
+    "history": "File finished runs, find them again, and see what changed from night to night.",
 }
 
 _EPILOG = """\b

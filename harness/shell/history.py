@@ -1,0 +1,160 @@
+"""The history's verbs: file runs, find them, follow them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from harness.adapters.results.history_store import HistoryStore
+from harness.adapters.workspace import Workspace
+from harness.analysis.trends import PlaceTrends, Question, follow
+from harness.core.errors import InputError, Problem
+from harness.core.history import Selection
+from harness.shell.filing import read_run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from harness.analysis.trends import Shift, Trend
+    from harness.core.history import FiledRun
+
+FORMAT_VERSION = 1
+"""Of the JSON that `harness history` prints."""
+
+MOST_RUNS = 400
+"""Of each host, experiment and accelerator the newest so many are followed: a year of nights and a month."""
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A run that was asked to be filed; ``new`` is False when it was there already."""
+
+    run: FiledRun
+    new: bool
+
+
+def store_at(store: Path | None, state: Path | None) -> HistoryStore:
+    """Return the history in a file, or in the state directory."""
+    return HistoryStore(store or Workspace.at(state).history)
+
+
+def add(store: HistoryStore, paths: Sequence[Path]) -> list[Added]:
+    """File runs: all, or none when one of them cannot be.
+
+    Raises:
+        InputError: with every problem of every path.
+    """
+    runs: list[FiledRun] = []
+    problems: list[Problem] = []
+    for path in paths:
+        try:
+            runs.append(read_run(path))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
+    return [Added(run, new) for run, new in zip(runs, store.add(runs), strict=True)]
+
+
+def one_run(store: HistoryStore, run_id: str, host: str | None) -> FiledRun:
+    """Return the run of that id.
+
+    Raises:
+        InputError: there is none, or one on each of several hosts.
+    """
+    found = store.run(run_id, host)
+    if not found:
+        raise InputError.single(
+            str(store.path), f"has no run {run_id}", "harness history list shows what is filed"
+        )
+    if len(found) > 1:
+        hosts = ", ".join(f"{run.host_name} ({run.host_id})" for run in found)
+        raise InputError.single(
+            str(store.path), f"has a run {run_id} of several hosts: {hosts}", "choose with --host"
+        )
+    return found[0]
+
+
+def trends(store: HistoryStore, selection: Selection, question: Question, most: int) -> list[PlaceTrends]:
+    """Return the trends of what is selected.
+
+    Raises:
+        InputError: nothing is filed there.
+    """
+    runs, numbers = store.followed(selection, most)
+    if not runs:
+        raise InputError.single(
+            str(store.path), "has no such run", "harness history list shows what is filed; add files runs"
+        )
+    return follow(runs, numbers, question)
+
+
+def run_json(run: FiledRun) -> dict[str, Any]:
+    """Return a run as an object for programs."""
+    return asdict(run) | {"started": run.started.isoformat()}
+
+
+def trends_json(found: Sequence[PlaceTrends]) -> dict[str, Any]:
+    """Return trends as an object for programs."""
+    return {"format_version": FORMAT_VERSION, "places": [_place_json(place) for place in found]}
+
+
+def _place_json(place: PlaceTrends) -> dict[str, Any]:
+    newest = place.runs[-1]
+    return {
+        **asdict(place.place),
+        "host_name": newest.host_name,
+        "workload": newest.workload,
+        "baseline": newest.baseline,
+        "variant": place.variant,
+        "followed": "value" if place.why else "change",
+        "why": place.why,
+        "runs": len(place.runs),
+        "trends": [_trend_json(trend) for trend in place.trends],
+    }
+
+
+def _trend_json(trend: Trend) -> dict[str, Any]:
+    return {
+        "cell": trend.cell,
+        "metric": trend.metric.name,
+        "runs": [run.run_id for run in trend.runs],
+        "values": list(trend.values),
+        "levels": list(trend.levels),
+        "steps": [_shift_json(shift) for shift in trend.shifts],
+    }
+
+
+def _shift_json(shift: Shift) -> dict[str, Any]:
+    return {
+        "change": shift.step.change,
+        "p_value": shift.step.p_value,
+        "worse": shift.worse,
+        "first": _short_json(shift.first),
+        "before": _short_json(shift.before),
+        "also_changed": [dict(zip(("what", "before", "first"), entry, strict=True)) for entry in shift.also],
+    }
+
+
+def _short_json(run: FiledRun) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "path": run.path,
+        "started": run.started.isoformat(),
+        "builds": [asdict(build) for build in run.builds],
+    }
+
+
+def moment_of(text: str, option: str) -> datetime:
+    """Return the moment that a date such as 2026-01-31 begins, or an ISO time says; UTC unless it says.
+
+    Raises:
+        InputError: it is neither.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InputError.single(option, f"{text!r} is no date", f"give one: {option} 2026-01-31") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
