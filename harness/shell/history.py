@@ -158,3 +158,28 @@ def moment_of(text: str, option: str) -> datetime:
     except ValueError as error:
         raise InputError.single(option, f"{text!r} is no date", f"give one: {option} 2026-01-31") from error
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def write_trends(found: Sequence[PlaceTrends], output: Path) -> Path:
+    """Write the page of trends, whole; return where it is.
+
+    Raises:
+        InputError: something else is there, or no file can be.
+    """
+    page = render_page(trends_page(found, partial(link_to, output.absolute().parent)))
+    write_page(output, page)
+    return output
+
+
+def link_to(directory: Path, run: FiledRun) -> str | None:
+    """Return what leads from a page in a directory to a run; None where it is not (any more).
+
+    Relative where both are below one directory, so that they may be moved together.
+    """
+    target = Path(run.path)
+    if not target.exists():
+        return None
+    relative = os.path.relpath(target, directory)
+    if relative.count("..") > _FAR:
+        return target.as_uri()
+    return relative if relative.startswith("..") else f"./{relative}"

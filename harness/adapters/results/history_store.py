@@ -190,7 +190,7 @@ def _translated(path: Path) -> Iterator[None]:
         yield
     except duckdb.Error as error:
         first = str(error).splitlines()[0]
-        if "lock" in first.lower():
+        if "lock on file" in first:
             raise BusyError(f"the history {path} is open in another program: {first}") from error
         if isinstance(error, duckdb.OperationalError) and "space" in first.lower():
             raise HarnessError(f"cannot write the history {path}: {first}", remedy="free some space") from error
