@@ -207,7 +207,7 @@ def _note(row: dict[str, Any], crashes: list[str]) -> str:
     return ", ".join(note for note in notes if note)
 
 
-def _full_columns(comparison: Comparison, contender: str) -> list[Column]:
+def full_columns(comparison: Comparison, contender: str) -> list[Column]:
     """Return the columns of the text and Markdown tables, the pooled row last where there are verdicts."""
     frame, pooled = comparison.frames[contender], comparison.pooled(contender)
     keys = _key_columns(comparison)
@@ -221,7 +221,7 @@ def _full_columns(comparison: Comparison, contender: str) -> list[Column]:
         sessions = Column("SESSIONS", [f"{old}+{new}" for old, new in counts])
         note = [Column("NOTE", limited, left=True)] if any(limited) else []
         return [*keys, *values, _changes(frame), sessions, *note]
-    rows: list[dict[str, Any]] = [*_records(frame), pooled]
+    rows: list[dict[str, Any]] = [*records(frame), pooled]
     notes = [clean(_note(row, _crashes(comparison, contender, row))) for row in rows]
     for column, text in zip([*keys, *values], ["all", "cells"] + [""] * len([*keys, *values]), strict=False):
         column.cells.append(text)
@@ -254,7 +254,8 @@ def _floor_column(comparison: Comparison, frame: pd.DataFrame) -> list[Column]:
     return [Column("A/A", [*floor, ""])]
 
 
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a comparison's frame as a dictionary a cell."""
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
@@ -262,7 +263,7 @@ def _verdict(value: object) -> str:
     return value if isinstance(value, str) else _NOTHING
 
 
-def _explanation(comparison: Comparison) -> list[str]:
+def explanation(comparison: Comparison) -> list[str]:
     """Return what the columns mean, for this table."""
     lines = []
     if comparison.no_verdict is None:
@@ -293,9 +294,9 @@ def _text(comparison: Comparison) -> str:
     lines: list[str] = []
     for contender in comparison.contenders:
         title = f"{clean(contender)} against {clean(comparison.baseline)}: {comparison.metric.heading}"
-        lines += [title, "", *layout(_full_columns(comparison, contender)), ""]
+        lines += [title, "", *layout(full_columns(comparison, contender)), ""]
     lines += [f"warning: {clean(warning)}" for warning in comparison.warnings]
-    lines += [*_explanation(comparison), *(clean(line) for line in comparison.footer)]
+    lines += [*explanation(comparison), *(clean(line) for line in comparison.footer)]
     return _lines([*lines]).rstrip("\n") + "\n"
 
 
@@ -303,8 +304,8 @@ def _markdown(comparison: Comparison) -> str:
     lines: list[str] = []
     for contender in comparison.contenders:
         title = f"**{contender}** against **{comparison.baseline}**: {comparison.metric.heading}"
-        lines += markdown_table(title, _full_columns(comparison, contender))
-    lines += markdown_remarks(comparison.warnings, (*_explanation(comparison), *comparison.footer))
+        lines += markdown_table(title, full_columns(comparison, contender))
+    lines += markdown_remarks(comparison.warnings, (*explanation(comparison), *comparison.footer))
     return _lines(lines).rstrip("\n") + "\n"
 
 
@@ -353,7 +354,7 @@ def _document(comparison: Comparison) -> dict[str, Any]:
         "cells": [
             {"variant": name, **row}
             for name, frame in comparison.frames.items()
-            for row in _records(frame[columns])
+            for row in records(frame[columns])
         ],
         "noise_floor": [
             {**dict(zip(comparison.key_columns, key, strict=True)), "resolution": value}

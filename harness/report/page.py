@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -47,14 +48,25 @@ class Cell:
     Attributes:
         text: as people read it.
         value: the number behind it, in full; None where there is none.
+        bounds: the numbers behind an interval; None likewise.
         tone: of a verdict.
         note: more, as a tooltip.
+        href: what the text leads to: another file beside the page, or a place in it.
+
+    Raises:
+        ValueError: the link leads elsewhere: pages link to files only.
     """
 
     text: str
-    value: float | int | None = None
+    value: float | None = None
+    bounds: tuple[float, float] | None = None
     tone: Tone | None = None
     note: str | None = None
+    href: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.href is not None and not re.match(r"file:///|\.{1,2}/|#", self.href):
+            raise ValueError(f"{self.href!r} is neither ./, ../, file:/// nor #")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +79,7 @@ class Heading:
         note: what it means, as a tooltip.
         left: whether its text is left-aligned.
         names_row: whether its cells say what the row is of.
+        wraps: whether its text may take several lines.
     """
 
     text: str
@@ -74,6 +87,12 @@ class Heading:
     note: str | None = None
     left: bool = False
     names_row: bool = False
+    wraps: bool = False
+
+    @property
+    def classes(self) -> str:
+        """Its style classes."""
+        return " ".join(name for name in ("left", "wraps") if getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,13 +51,16 @@ class NotMeasuredError(InputError):
     """Results lack the metric that was asked for."""
 
 
-def compare_run(path: Path, judgement: Judgement, noise_floor: Path | None = None) -> Comparison:
+def compare_run(
+    path: Path, judgement: Judgement, noise_floor: Path | None = None, found: RunSamples | None = None
+) -> Comparison:
     """Compare the variants of one run.
 
     Args:
         path: the run directory.
         judgement: how to judge.
         noise_floor: an A/A run of the same host; the one the run points at when None.
+        found: its samples, where they were read already.
 
     Raises:
         InputError: a directory is no run, is damaged, holds nothing yet, is still being measured, or is of
@@ -67,7 +69,7 @@ def compare_run(path: Path, judgement: Judgement, noise_floor: Path | None = Non
     run = RunDirectory.open(path)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
     place = place_of(run.environment, run.record.accel)
-    comparison = _compare(run, judgement)
+    comparison = compare_alone(run, judgement, found)
     # Both at one level, so that the columns can be held against each other.
     judgement = replace(judgement, alpha=comparison.alpha)
     if noise_floor is not None:
@@ -99,7 +101,7 @@ def read_noise_floor(
     """
     floor = RunDirectory.open(path)
     differing = check_applies(floor, experiment, place)
-    found = _compare(floor, judgement).resolution()
+    found = compare_alone(floor, judgement).resolution()
     if not any(math.isfinite(value) for value in found.values()):
         raise InputError.single(
             str(path),
@@ -114,37 +116,12 @@ def _beside(comparison: Comparison, floor: dict[CellKey, float], warnings: list[
     return replace(comparison, noise_floor=floor, warnings=(*warnings, *comparison.warnings))
 
 
-def compare_measured(path: Path, metrics: Sequence[str]) -> tuple[RunSamples, list[Comparison]]:
-    """Compare the variants of one run by those metrics that it measured, as the experiment says.
-
-    Returns:
-        The samples that were compared, and a comparison a metric, without any noise floor beside it.
-
-    Raises:
-        InputError: as `compare_run`.
-    """
-    run = RunDirectory.open(path)
-    _refuse_running(path, run.present)
-    found = _adjacent(read_samples(run))
-    comparisons = []
-    for metric in metrics:
-        with contextlib.suppress(NotMeasuredError):
-            comparisons.append(_compare(run, Judgement(metric), found))
-    return found, comparisons
-
-
-def _compare(run: RunDirectory, judgement: Judgement, found: RunSamples | None = None) -> Comparison:
-    """Compare the variants of one run, without any noise floor beside it.
-
-    Args:
-        run: the run.
-        judgement: how to judge.
-        found: its samples, where they were read already.
-    """
+def compare_alone(run: RunDirectory, judgement: Judgement, found: RunSamples | None = None) -> Comparison:
+    """Compare the variants of one run, without any noise floor beside it; otherwise as `compare_run`."""
     path, record = run.path, run.present
     _refuse_running(path, record)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
-    found = found or _adjacent(read_samples(run))
+    found = _adjacent(found or read_samples(run))
     _require_metric(found.frame, judgement.metric, path, found.unmeasured)
     differing = disagreements(found.sessions)
     refused = None if judgement.accept_differences else _refused(differing)

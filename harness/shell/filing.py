@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -10,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from harness import __version__
 from harness.adapters.guestless.store import CountDirectory, holds_counts
+from harness.adapters.results.samples import read_samples
 from harness.adapters.results.store import RunDirectory
-from harness.analysis.levels import Level, levels
+from harness.analysis.levels import levels
 from harness.analysis.ordering import cell_label
 from harness.core.errors import InputError
 from harness.core.experiment import load_experiment
 from harness.core.history import FiledNumber, FiledRun, comparability, filed_build, host_identity
 from harness.core.model import TABLE_FACTORS, Workload
 from harness.core.records import RunState
-from harness.shell.comparing import compare_measured
+from harness.shell.comparing import Judgement, NotMeasuredError, compare_alone
 from harness.shell.costing import compare_counts
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.analysis.costs import CellCost, Cost
+    from harness.analysis.levels import Level
     from harness.analysis.ordering import CellKey
     from harness.analysis.result import Comparison
     from harness.core.counting.records import CountingRun
@@ -57,8 +60,12 @@ def read_run(path: Path) -> FiledRun:
         )
     record = run.present
     _check_finished(path, record)
-    samples, comparisons = compare_measured(path, FILED_METRICS)
-    numbers = [number for found in comparisons for number in _numbers(found, _levels(samples.frame, found))]
+    samples = read_samples(run)
+    numbers: list[FiledNumber] = []
+    for metric in FILED_METRICS:
+        with contextlib.suppress(NotMeasuredError):
+            found = compare_alone(run, Judgement(metric), samples)
+            numbers += _numbers(found, levels(samples.frame, metric, found.key_columns))
     return _filed(
         path,
         experiment,
@@ -86,10 +93,6 @@ def _check_finished(path: Path, record: RunRecord | CountingRun) -> None:
         f"has not finished ({record.state}{why}); the history keeps finished runs only",
         f"finish it: harness run --resume {path}",
     )
-
-
-def _levels(frame: Any, found: Comparison) -> dict[tuple[str, CellKey], Level]:
-    return levels(frame, found.metric.name, found.key_columns)
 
 
 def _numbers(found: Comparison, measured: Mapping[tuple[str, CellKey], Level]) -> Iterator[FiledNumber]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.adapters.results.history_store import HistoryStore
@@ -11,20 +14,21 @@ from harness.adapters.workspace import Workspace
 from harness.analysis.trends import PlaceTrends, Question, follow
 from harness.core.errors import InputError, Problem
 from harness.core.history import Selection
+from harness.report.history_page import trends_page
+from harness.report.page import render_page
 from harness.shell.filing import read_run
+from harness.shell.reporting import check_output, write_report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
-
     from harness.analysis.trends import Shift, Trend
     from harness.core.history import FiledRun
 
 FORMAT_VERSION = 1
 """Of the JSON that `harness history` prints."""
 
-MOST_RUNS = 400
-"""Of each host, experiment and accelerator the newest so many are followed: a year of nights and a month."""
+_FAR = 3
+"""So many directories up a link is absolute rather than relative."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +170,8 @@ def write_trends(found: Sequence[PlaceTrends], output: Path) -> Path:
     Raises:
         InputError: something else is there, or no file can be.
     """
-    page = render_page(trends_page(found, partial(link_to, output.absolute().parent)))
-    write_page(output, page)
+    check_output(output)
+    write_report(output, render_page(trends_page(found, partial(link_to, output.absolute().parent))))
     return output
 
 

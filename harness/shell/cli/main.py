@@ -24,6 +24,7 @@ _VERBS = {
     "show": "Show what a run directory holds.",
     "compare": "Print the OLD/NEW/CHANGE table of a run, or of two sets of results.",
     "history": "File finished runs, find them again, and see what changed from night to night.",
+    "report": "Write a run's report: one HTML file, with charts.",
 }
 
 _EPILOG = """\b
@@ -32,6 +33,7 @@ Start here:
   harness run fio/instructions.yml      instructions a request instead, a minute, no guest
   harness compare runs/DIR              the table again, with verdicts
   harness compare runs/DIR --format commit   the table for a commit message
+  harness report runs/DIR               the same as a page with charts
   harness compare OLD.csv NEW.csv       results from anywhere
 
 \b

@@ -1,0 +1,171 @@
+"""From a run directory, or two sets of results, to a report's HTML; and that to a file."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from harness.adapters.files import write_atomic
+from harness.adapters.guestless.store import holds_counts
+from harness.adapters.results.samples import RunSamples, read_samples
+from harness.adapters.results.store import RunDirectory
+from harness.adapters.telemetry.files import read_telemetry
+from harness.analysis.metrics import METRICS
+from harness.core.errors import InputError
+from harness.core.model import Workload
+from harness.report.cost_page import CostStory, cost_page
+from harness.report.matrix_page import MatrixReport, Story, matrix_page
+from harness.report.page import GENERATOR, Page, render_page
+from harness.report.pool_page import PoolStory, pool_page
+from harness.report.run_charts import Watched, percentile_of
+from harness.shell.background import background
+from harness.shell.comparing import Judgement, compare_alone, compare_run, compare_two
+from harness.shell.costing import compare_counts
+from harness.shell.explaining import explanations
+from harness.shell.pool_report import max_map_count, pool_report
+from harness.shell.results import workload_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from harness.adapters.results.store import RunDirectory as Run
+    from harness.analysis.result import Comparison
+    from harness.core.planning import PlannedSession
+    from harness.core.telemetry import Telemetry
+
+_MARK_BYTES = 2048
+_MARK = f'<meta name="generator" content="{GENERATOR}'.encode()
+
+
+def report_run(path: Path, judgements: Sequence[Judgement], noise_floor: Path | None = None) -> str:
+    """Return the page of one run, whatever its workload.
+
+    Args:
+        path: the run directory.
+        judgements: how to judge, a metric each; of counts and rounds only the margin counts.
+        noise_floor: an A/A run of the same host; the one the run points at when None.
+
+    Raises:
+        InputError: as `compare_run`, `compare_counts` and `pool_report`.
+    """
+    if holds_counts(path):
+        page = _counts(path, judgements[0].margin)
+    elif workload_of(path) is Workload.POOL_GROWTH:
+        page = pool_page(PoolStory(path.name, pool_report(path), background(path)))
+    else:
+        page = _matrix(path, judgements, noise_floor)
+    return render_page(page)
+
+
+def report_two(old: Path, new: Path, judgements: Sequence[Judgement]) -> str:
+    """Return the page of two sets of results.
+
+    Raises:
+        InputError: as `compare_two`.
+    """
+    comparisons = [compare_two(old, new, judgement) for judgement in judgements]
+    sources = (f"OLD: {old}", f"NEW: {new}")
+    title = f"{new.name} against {old.name}"
+    return render_page(matrix_page(MatrixReport(title, comparisons, sources=sources)))
+
+
+def _counts(path: Path, margin: float | None) -> Page:
+    comparison = compare_counts(path, margin=margin)
+    return cost_page(CostStory(path.name, comparison, background(path), explanations(path, comparison)))
+
+
+def _matrix(path: Path, judgements: Sequence[Judgement], noise_floor: Path | None) -> Page:
+    run = RunDirectory.open(path)
+    found = read_samples(run)
+    comparisons = [compare_run(path, judgement, noise_floor, found) for judgement in judgements]
+    floor = str(noise_floor or run.record.noise_floor) if comparisons[0].noise_floor else None
+    return matrix_page(
+        MatrixReport(path.name, comparisons, _story(run, found, comparisons[0], judgements[0], floor))
+    )
+
+
+def _story(
+    run: Run, found: RunSamples, comparison: Comparison, judgement: Judgement, floor: str | None
+) -> Story:
+    planned = {session.number: session for session in run.plan.sessions}
+    boots = list(_telemetry(run))
+    watched = [seen for session, telemetry in boots if (seen := _watched(session, telemetry)) is not None]
+    percentiles = [
+        name
+        for name in METRICS
+        if percentile_of(name) and name in found.frame.columns and found.frame[name].notna().any()
+    ]
+    # Those of one cell may be missing where others have them; the frame's rows then have gaps.
+    used = [
+        Judgement(name, judgement.margin, judgement.alpha, judgement.accept_differences)
+        for name in percentiles
+    ]
+    return Story(
+        samples=found.frame,
+        background=background(run.path),
+        order={number: place for place, number in enumerate(found.ran, start=1)},
+        labels={number: planned[number].directory for number in found.ran},
+        watched=watched,
+        no_telemetry=None if boots else "this run has no telemetry",
+        limit=max_map_count(run),
+        percentiles=[compare_alone(run, one, found) for one in used],
+        noise_floor=floor,
+    )
+
+
+def _telemetry(run: Run) -> Iterator[tuple[PlannedSession, Telemetry]]:
+    """Yield what telemetry saw of every boot of a session that began."""
+    for planned in run.plan.sessions:
+        record = run.load_session(planned)
+        telemetry, _lost = read_telemetry(run, planned, record)
+        yield from ((planned, seen) for _boot, seen in sorted(telemetry.items()))
+
+
+def _watched(planned: PlannedSession, telemetry: Telemetry) -> Watched | None:
+    seen = [
+        (reading.seconds, reading.vmas, reading.coroutines)
+        for reading in telemetry.readings
+        if reading.vmas is not None
+    ]
+    if not seen:
+        return None
+    seconds, vmas, coroutines = zip(*seen, strict=True)
+    return Watched(planned.variant, planned.directory, seconds, vmas, coroutines)
+
+
+def check_output(path: Path) -> None:
+    """Refuse to write a report where something else would be lost, or where it cannot be written.
+
+    Raises:
+        InputError: the file is something else than a report, is a directory, or may not be written.
+    """
+    remedy = "name another file with -o, or - for stdout"
+    if path.is_dir():
+        raise InputError.single(
+            str(path), "is a directory", f"name the file in it: -o {path / 'report.html'}"
+        )
+    parent = path.absolute().parent
+    if not parent.is_dir():
+        raise InputError.single(str(path), f"{parent} is not a directory", f"make it, or {remedy}")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise InputError.single(str(path), f"{parent} is not writable for this user", remedy)
+    if path.exists() and not _is_report(path):
+        raise InputError.single(str(path), "exists, and is no report: it is not overwritten", remedy)
+
+
+def _is_report(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return _MARK in stream.read(_MARK_BYTES)
+    except OSError:
+        return False
+
+
+def write_report(path: Path, html: str) -> None:
+    """Write a report, whole or not at all.
+
+    Raises:
+        HarnessError: it cannot be written.
+    """
+    write_atomic(path, html.encode())
