@@ -41,10 +41,11 @@ def levels(samples: pd.DataFrame, metric: str, columns: Sequence[str]) -> dict[t
         columns: those that name a cell.
     """
     sessions = samples.groupby(["variant", *columns, "session"], sort=False)[metric].median().dropna()
-    return {
-        (str(variant), tuple(key)): _level(np.asarray(values, dtype=np.float64))
-        for (variant, *key), values in sessions.groupby(level=["variant", *columns], sort=False)
-    }
+    found: dict[tuple[str, CellKey], list[float]] = {}
+    for names, value in zip(sessions.index.tolist(), sessions.tolist(), strict=True):
+        variant, *key, _session = names
+        found.setdefault((variant, tuple(key)), []).append(value)
+    return {key: _level(np.asarray(values, dtype=np.float64)) for key, values in found.items()}
 
 
 def _level(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Level:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from harness.analysis.steps import Step, exact_steps, find_steps, risk_a_look
 from harness.core.model import Workload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import pandas as pd
 
@@ -142,7 +143,7 @@ class _Series:
     cell: str
     metric: str
     runs: list[FiledRun]
-    values: list[float]
+    numbers: list[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,14 +197,20 @@ def _followed(
     series: dict[tuple[str, str], _Series] = {}
     for table in tables:
         rows = table[table["variant"] == variant]
-        for row in rows.itertuples(index=False):
-            value = float(row.value) if why else 1 + float(row.change)
-            if not (math.isfinite(value) and value > 0):
-                continue
-            one = series.setdefault((row.cell, row.metric), _Series(row.cell, row.metric, [], []))
-            one.runs.append(every[int(row.run)])
-            one.values.append(value)
+        for number, cell, metric, value in _points(rows, relative=why is None):
+            one = series.setdefault((cell, metric), _Series(cell, metric, [], []))
+            one.runs.append(every[number])
+            one.numbers.append(value)
     return _Followed(own, variant, why, list(series.values()))
+
+
+def _points(rows: pd.DataFrame, *, relative: bool) -> Iterator[tuple[int, str, str, float]]:
+    """Return place of the run, cell, metric and value of every number that there is."""
+    values = 1 + rows["change"].astype(float) if relative else rows["value"].astype(float)
+    columns = (rows[name].tolist() for name in ("run", "cell", "metric"))
+    for number, cell, metric, value in zip(*columns, values.tolist(), strict=True):
+        if math.isfinite(value) and value > 0:
+            yield int(number), str(cell), str(metric), value
 
 
 def _why_values(runs: Sequence[FiledRun], variant: str, wish: Follow) -> str | None:
@@ -222,22 +229,20 @@ def _trend(series: _Series, found: _Followed, question: Question, risk: float) -
     newest = series.runs[-1]
     least = newest.margin if question.margin is None else question.margin
     if newest.workload == Workload.INSTRUCTIONS:
-        steps = exact_steps(series.values, least=least)
+        steps = exact_steps(series.numbers, least=least)
     else:
-        steps = find_steps(series.values, risk=risk, least=least)
+        steps = find_steps(series.numbers, risk=risk, least=least)
     metric = find_metric(series.metric)
-    bounds = [0, *(step.first for step in steps), len(series.values)]
+    bounds = [0, *(step.first for step in steps), len(series.numbers)]
     return Trend(
         cell=series.cell,
         metric=metric,
         variant=found.variant,
         relative=found.why is None,
         runs=tuple(series.runs),
-        values=tuple(series.values),
+        values=tuple(series.numbers),
         shifts=tuple(_shift(series, step, metric) for step in steps),
-        levels=tuple(
-            median(series.values[start:end]) for start, end in zip(bounds, bounds[1:], strict=False)
-        ),
+        levels=tuple(median(series.numbers[start:end]) for start, end in pairwise(bounds)),
     )
 
 

@@ -162,7 +162,7 @@ def host_identity(host: Mapping[str, Any]) -> str:
 
 
 def comparability(experiment: Experiment) -> str:
-    """Return a hash over what numbers depend on: workload, guest, disk, placement, and how long is measured.
+    """Return a hash over what numbers depend on: workload, guest, disk, placement, measured time.
 
     Not in it: names and builds; which patterns, block sizes and depths there are, for each cell is followed by
     itself; blocks and iterations, which make a number more exact and not another.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis.metrics import METRICS
@@ -26,9 +27,10 @@ _STEP_HEADINGS = (
     Heading("STEP", "change", note="The new level against the one before (Hodges-Lehmann)"),
     Heading("VERDICT", "verdict", left=True),
     Heading("SINCE", "since", left=True),
-    Heading("BEGINS WITH", "first", left=True, note="The first run at the new level, and its build"),
-    Heading("LAST BEFORE", "before", left=True, note="The last run at the old level, and its build"),
-    Heading("ALSO CHANGED", "also", left=True, note="What else differs between these two runs"),
+    Heading("BEGINS WITH", "build", left=True, note="The build of the first run at the new level"),
+    Heading("ALSO CHANGED", "also", left=True, note="What else differs between that run and the last before"),
+    Heading("FIRST RUN", "first", left=True, note="The first run at the new level"),
+    Heading("LAST BEFORE", "before", left=True, note="The last run at the old level"),
 )
 _TREND_HEADINGS = (
     Heading("CELL", "cell", left=True, names_row=True),
@@ -54,7 +56,9 @@ def trends_page(places: Sequence[PlaceTrends], link: Link) -> Page:
         tone=_tone(places),
         notices=[_TCG] if any(place.place.accel == "tcg" for place in places) else [],
         sections=[
-            section for number, place in enumerate(places, start=1) for section in _sections(place, number, link)
+            section
+            for number, place in enumerate(places, start=1)
+            for section in _sections(place, number, link)
         ],
     )
 
@@ -110,16 +114,13 @@ def _sections(place: PlaceTrends, number: int, link: Link) -> list[Section]:
 
 
 _READING = (
-    "A dot is a run; the line is the level, the median from one step to the next; an upright line is where a "
-    "step begins.",
-    "A step is shown when noise alone would make any, in any cell of this page, less than once in a year of nights.",
+    "A dot is a run; a line is a level, the median from one step to the next; an upright line begins a step.",
+    "Noise alone makes less than one step on this page in a year of nights.",
 )
 
 
 def _step_table(steps: Sequence[Onset], place: PlaceTrends, link: Link) -> Table:
-    rows = [
-        _step_row(trend, shift, place, link) for onset in steps for trend, shift in onset.shifts
-    ]
+    rows = [_step_row(trend, shift, place, link) for onset in steps for trend, shift in onset.shifts]
     return Table("Where the level of a cell changed, the newest first", _STEP_HEADINGS, rows, name="steps")
 
 
@@ -132,10 +133,19 @@ def _step_row(trend: Trend, shift: Shift, place: PlaceTrends, link: Link) -> lis
         Cell(percent(shift.step.change), value=shift.step.change, tone=tone),
         Cell(shift.word(trend.metric), tone=tone),
         Cell(f"{shift.first.started:%Y-%m-%d}"),
-        Cell(run_text(shift.first, place.variant), href=link(shift.first)),
-        Cell(run_text(shift.before, place.variant), href=link(shift.before)),
+        Cell(_build(shift.first, place.variant), note=run_text(shift.first, place.variant)),
         Cell(", ".join(what for what, _then, _now in shift.also) or "-", note=also or None),
+        Cell(shift.first.run_id, href=link(shift.first)),
+        Cell(shift.before.run_id, href=link(shift.before), note=run_text(shift.before, place.variant)),
     ]
+
+
+def _build(run: FiledRun, variant: str) -> str:
+    """Return a build by the one word that finds it again: its commit, or else version and hash."""
+    build = run.build(variant)
+    if build is None:
+        return "-"
+    return f"commit {build.commit[:12]}" if build.commit else build.label
 
 
 def _trend_table(trends: Sequence[Trend]) -> Table:
@@ -175,21 +185,19 @@ def _chart(trend: Trend) -> Chart:
     bounds = [0, *(shift.step.first for shift in trend.shifts), len(trend.runs)]
     level = [
         value
-        for value, start, end in zip(trend.levels, bounds, bounds[1:], strict=True)
+        for value, (start, end) in zip(trend.levels, pairwise(bounds), strict=True)
         for _run in range(end - start)
     ]
     begins = {shift.step.first: shift for shift in trend.shifts}
     shown = [_shown(trend, value) for value in trend.values]
-    columns = {
+    columns: dict[str, list[Any]] = {
         "started": [run.started.isoformat() for run in trend.runs],
         "value": shown,
         "level": [_shown(trend, value) for value in level],
         "era": [sum(bound <= place for bound in bounds[1:-1]) for place in range(len(trend.runs))],
         "step": [_step_tone(begins.get(place)) for place in range(len(trend.runs))],
         "run": [run.run_id for run in trend.runs],
-        "build": [
-            build.label if (build := run.build(trend.variant)) else "-" for run in trend.runs
-        ],
+        "build": [build.label if (build := run.build(trend.variant)) else "-" for run in trend.runs],
         "read": [level_text(trend, value) for value in trend.values],
         "what": [
             f"{begins[place].word(metric)}: {percent(begins[place].step.change)}" if place in begins else "no"
@@ -222,7 +230,12 @@ def _step_tone(shift: Shift | None) -> str | None:
 def _spec(trend: Trend) -> dict[str, Any]:
     unit = METRICS[trend.metric.name].unit
     axis = "change, %" if trend.relative else f"{trend.metric.label}{f', {unit}' if unit else ''}"
-    when = {"field": "started", "type": "temporal", "title": None, "axis": {"grid": False, "labelOverlap": True}}
+    when = {
+        "field": "started",
+        "type": "temporal",
+        "title": None,
+        "axis": {"grid": False, "labelOverlap": True},
+    }
     height = {"type": "quantitative", "title": axis, "scale": {"zero": False}}
     colour = {
         "field": "step",

@@ -86,7 +86,9 @@ def _check_finished(path: Path, record: RunRecord | CountingRun) -> None:
     if record.state is RunState.FINISHED:
         return
     if record.state is RunState.RUNNING:
-        raise InputError.single(str(path), "is still being measured", f"wait for its end: harness show {path}")
+        raise InputError.single(
+            str(path), "is still being measured", f"wait for its end: harness show {path}"
+        )
     why = f": {record.stopped}" if record.stopped else ""
     raise InputError.single(
         str(path),

@@ -13,7 +13,6 @@ from harness.adapters.results.history_store import HistoryStore
 from harness.adapters.workspace import Workspace
 from harness.analysis.trends import PlaceTrends, Question, follow
 from harness.core.errors import InputError, Problem
-from harness.core.history import Selection
 from harness.report.history_page import trends_page
 from harness.report.page import render_page
 from harness.shell.filing import read_run
@@ -21,8 +20,9 @@ from harness.shell.reporting import check_output, write_report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
     from harness.analysis.trends import Shift, Trend
-    from harness.core.history import FiledRun
+    from harness.core.history import FiledRun, Selection
 
 FORMAT_VERSION = 1
 """Of the JSON that `harness history` prints."""

@@ -46,7 +46,9 @@ def night(number: int, changes: Mapping[str, float], **fields: Any) -> FiledRun:
     return replace(run, **fields)
 
 
-def numbers_of(cell: str, change: float, metric: str = "iops", old: float = 100_000.0) -> Iterator[FiledNumber]:
+def numbers_of(
+    cell: str, change: float, metric: str = "iops", old: float = 100_000.0
+) -> Iterator[FiledNumber]:
     """Return what both variants gave in a cell."""
     yield FiledNumber(cell, "OLD", metric, old, 30, 0.01)
     new = old * (1 + change)

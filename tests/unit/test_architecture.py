@@ -32,6 +32,8 @@ DOORS = {
     "libvirtmod": "adapters/hypervisor.py",
     "ansible_runner": "adapters/provision.py",
     "subprocess": "adapters/process.py",
+    "duckdb": "adapters/results/history_store.py",
+    "ruptures": "analysis/steps.py",
     "vl_convert": "report/vega.py",
 }
 OTHER_WORLDS = {

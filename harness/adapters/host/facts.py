@@ -56,7 +56,7 @@ def environment() -> dict[str, Any]:
 
 
 def _machine_id_hash() -> str | None:
-    """Return what tells this host from others; not the machine id itself, which machine-id(5) keeps private."""
+    """Return what tells hosts apart: not the machine id itself, which machine-id(5) keeps private."""
     machine = read_setting("/etc/machine-id")
     return hmac.new(machine.encode(), b"qemu-ab-harness", hashlib.sha256).hexdigest() if machine else None
 

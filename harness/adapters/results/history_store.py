@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PATIENCE_SECONDS = 60.0
-_CONFIG = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+}
 """Nothing is fetched from anywhere."""
 
 _SCHEMA = """
@@ -85,7 +88,7 @@ class HistoryStore:
             Whether each is new; one that is there already with the same content is left as it is.
 
         Raises:
-            InputError: the store is of a newer version or damaged, or other content is there under a run's id.
+            InputError: the store is of a newer version or damaged, or holds other content under an id.
             BusyError: others kept the store for too long.
         """
         make_directory(self.path.parent)
@@ -193,7 +196,9 @@ def _translated(path: Path) -> Iterator[None]:
         if "lock on file" in first:
             raise BusyError(f"the history {path} is open in another program: {first}") from error
         if isinstance(error, duckdb.OperationalError) and "space" in first.lower():
-            raise HarnessError(f"cannot write the history {path}: {first}", remedy="free some space") from error
+            raise HarnessError(
+                f"cannot write the history {path}: {first}", remedy="free some space"
+            ) from error
         raise InputError.single(
             str(path),
             f"cannot be read as a history: {first}",
@@ -218,7 +223,9 @@ def _new_ones(connection: duckdb.DuckDBPyConnection, runs: Sequence[FiledRun]) -
     Raises:
         InputError: other content is there under the id of one, or twice among them.
     """
-    keys = pd.DataFrame([(run.host_id, run.run_id) for run in runs], columns=["host_id", "run_id"], dtype="str")
+    keys = pd.DataFrame(
+        [(run.host_id, run.run_id) for run in runs], columns=["host_id", "run_id"], dtype="str"
+    )
     connection.register("keys", keys)
     there = connection.execute(
         "SELECT host_id, run_id, content, path FROM runs SEMI JOIN keys USING (host_id, run_id)"
@@ -339,8 +346,8 @@ def _followed(
 ) -> tuple[list[FiledRun], pd.DataFrame]:
     where, values = _where(selection)
     connection.execute(
-        f"CREATE TEMP TABLE chosen AS SELECT {_HEAD} FROM runs WHERE {where} QUALIFY row_number() OVER "  # noqa: S608
-        f"(PARTITION BY {_TOGETHER} ORDER BY started DESC, number DESC) <= ?",
+        f"CREATE TEMP TABLE chosen AS SELECT {_HEAD} FROM runs WHERE {where} "  # noqa: S608 - our own names
+        f"QUALIFY row_number() OVER (PARTITION BY {_TOGETHER} ORDER BY started DESC, number DESC) <= ?",
         [*values, most],
     )
     rows = connection.execute("SELECT * FROM chosen ORDER BY started, number").fetchall()

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from harness.core.history import Selection
 
 _store_option = click.option(
-    "--store", type=PATH, metavar="FILE", help="The history's file [default: history.duckdb in the state directory]."
+    "--store",
+    type=PATH,
+    metavar="FILE",
+    help="The history's file [default: history.duckdb in the state directory].",
 )
 
 
@@ -26,7 +29,9 @@ def _selecting(command: Callable[..., object]) -> Callable[..., object]:
         click.option("--experiment", metavar="NAME", help="Of this experiment only."),
         click.option("--since", metavar="DATE", help="Begun on this day or later (2026-01-31)."),
         click.option(
-            "--build", metavar="TEXT", help="With such a build: how its SHA-256 or commit begins, or a part of its version."
+            "--build",
+            metavar="TEXT",
+            help="With such a build: how its SHA-256 or commit begins, or a part of its version.",
         ),
     )
     for option in reversed(options):
@@ -53,7 +58,10 @@ def command() -> None:
 @state_dir_option
 @json_option
 def add_command(runs: tuple[Path, ...], store: Path | None, state_dir: Path | None, *, as_json: bool) -> None:
-    """File finished runs: all of them, or none when one cannot be. A run that is there already stays as it is."""
+    """File finished runs: all of them, or none when one cannot be.
+
+    A run that is there already stays as it is.
+    """
     from harness.shell.history import FORMAT_VERSION, add, store_at
 
     history = store_at(store, state_dir)
@@ -69,7 +77,9 @@ def add_command(runs: tuple[Path, ...], store: Path | None, state_dir: Path | No
 
 @command.command("list")
 @_selecting
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="The newest so many.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="The newest so many."
+)
 @_store_option
 @state_dir_option
 @json_option
@@ -133,7 +143,9 @@ def show_command(
     "--metric", metavar="NAME[,NAME...]", default="iops,instructions_per_io", show_default=True,
     help="What to follow, of iops, clat_p99, cpu_per_io, vmas and instructions_per_io.",
 )  # fmt: skip
-@click.option("--variant", metavar="NAME", help="Which variant to follow [default: the newest run's first contender].")
+@click.option(
+    "--variant", metavar="NAME", help="Which variant to follow [default: the newest run's first contender]."
+)
 @click.option(
     "--follow",
     type=click.Choice(["auto", "change", "value"]),
@@ -144,7 +156,11 @@ def show_command(
 )
 @margin_option
 @click.option("-o", "--output", type=PATH, metavar="FILE", help="Write a page (HTML, one file) instead.")
-@click.option("--fail-on", type=click.Choice(["slower"]), help="Exit with 3 when a series stands at a worse level than before its last step.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(["slower"]),
+    help="Exit with 3 when a series stands at a worse level than before its last step.",
+)
 @_store_option
 @state_dir_option
 @json_option
