@@ -28,11 +28,11 @@ FEWEST_NIGHTS = 3
 
 _NIGHTS_A_YEAR = 365
 _STRICTNESS = 0.15
-"""How much rarer than once a year a step must be by its own p: the best of many places was chosen, night after
-night. Found by simulation (tests/unit/history_bars.py)."""
+"""How much rarer than once a year a step must be by its own p, for the best of many places was chosen, every
+night anew. Found by simulation (tests/unit/history_bars.py)."""
 
 _GENEROSITY = 0.4
-"""What a candidate has to explain, as a share of what a step of that risk does: the test decides, not this."""
+"""What a candidate has to explain, as a share of what a step of that risk does: the test decides."""
 
 _MOST_ALIKE = 0.8
 """Neighbouring nights are taken to be no more alike than this: else no step could be told from drift."""
@@ -90,6 +90,8 @@ def find_steps(values: Sequence[float] | FloatArray, *, risk: float, least: floa
         # Its neighbours have other levels beside them now.
         for k in {worst - 1, worst} & set(range(len(tested))):
             tested[k] = _test(log, bounds[k : k + 3], rho)
+    for k in range(1, len(bounds) - 1):
+        bounds[k] = _settled(log, bounds[k - 1 : k + 2])
     return [Step(bound, math.expm1(shift), p) for bound, (shift, p) in zip(bounds[1:-1], tested, strict=True)]
 
 
@@ -135,6 +137,20 @@ def _test(log: FloatArray, bounds: Sequence[int], rho: float) -> tuple[float, fl
     p_value = float(scipy.stats.mannwhitneyu(after, before).pvalue)
     z = scipy.special.ndtri(p_value / 2) / math.sqrt(_inflation(len(before), len(after), rho))
     return shift, float(2 * scipy.special.ndtr(z))
+
+
+def _settled(log: FloatArray, bounds: Sequence[int]) -> int:
+    """Return where the second level really begins: the place from which the values lie closer to it.
+
+    Ranks over the whole series, which the candidates are chosen by, hardly tell apart what lies at its ends.
+    """
+    start, middle, end = bounds
+    closer = np.abs(log[start:end] - np.median(log[start:middle]))
+    closer -= np.abs(log[start:end] - np.median(log[middle:end]))
+    # The cost of leaving the first so many values at the first level.
+    costs = np.concatenate([[0.0], np.cumsum(closer)])
+    allowed = slice(FEWEST_NIGHTS, end - start - FEWEST_NIGHTS + 1)
+    return start + FEWEST_NIGHTS + int(np.argmin(costs[allowed]))
 
 
 def _inflation(before: int, after: int, rho: float) -> float:

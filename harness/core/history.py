@@ -164,8 +164,8 @@ def host_identity(host: Mapping[str, Any]) -> str:
 def comparability(experiment: Experiment) -> str:
     """Return a hash over what numbers depend on: workload, guest, disk, placement, measured time.
 
-    Not in it: names and builds; which patterns, block sizes and depths there are, for each cell is followed by
-    itself; blocks and iterations, which make a number more exact and not another.
+    Not in it: names and builds; which patterns, block sizes and depths there are, for each cell is followed
+    by itself; blocks and iterations, which make a number more exact and not another.
     """
     # Without what has its default, so that a key that a later version adds does not end every series.
     document = experiment.model_dump(mode="json", exclude_defaults=True)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from harness.adapters.results.history_store import HistoryStore
 from harness.adapters.workspace import Workspace
@@ -186,4 +187,4 @@ def link_to(directory: Path, run: FiledRun) -> str | None:
     relative = os.path.relpath(target, directory)
     if relative.count("..") > _FAR:
         return target.as_uri()
-    return relative if relative.startswith("..") else f"./{relative}"
+    return quote(relative if relative.startswith("..") else f"./{relative}")

@@ -207,7 +207,7 @@ def test_another_program_that_has_it_open_is_named(store: HistoryStore) -> None:
 
 
 def kill_at_random(store: HistoryStore, trials: int, seed: int) -> None:
-    """Kill a writer again and again; after each time the store has what was acknowledged, and nothing half."""
+    """Kill a writer again and again; each time the store has what was acknowledged, and nothing half."""
     moments = random.Random(seed)  # noqa: S311 - for nothing secret
     acknowledged: set[str] = set()
     for trial in range(trials):

@@ -354,6 +354,7 @@ def _followed(
     places = pd.DataFrame({"number": [row[0] for row in rows], "run": range(len(rows))}, dtype="int64")
     connection.register("places", places)
     frame = connection.execute(
-        "SELECT run, cell, variant, metric, value, change FROM numbers JOIN places USING (number) ORDER BY run, place"
+        "SELECT run, cell, variant, metric, value, change FROM numbers JOIN places USING (number) "
+        "ORDER BY run, place"
     ).df()
     return _as_runs(connection, rows), frame
