@@ -12,17 +12,12 @@ from urllib.parse import quote
 
 from harness.adapters.results.history_store import HistoryStore
 from harness.adapters.workspace import Workspace
-from harness.analysis.trends import PlaceTrends, Question, follow
 from harness.core.errors import InputError, Problem
-from harness.report.history_page import trends_page
-from harness.report.page import render_page
-from harness.shell.filing import read_run
-from harness.shell.reporting import check_output, write_report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.analysis.trends import Shift, Trend
+    from harness.analysis.trends import PlaceTrends, Question, Shift, Trend
     from harness.core.history import FiledRun, Selection
 
 FORMAT_VERSION = 1
@@ -51,6 +46,8 @@ def add(store: HistoryStore, paths: Sequence[Path]) -> list[Added]:
     Raises:
         InputError: with every problem of every path.
     """
+    from harness.shell.filing import read_run
+
     runs: list[FiledRun] = []
     problems: list[Problem] = []
     for path in paths:
@@ -88,8 +85,10 @@ def trends(store: HistoryStore, selection: Selection, question: Question, most: 
     Raises:
         InputError: nothing is filed there.
     """
+    from harness.analysis.trends import follow
+
     runs, numbers = store.followed(selection, most)
-    if not runs:
+    if not runs or numbers is None:
         raise InputError.single(
             str(store.path), "has no such run", "harness history list shows what is filed; add files runs"
         )
@@ -171,6 +170,10 @@ def write_trends(found: Sequence[PlaceTrends], output: Path) -> Path:
     Raises:
         InputError: something else is there, or no file can be.
     """
+    from harness.report.history_page import trends_page
+    from harness.report.page import render_page
+    from harness.shell.reporting import check_output, write_report
+
     check_output(output)
     write_report(output, render_page(trends_page(found, partial(link_to, output.absolute().parent))))
     return output

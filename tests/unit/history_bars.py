@@ -36,11 +36,11 @@ def noise(rng: np.random.Generator, nights: int, kind: str) -> FloatArray:
             15 standard deviations; ``arR``, each night is like the one before (AR(1) with coefficient R).
     """
     if kind == "t3":
-        return rng.standard_t(3, nights) / np.sqrt(3)
-    found = rng.normal(size=nights)
+        return np.asarray(rng.standard_t(3, nights) / np.sqrt(3))
+    found: FloatArray = rng.normal(size=nights)
     if kind == "burst":
         hit = rng.random(nights) < 0.05
-        return found - hit * rng.uniform(3, 15, nights)
+        return np.asarray(found - hit * rng.uniform(3, 15, nights))
     if kind.startswith("ar"):
         rho = float(kind[2:])
         for night in range(1, nights):

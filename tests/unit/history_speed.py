@@ -1,6 +1,6 @@
 """How long the history takes to answer with 100,000 runs of 10 cells (docs/history.md).
 
-``python tests/unit/history_speed.py 100000 DIR`` files so many made-up runs of 10 hosts and 5 experiments into
+``python tests/unit/history_speed.py 100000 DIR`` files so many made-up runs (10 hosts, 5 experiments) into
 DIR/history.duckdb, then times each question as the command line asks it, in a process of its own; and, for
 comparison, how long DuckDB takes to read the same numbers from one Parquet file a run.
 """

@@ -72,9 +72,7 @@ def test_what_is_filed_is_found_again_as_it_was(store: HistoryStore) -> None:
 def test_before_the_first_run_there_is_nothing_and_looking_makes_nothing(store: HistoryStore) -> None:
     assert store.runs(Selection()) == []
     assert store.run("nightly-00000") == []
-    runs, numbers = store.followed(Selection(), 10)
-    assert not runs
-    assert numbers.empty
+    assert store.followed(Selection(), 10) == ([], None)
     assert not store.path.parent.exists()
 
 
@@ -129,6 +127,7 @@ def test_of_each_place_the_newest_runs_are_followed_in_time_order(store: History
     store.add([night(4, CHANGES, accel="tcg")])
     runs, numbers = store.followed(Selection(), 2)
     assert [run.run_id for run in runs] == ["nightly-00002", "nightly-00003", "nightly-00004"]
+    assert numbers is not None
     assert list(numbers["run"]) == [0] * 4 + [1] * 4 + [2] * 4
     assert list(numbers["value"][:4]) == pytest.approx([100_000, 100_000, 100_000, 96_900])
 

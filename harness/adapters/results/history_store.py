@@ -15,7 +15,6 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import duckdb
-import pandas as pd
 
 from harness.adapters.files import make_directory, sync_directory
 from harness.adapters.host.locks import exclusive
@@ -25,6 +24,8 @@ from harness.core.history import HISTORY_FORMAT, FiledBuild, FiledNumber, FiledR
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    import pandas as pd
 
 _PATIENCE_SECONDS = 60.0
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
@@ -110,7 +111,7 @@ class HistoryStore:
                 return []
             return _with_numbers(connection, _heads(connection, Selection(host=host), run_id=run_id))
 
-    def followed(self, selection: Selection, most: int) -> tuple[list[FiledRun], pd.DataFrame]:
+    def followed(self, selection: Selection, most: int) -> tuple[list[FiledRun], pd.DataFrame | None]:
         """Return what trends are made from.
 
         Args:
@@ -119,12 +120,11 @@ class HistoryStore:
 
         Returns:
             The runs without their numbers, the oldest first; and a row a number with the columns ``run`` (its
-            place in the list), ``cell, variant, metric, value, change``, in the order they were filed.
+            place in the list), ``cell, variant, metric, value, change``, in the order they were filed; None when
+            nothing was ever filed.
         """
         with self._reading() as connection:
-            if connection is None:
-                return [], pd.DataFrame(columns=["run", "cell", "variant", "metric", "value", "change"])
-            return _followed(connection, selection, most)
+            return ([], None) if connection is None else _followed(connection, selection, most)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[duckdb.DuckDBPyConnection | None]:
@@ -223,12 +223,10 @@ def _new_ones(connection: duckdb.DuckDBPyConnection, runs: Sequence[FiledRun]) -
     Raises:
         InputError: other content is there under the id of one, or twice among them.
     """
-    keys = pd.DataFrame(
-        [(run.host_id, run.run_id) for run in runs], columns=["host_id", "run_id"], dtype="str"
-    )
-    connection.register("keys", keys)
     there = connection.execute(
-        "SELECT host_id, run_id, content, path FROM runs SEMI JOIN keys USING (host_id, run_id)"
+        "SELECT host_id, run_id, content, path FROM runs SEMI JOIN "
+        "(SELECT unnest(?::VARCHAR[]) AS host_id, unnest(?::VARCHAR[]) AS run_id) USING (host_id, run_id)",
+        [[run.host_id for run in runs], [run.run_id for run in runs]],
     ).fetchall()
     known = {(host, run_id): (content, path) for host, run_id, content, path in there}
     new, problems = [], []
@@ -250,6 +248,8 @@ def _new_ones(connection: duckdb.DuckDBPyConnection, runs: Sequence[FiledRun]) -
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, runs: Sequence[FiledRun]) -> None:
+    import pandas as pd
+
     connection.execute("BEGIN")
     ((last,),) = connection.execute("SELECT coalesce(max(number), 0) FROM runs").fetchall()
     numbered = list(enumerate(runs, start=last + 1))
@@ -307,10 +307,11 @@ def _where(selection: Selection, run_id: str | None = None) -> tuple[str, list[o
 
 def _as_runs(connection: duckdb.DuckDBPyConnection, rows: Sequence[tuple[Any, ...]]) -> list[FiledRun]:
     builds: dict[int, list[FiledBuild]] = {row[0]: [] for row in rows}
-    connection.register("wanted", pd.DataFrame({"number": list(builds)}, dtype="int64"))
     names = ", ".join(f'"{name}"' for name in _BUILD)
     found = connection.execute(
-        f"SELECT number, {names} FROM builds SEMI JOIN wanted USING (number) ORDER BY number, place"  # noqa: S608
+        f"SELECT number, {names} FROM builds SEMI JOIN "  # noqa: S608 - our own names
+        "(SELECT unnest(?::INTEGER[]) AS number) USING (number) ORDER BY number, place",
+        [list(builds)],
     ).fetchall()
     for number, *values in found:
         builds[number].append(FiledBuild(*values))
@@ -351,10 +352,11 @@ def _followed(
         [*values, most],
     )
     rows = connection.execute("SELECT * FROM chosen ORDER BY started, number").fetchall()
-    places = pd.DataFrame({"number": [row[0] for row in rows], "run": range(len(rows))}, dtype="int64")
-    connection.register("places", places)
+    # The place of a run among them is that of its number in the list.
     frame = connection.execute(
-        "SELECT run, cell, variant, metric, value, change FROM numbers JOIN places USING (number) "
-        "ORDER BY run, place"
+        "SELECT run - 1 AS run, cell, variant, metric, value, change FROM numbers JOIN "
+        "(SELECT unnest(?::INTEGER[]) AS number, unnest(range(1, ?)) AS run) USING (number) "
+        "ORDER BY run, place",
+        [[row[0] for row in rows], len(rows) + 1],
     ).df()
     return _as_runs(connection, rows), frame

@@ -106,7 +106,7 @@ def list_command(
     elif not runs:
         click.echo(f"nothing like that is filed in {history.path}", err=True)
     else:
-        from harness.analysis.trend_text import run_table
+        from harness.analysis.run_text import run_table
 
         click.echo(run_table(runs), nl=False)
 
@@ -127,7 +127,7 @@ def show_command(
     if as_json:
         print_json({"format_version": FORMAT_VERSION, **run_json(run)})
         return
-    from harness.analysis.trend_text import run_lines
+    from harness.analysis.run_text import run_lines
 
     for line in run_lines(run):
         click.echo(line)
