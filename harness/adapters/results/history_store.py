@@ -120,8 +120,8 @@ class HistoryStore:
 
         Returns:
             The runs without their numbers, the oldest first; and a row a number with the columns ``run`` (its
-            place in the list), ``cell, variant, metric, value, change``, in the order they were filed; None when
-            nothing was ever filed.
+            place in the list), ``cell, variant, metric, value, change``, in the order they were filed; None
+            when nothing was ever filed.
         """
         with self._reading() as connection:
             return ([], None) if connection is None else _followed(connection, selection, most)
