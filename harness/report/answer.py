@@ -126,7 +126,11 @@ def _contender(comparison: Comparison, contender: str, *, named: bool) -> str:
 def _blind(frame: pd.DataFrame) -> str:
     """Return how large a change the unclear cells may hide."""
     hidden = frame.loc[frame["verdict"] == Verdict.UNCLEAR.value, "mde"].dropna()
-    return "" if hidden.empty else f" (blind below {percent(float(hidden.max()), decimals=0, sign=False)})"
+    return (
+        ""
+        if hidden.empty
+        else f" (blind to changes below {percent(float(hidden.max()), decimals=0, sign=False)})"
+    )
 
 
 def _cells(comparison: Comparison, frame: pd.DataFrame) -> str:
@@ -148,7 +152,7 @@ def _share(count: int, total: int) -> str:
 
 
 def _all(total: int) -> str:
-    return "the only cell" if total == 1 else f"all {_plural(total)}"
+    return {1: "the only cell", 2: "both cells"}.get(total, f"all {total} cells")
 
 
 def _plural(total: int) -> str:
@@ -163,7 +167,7 @@ def cost_answer(comparison: CostComparison) -> tuple[str, Tone]:
     """Return what a comparison of instruction counts says, in one sentence, and its tone."""
     said = [_costs(comparison, name, cells) for name, cells in comparison.contenders.items()]
     where = (comparison.environment.get("host") or {}).get("name")
-    at = f" (counted on {where}; no time was measured)" if where else " (no time was measured)"
+    at = f", counted on {where}; no time was measured" if where else "; no time was measured"
     verdicts = comparison.verdicts()
     tone = next(
         (TONES[verdict] for verdict in ("costlier", "cheaper", "unclear") if verdict in verdicts), Tone.SAME

@@ -307,6 +307,7 @@ def _session_chart(comparison: Comparison, name: str, rows: Sequence[dict[str, A
     y = {"field": "value", "type": "quantitative", "title": f"{metric.label}{unit}",
          "scale": {"zero": False}, "axis": {"format": "~s"}}  # fmt: skip
     channels = encoding(names)
+    stray = [row["session"] for row in rows if row["stray"]]
     spec: Spec = {
         "height": 200,
         "layer": [
@@ -314,12 +315,11 @@ def _session_chart(comparison: Comparison, name: str, rows: Sequence[dict[str, A
              "encoding": {"y": {**y, "aggregate": "median"}, "color": channels["color"]}},
             {"mark": {"type": "point", "size": 42},
              "encoding": {"x": x, "y": y, **channels, "tooltip": tip}},
-            {"transform": [{"filter": "datum.stray"}],
+            *([{"transform": [{"filter": "datum.stray"}],
              "mark": {"type": "point", "filled": False, "size": 190, "color": "var(--text)"},
-             "encoding": {"x": x, "y": y, "tooltip": tip}},
+             "encoding": {"x": x, "y": y, "tooltip": tip}}] if stray else []),
         ],
     }  # fmt: skip
-    stray = [row["session"] for row in rows if row["stray"]]
     summary = f"{metric.label} of {len(rows)} sessions in the order they ran, {name}"
     told = f"; stray: {', '.join(stray)}" if stray else "; none is stray"
     return Chart(name, summary + told, spec, columns_of(rows))

@@ -29,6 +29,8 @@ class Browser:
 
     def __init__(self, driver: webdriver.Chrome) -> None:
         self.driver = driver
+        self.driver.get("about:blank")
+        self.requests()  # those of the page it began with are no page's of ours
 
     def open(self, page: Path) -> None:
         """Open a page from disk and wait until every chart that is not folded away is drawn."""
@@ -38,7 +40,7 @@ class Browser:
 
     def run(self, script: str, *arguments: Any) -> Any:
         """Run JavaScript in the page and return what it returns."""
-        return self.driver.execute_script(script, *arguments)  # type: ignore[no-untyped-call]
+        return self.driver.execute_script(script, *arguments)
 
     def emulate(self, *, width: int, height: int = 900, dark: bool = False, media: str = "") -> None:
         """Be a screen of this size, and of this taste."""
