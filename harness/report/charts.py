@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.analysis.spread import median_interval
 from harness.analysis.tables import interval, percent, records
-from harness.report.answer import cell_name
+from harness.report.answer import cell_label, cell_name
 from harness.report.page import Charts, Folded
 from harness.report.vega import Chart, Spec, series_colours, series_shapes
 
@@ -133,7 +133,8 @@ def level(comparison: Comparison) -> str:
 
 
 def _forest_note(comparison: Comparison) -> str:
-    margin = f"Band: the margin of {comparison.margin * 100:g}%."
+    cells = " ".join(comparison.key_columns)
+    margin = f"Cells: {cells}. Band: the margin of {comparison.margin * 100:g}%."
     better = "right" if comparison.metric.higher_is_better else "left"
     parts = [margin, f"Lines: {level(comparison)} intervals.", f"To the {better} is better."]
     if comparison.no_verdict is not None:
@@ -146,7 +147,7 @@ def _forest_note(comparison: Comparison) -> str:
 def _forest_rows(comparison: Comparison, contender: str) -> list[dict[str, Any]]:
     frame = comparison.frames[contender]
     keys = comparison.key_columns
-    named = [(cell_name(row, keys), row) for row in records(frame)]
+    named = [(cell_label(row, keys), row) for row in records(frame)]
     floors = [comparison.noise_floor.get(tuple(row[key] for key in keys), math.inf) for _name, row in named]
     rows = [_forest_row(name, row, floor) for (name, row), floor in zip(named, floors, strict=True)]
     pooled = comparison.pooled(contender)

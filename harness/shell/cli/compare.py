@@ -99,9 +99,7 @@ def command(
 
     if ci and (as_json or form != "commit"):
         raise click.UsageError("--ci goes with --format commit; the other formats have intervals anyway")
-    if new is not None:
-        of_run = {"--accept-differences": accept_differences, "--noise-floor": noise_floor}
-        _refuse(of_run, "goes with one run directory, not with two sets of results")
+    _refuse_of_two(new, {"--accept-differences": accept_differences, "--noise-floor": noise_floor})
     judgements = [Judgement(found.name, margin, alpha, accept_differences) for found in find_metrics(metric)]
     if form == "html":
         return _page(old, new, judgements, noise_floor, fail_on)
@@ -123,6 +121,14 @@ def _refuse(options: dict[str, object], why: str) -> None:
     given = [name for name, value in options.items() if value not in {None, False, ()}]
     if given:
         raise click.UsageError(f"{', '.join(given)}: {why}")
+
+
+def _refuse_of_two(new: Path | None, options: dict[str, object]) -> None:
+    given = [name for name, value in options.items() if value]
+    if new is not None and given:
+        raise click.UsageError(
+            f"{', '.join(given)} goes with one run directory, not with two sets of results"
+        )
 
 
 def _page(
