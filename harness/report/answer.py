@@ -23,6 +23,7 @@ TONES = {
 }  # fmt: skip
 """The colour of each verdict, of times and of counts."""
 
+_WHETHER = "whether "
 _NAMED = 3
 _NAMED_CONTENDERS = 3
 
@@ -32,6 +33,12 @@ def cell_name(row: dict[str, Any], keys: Sequence[str]) -> str:
     rw, bs, depth, *further = (str(row[key]) for key in keys)
     named = [f"{name} {value}" for name, value in zip(keys[3:], further, strict=True)]
     return ", ".join([f"{rw} {bs}, iodepth {depth}", *named])
+
+
+def cell_label(row: dict[str, Any], keys: Sequence[str]) -> str:
+    """Return the same where room is scarce: ``randread 4k 8``."""
+    further = [f"{name}={row[name]}" for name in keys[3:]]
+    return " ".join([*(str(row[name]) for name in keys[:3]), *further])
 
 
 def place(environment: dict[str, Any]) -> str:
@@ -53,8 +60,10 @@ def answer(comparison: Comparison) -> tuple[str, Tone]:
     if is_aa(comparison):
         return f"{_aa(comparison)}{what}{measured}.", tone
     named = len(comparison.contenders) <= _NAMED_CONTENDERS
-    said = [_contender(comparison, name, named=named) for name in comparison.contenders]
-    return f"{'; '.join(said)}{what}{measured}.", tone
+    said = "; ".join(_contender(comparison, name, named=named) for name in comparison.contenders)
+    # A name keeps its case; a clause that has no name in front begins the sentence.
+    begun = f"W{said[1:]}" if said.startswith(_WHETHER) else said
+    return f"{begun}{what}{measured}.", tone
 
 
 def is_aa(comparison: Comparison) -> bool:
@@ -117,7 +126,7 @@ def _contender(comparison: Comparison, contender: str, *, named: bool) -> str:
         parts.append(f"the same as {against} in {_share(same, total)} ({within})")
     unclear = total - sum(len(groups[v]) for v in (Verdict.SLOWER, Verdict.FASTER, Verdict.SAME))
     if unclear and not parts:
-        return f"Whether {contender} is slower than {against} is unclear in {_all(total)}{_blind(frame)}"
+        return f"{_WHETHER}{contender} is slower than {against} is unclear in {_all(total)}{_blind(frame)}"
     if unclear:
         parts.append(f"unclear in {_share(unclear, total)}{_blind(frame)}")
     return f"{contender} is {_listed(parts)}"
@@ -126,7 +135,11 @@ def _contender(comparison: Comparison, contender: str, *, named: bool) -> str:
 def _blind(frame: pd.DataFrame) -> str:
     """Return how large a change the unclear cells may hide."""
     hidden = frame.loc[frame["verdict"] == Verdict.UNCLEAR.value, "mde"].dropna()
-    return "" if hidden.empty else f" (blind below {percent(float(hidden.max()), decimals=0, sign=False)})"
+    return (
+        ""
+        if hidden.empty
+        else f" (blind to changes below {percent(float(hidden.max()), decimals=0, sign=False)})"
+    )
 
 
 def _cells(comparison: Comparison, frame: pd.DataFrame) -> str:
@@ -148,7 +161,7 @@ def _share(count: int, total: int) -> str:
 
 
 def _all(total: int) -> str:
-    return "the only cell" if total == 1 else f"all {_plural(total)}"
+    return {1: "the only cell", 2: "both cells"}.get(total, f"all {total} cells")
 
 
 def _plural(total: int) -> str:
@@ -163,7 +176,7 @@ def cost_answer(comparison: CostComparison) -> tuple[str, Tone]:
     """Return what a comparison of instruction counts says, in one sentence, and its tone."""
     said = [_costs(comparison, name, cells) for name, cells in comparison.contenders.items()]
     where = (comparison.environment.get("host") or {}).get("name")
-    at = f" (counted on {where}; no time was measured)" if where else " (no time was measured)"
+    at = f", counted on {where}; no time was measured" if where else "; no time was measured"
     verdicts = comparison.verdicts()
     tone = next(
         (TONES[verdict] for verdict in ("costlier", "cheaper", "unclear") if verdict in verdicts), Tone.SAME

@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.analysis.spread import median_interval
 from harness.analysis.tables import interval, percent, records
-from harness.report.answer import cell_name
+from harness.report.answer import cell_label, cell_name
 from harness.report.page import Charts, Folded
 from harness.report.vega import Chart, Spec, series_colours, series_shapes
 
@@ -133,7 +133,8 @@ def level(comparison: Comparison) -> str:
 
 
 def _forest_note(comparison: Comparison) -> str:
-    margin = f"Band: the margin of {comparison.margin * 100:g}%."
+    cells = " ".join(comparison.key_columns)
+    margin = f"Cells: {cells}. Band: the margin of {comparison.margin * 100:g}%."
     better = "right" if comparison.metric.higher_is_better else "left"
     parts = [margin, f"Lines: {level(comparison)} intervals.", f"To the {better} is better."]
     if comparison.no_verdict is not None:
@@ -146,7 +147,7 @@ def _forest_note(comparison: Comparison) -> str:
 def _forest_rows(comparison: Comparison, contender: str) -> list[dict[str, Any]]:
     frame = comparison.frames[contender]
     keys = comparison.key_columns
-    named = [(cell_name(row, keys), row) for row in records(frame)]
+    named = [(cell_label(row, keys), row) for row in records(frame)]
     floors = [comparison.noise_floor.get(tuple(row[key] for key in keys), math.inf) for _name, row in named]
     rows = [_forest_row(name, row, floor) for (name, row), floor in zip(named, floors, strict=True)]
     pooled = comparison.pooled(contender)
@@ -307,6 +308,7 @@ def _session_chart(comparison: Comparison, name: str, rows: Sequence[dict[str, A
     y = {"field": "value", "type": "quantitative", "title": f"{metric.label}{unit}",
          "scale": {"zero": False}, "axis": {"format": "~s"}}  # fmt: skip
     channels = encoding(names)
+    stray = [row["session"] for row in rows if row["stray"]]
     spec: Spec = {
         "height": 200,
         "layer": [
@@ -314,12 +316,11 @@ def _session_chart(comparison: Comparison, name: str, rows: Sequence[dict[str, A
              "encoding": {"y": {**y, "aggregate": "median"}, "color": channels["color"]}},
             {"mark": {"type": "point", "size": 42},
              "encoding": {"x": x, "y": y, **channels, "tooltip": tip}},
-            {"transform": [{"filter": "datum.stray"}],
+            *([{"transform": [{"filter": "datum.stray"}],
              "mark": {"type": "point", "filled": False, "size": 190, "color": "var(--text)"},
-             "encoding": {"x": x, "y": y, "tooltip": tip}},
+             "encoding": {"x": x, "y": y, "tooltip": tip}}] if stray else []),
         ],
     }  # fmt: skip
-    stray = [row["session"] for row in rows if row["stray"]]
     summary = f"{metric.label} of {len(rows)} sessions in the order they ran, {name}"
     told = f"; stray: {', '.join(stray)}" if stray else "; none is stray"
     return Chart(name, summary + told, spec, columns_of(rows))

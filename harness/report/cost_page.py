@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.analysis.cost_tables import explanation, full_columns, instructions, render_costs
 from harness.analysis.tables import percent
-from harness.report.answer import TONES, cell_name, cost_answer
+from harness.report.answer import TONES, cell_label, cost_answer
 from harness.report.background import provenance_section, repeat_section
 from harness.report.charts import columns_of, encoding, finite, tips
 from harness.report.page import Cell, Charts, Code, Folded, Heading, Page, Points, Section, Table
@@ -124,7 +124,7 @@ def _chart(comparison: CostComparison) -> Chart:
     for number, (contender, cells) in enumerate(comparison.contenders.items()):
         for cell in cells:
             named = dict(zip(comparison.factors, cell.cell, strict=True))
-            label = cell_name(named, list(comparison.factors))
+            label = cell_label(named, list(comparison.factors))
             sides = [(contender, cell.contender, percent(cell.change))]
             if number == 0:
                 sides.insert(0, (comparison.baseline, cell.baseline, "-"))

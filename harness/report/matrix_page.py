@@ -107,8 +107,7 @@ def matrix_page(report: MatrixReport) -> Page:
     else:
         sections.append(_sources(report))
         headline = "Two sets of results, compared · not measured side by side"
-    # The last lines of the footer say what kind of numbers these are: emulated, or one build against itself.
-    notices = [line for line in first.footer if line.startswith(("Measured under", "A/A"))]
+    notices = [line for line in first.footer if _noticed(line)]
     warned = [warning for comparison in report.comparisons for warning in comparison.warnings]
     return Page(
         title=report.title,
@@ -120,6 +119,11 @@ def matrix_page(report: MatrixReport) -> Page:
     )
 
 
+def _noticed(line: str) -> bool:
+    """Return whether a line of the footer belongs on top: emulated numbers, or one build against itself."""
+    return line.startswith(("Measured under", "A/A"))
+
+
 def _ruler(comparison: Comparison) -> str:
     under = place({"accel": comparison.environment.get("accel")})
     return f"fio in guests {under}".strip()
@@ -127,7 +131,7 @@ def _ruler(comparison: Comparison) -> str:
 
 def _results(comparison: Comparison) -> Section:
     blocks: list[Block] = [results_table(comparison, name) for name in comparison.contenders]
-    remarks = [*explanation(comparison), *comparison.footer]
+    remarks = [*explanation(comparison), *(line for line in comparison.footer if not _noticed(line))]
     return Section("results", "Results", [*blocks, Points(remarks)])
 
 

@@ -254,6 +254,7 @@ def _environment() -> Environment:
         finalize=_visible,
     )
     environment.globals["pairs"] = lambda first, second: zip(first, second, strict=True)
+    environment.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
     # A number that is none would be no JSON: it has to be taken out before.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     return environment

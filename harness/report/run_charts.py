@@ -61,7 +61,7 @@ def _latency_chart(comparison: Comparison, name: str, rows: Sequence[dict[str, A
     tip = tips(("variant", "variant"), ("percentile", "percentile"), ("text", "completion latency"),
                ("interval", "interval"))  # fmt: skip
     y = {"field": "value", "type": "quantitative", "title": "completion latency, us",
-         "scale": {"type": "log"}, "axis": {"format": "~s"}}  # fmt: skip
+         "scale": {"type": "log"}, "axis": {"format": "~s", "tickCount": 3}}  # fmt: skip
     channels = encoding(names)
     spec = {
         "height": 200,

@@ -115,7 +115,7 @@ def noise_section(comparison: Comparison, story: Story) -> Section:
         else "There are too few blocks to say what change this run would have found."
     )
     if is_aa(comparison):
-        here = "This run is the noise floor: both variants are the same build."
+        here = "This run is a noise floor: both variants are the same build."
         return Section(
             "noise", title, [Text(here), _floor_table(comparison, comparison.resolution()), Text(blind)]
         )

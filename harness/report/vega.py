@@ -71,7 +71,7 @@ class Chart:
     @property
     def payload(self) -> Spec:
         """What the page's script draws."""
-        return {"spec": {**self.spec, "description": self.summary}, "columns": self.columns}
+        return {"spec": self.spec, "columns": self.columns}
 
 
 def series_colours(names: Sequence[str]) -> Spec:

@@ -1,4 +1,4 @@
-"""What stands behind a run's report: its builds, what its variants differ in, host and guest, how to repeat it."""
+"""What stands behind a run's report: builds, what variants differ in, host and guest, how to repeat it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def background(path: Path) -> Background:
     disagreements: list[str] = []
     if isinstance(run, RunDirectory):
         summary = summarise(run)
-        facts = next((s["facts"] for s in summary["sessions"] if s["facts"]), {})
+        every: list[dict[str, Any]] = [session["facts"] for session in summary["sessions"]]
+        facts = next((known for known in every if known), {})
         details["QEMU's own view, and the guest"] = [
             *qemu_lines(facts),
             *guest_lines(facts, run.record.guest_image),
@@ -51,7 +52,7 @@ def background(path: Path) -> Background:
         differences=differences,
         disagreements=disagreements,
         details={name: textwrap.dedent("\n".join(lines)).splitlines() for name, lines in details.items()},
-        commands=_commands(path, getattr(head, "accel", None)),
+        commands=_commands(experiment.protocol.seed, getattr(head, "accel", None)),
     )
 
 
@@ -64,13 +65,13 @@ def _build(build: Mapping[str, Any]) -> dict[str, str]:
     return {name.replace("_", " "): str(build[name]) for name in names if build.get(name) is not None}
 
 
-def _commands(path: Path, accel: str | None) -> str:
-    lines = [
-        "harness run experiment.yml",
-        f"harness compare {path.name}",
-        f"harness report {path.name} -o report.html",
-    ]
-    return "\n".join([*lines, *([f"# it was measured under {accel}"] if accel else [])])
+def _commands(seed: int, accel: str | None) -> str:
+    under = f", as here under {accel.upper()}" if accel else ""
+    return (
+        f"harness run experiment.yml --run-dir again   # seed {seed}: the same order{under}\n"
+        "harness compare again                        # the table in the terminal\n"
+        "harness report again -o again.html           # this page"
+    )
 
 
 def difference_rows(found: Sequence[Mapping[str, Any]], variants: Sequence[str]) -> list[Difference]:

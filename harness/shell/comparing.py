@@ -119,7 +119,7 @@ def _beside(comparison: Comparison, floor: dict[CellKey, float], warnings: list[
 def compare_alone(run: RunDirectory, judgement: Judgement, found: RunSamples | None = None) -> Comparison:
     """Compare the variants of one run, without any noise floor beside it; otherwise as `compare_run`."""
     path, record = run.path, run.present
-    _refuse_running(path, record)
+    refuse_running(path, record)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
     found = _adjacent(found or read_samples(run))
     _require_metric(found.frame, judgement.metric, path, found.unmeasured)
@@ -175,7 +175,7 @@ def _require_metric(
         raise NotMeasuredError([problem])
 
 
-def _refuse_running(path: Path, record: RunRecord) -> None:
+def refuse_running(path: Path, record: RunRecord) -> None:
     """Show no sign, p or verdict before the end: who stops by them finds changes that are not there.
 
     Raises:
@@ -247,7 +247,7 @@ def _side(path: Path, variant: str, metric: str) -> Imported:
         _require_metric(results.samples, metric, path)
         return results
     run = RunDirectory.open(path)
-    _refuse_running(path, run.present)
+    refuse_running(path, run.present)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
     found = read_samples(run)
     frame = found.frame

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.adapters.files import write_atomic
@@ -15,11 +16,11 @@ from harness.core.errors import InputError
 from harness.core.model import Workload
 from harness.report.cost_page import CostStory, cost_page
 from harness.report.matrix_page import MatrixReport, Story, matrix_page
-from harness.report.page import GENERATOR, Page, render_page
+from harness.report.page import GENERATOR, render_page
 from harness.report.pool_page import PoolStory, pool_page
 from harness.report.run_charts import Watched, percentile_of
 from harness.shell.background import background
-from harness.shell.comparing import Judgement, compare_alone, compare_run, compare_two
+from harness.shell.comparing import Judgement, compare_alone, compare_run, compare_two, refuse_running
 from harness.shell.costing import compare_counts
 from harness.shell.explaining import explanations
 from harness.shell.pool_report import max_map_count, pool_report
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from harness.adapters.results.store import RunDirectory as Run
+    from harness.analysis.costs import CostComparison
     from harness.analysis.result import Comparison
     from harness.core.planning import PlannedSession
     from harness.core.telemetry import Telemetry
@@ -43,78 +44,94 @@ def report_run(path: Path, judgements: Sequence[Judgement], noise_floor: Path | 
 
     Args:
         path: the run directory.
-        judgements: how to judge, a metric each; of counts and rounds only the margin counts.
+        judgements: how to judge, a metric each; of counts only the margin counts, of rounds nothing.
         noise_floor: an A/A run of the same host; the one the run points at when None.
 
     Raises:
         InputError: as `compare_run`, `compare_counts` and `pool_report`.
     """
     if holds_counts(path):
-        page = _counts(path, judgements[0].margin)
-    elif workload_of(path) is Workload.POOL_GROWTH:
-        page = pool_page(PoolStory(path.name, pool_report(path), background(path)))
-    else:
-        page = _matrix(path, judgements, noise_floor)
-    return render_page(page)
+        return report_counts(path, compare_counts(path, margin=judgements[0].margin))
+    if workload_of(path) is Workload.POOL_GROWTH:
+        return report_pool(path)
+    return render_page(matrix_page(matrix_report(path, judgements, noise_floor)))
 
 
-def report_two(old: Path, new: Path, judgements: Sequence[Judgement]) -> str:
-    """Return the page of two sets of results.
+def report_counts(path: Path, comparison: CostComparison) -> str:
+    """Return the page of a run of counts, compared already.
+
+    Raises:
+        InputError: the directory is damaged.
+    """
+    story = CostStory(path.name, comparison, background(path), explanations(path, comparison))
+    return render_page(cost_page(story))
+
+
+def report_pool(path: Path) -> str:
+    """Return the page of a run of pool-growth.
+
+    Raises:
+        InputError: as `pool_report`.
+    """
+    return render_page(pool_page(PoolStory(path.name, pool_report(path), background(path))))
+
+
+def two_reports(old: Path, new: Path, judgements: Sequence[Judgement]) -> MatrixReport:
+    """Return what the page of two sets of results is made from.
 
     Raises:
         InputError: as `compare_two`.
     """
     comparisons = [compare_two(old, new, judgement) for judgement in judgements]
-    sources = (f"OLD: {old}", f"NEW: {new}")
     title = f"{new.name} against {old.name}"
-    return render_page(matrix_page(MatrixReport(title, comparisons, sources=sources)))
+    return MatrixReport(title, comparisons, sources=(f"OLD: {old}", f"NEW: {new}"))
 
 
-def _counts(path: Path, margin: float | None) -> Page:
-    comparison = compare_counts(path, margin=margin)
-    return cost_page(CostStory(path.name, comparison, background(path), explanations(path, comparison)))
+def matrix_report(
+    path: Path, judgements: Sequence[Judgement], noise_floor: Path | None = None
+) -> MatrixReport:
+    """Return what the page of an fio matrix is made from; the samples are read once.
 
-
-def _matrix(path: Path, judgements: Sequence[Judgement], noise_floor: Path | None) -> Page:
+    Raises:
+        InputError: as `compare_run`.
+    """
     run = RunDirectory.open(path)
+    refuse_running(path, run.present)
     found = read_samples(run)
     comparisons = [compare_run(path, judgement, noise_floor, found) for judgement in judgements]
     floor = str(noise_floor or run.record.noise_floor) if comparisons[0].noise_floor else None
-    return matrix_page(
-        MatrixReport(path.name, comparisons, _story(run, found, comparisons[0], judgements[0], floor))
+    story = replace(
+        _story(run, found), percentiles=_percentiles(run, found, judgements[0]), noise_floor=floor
     )
+    return MatrixReport(path.name, comparisons, story)
 
 
-def _story(
-    run: Run, found: RunSamples, comparison: Comparison, judgement: Judgement, floor: str | None
-) -> Story:
-    planned = {session.number: session for session in run.plan.sessions}
+def _story(run: RunDirectory, found: RunSamples) -> Story:
+    directories = {session.number: session.directory for session in run.plan.sessions}
     boots = list(_telemetry(run))
-    watched = [seen for session, telemetry in boots if (seen := _watched(session, telemetry)) is not None]
-    percentiles = [
-        name
-        for name in METRICS
-        if percentile_of(name) and name in found.frame.columns and found.frame[name].notna().any()
-    ]
-    # Those of one cell may be missing where others have them; the frame's rows then have gaps.
-    used = [
-        Judgement(name, judgement.margin, judgement.alpha, judgement.accept_differences)
-        for name in percentiles
-    ]
+    watched = [_watched(session, telemetry) for session, telemetry in boots]
     return Story(
         samples=found.frame,
         background=background(run.path),
         order={number: place for place, number in enumerate(found.ran, start=1)},
-        labels={number: planned[number].directory for number in found.ran},
-        watched=watched,
+        labels={number: directories[number] for number in found.ran},
+        watched=[seen for seen in watched if seen is not None],
         no_telemetry=None if boots else "this run has no telemetry",
         limit=max_map_count(run),
-        percentiles=[compare_alone(run, one, found) for one in used],
-        noise_floor=floor,
     )
 
 
-def _telemetry(run: Run) -> Iterator[tuple[PlannedSession, Telemetry]]:
+def _percentiles(run: RunDirectory, found: RunSamples, judgement: Judgement) -> list[Comparison]:
+    """Return comparisons by the percentiles of completion latency that fio gave, the lowest first."""
+    names = [name for name in METRICS if percentile_of(name) and name in found.frame.columns]
+    return [
+        compare_alone(run, replace(judgement, metric=name), found)
+        for name in names
+        if found.frame[name].notna().any()
+    ]
+
+
+def _telemetry(run: RunDirectory) -> Iterator[tuple[PlannedSession, Telemetry]]:
     """Yield what telemetry saw of every boot of a session that began."""
     for planned in run.plan.sessions:
         record = run.load_session(planned)

@@ -13,7 +13,7 @@ function rows(columns) {
 
 async function draw(place) {
   const source = place.querySelector("script");
-  if (!source || place.clientWidth === 0) return; // drawn, or folded away
+  if (!source || place.closest("details:not([open])")) return; // drawn already, or folded away
   const { spec, columns } = JSON.parse(source.textContent);
   source.remove();
   try {

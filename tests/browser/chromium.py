@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selenium import webdriver
@@ -14,8 +14,9 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-BROWSER, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
+_BROWSERS = ("chromium", "chromium-browser")
 _FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--no-first-run", "--disable-dev-shm-usage",
@@ -29,6 +30,8 @@ class Browser:
 
     def __init__(self, driver: webdriver.Chrome) -> None:
         self.driver = driver
+        self.driver.get("about:blank")
+        self.requests()  # those of the page it began with are no page's of ours
 
     def open(self, page: Path) -> None:
         """Open a page from disk and wait until every chart that is not folded away is drawn."""
@@ -38,7 +41,7 @@ class Browser:
 
     def run(self, script: str, *arguments: Any) -> Any:
         """Run JavaScript in the page and return what it returns."""
-        return self.driver.execute_script(script, *arguments)  # type: ignore[no-untyped-call]
+        return self.driver.execute_script(script, *arguments)
 
     def emulate(self, *, width: int, height: int = 900, dark: bool = False, media: str = "") -> None:
         """Be a screen of this size, and of this taste."""
@@ -71,15 +74,16 @@ def chromium(profile: Path) -> Iterator[Browser]:
     Raises:
         FileNotFoundError: it is not installed; names the remedy.
     """
-    for file in (BROWSER, DRIVER):
-        if not file.exists():
-            raise FileNotFoundError(f"{file} is missing: apt-get install chromium chromium-driver")
+    browser = next((path for name in _BROWSERS if (path := shutil.which(name))), None)
+    driven_by = shutil.which("chromedriver")
+    if browser is None or driven_by is None:
+        raise FileNotFoundError("Chromium or its driver is not installed: ./bootstrap.sh test")
     options = webdriver.ChromeOptions()
-    options.binary_location = str(BROWSER)
+    options.binary_location = browser
     for flag in (*_FLAGS, f"--user-data-dir={profile}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+    driver = webdriver.Chrome(options=options, service=Service(driven_by))
     try:
         yield Browser(driver)
     finally:

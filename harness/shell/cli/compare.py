@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from harness.analysis.costs import CostComparison
     from harness.analysis.result import Comparison
+    from harness.shell.comparing import Judgement
 
 _EXIT_CODES = {"slower": 3, "unclear": 4}
 
@@ -24,10 +25,10 @@ _EXIT_CODES = {"slower": 3, "unclear": 4}
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "commit", "markdown", "csv", "json"]),
+    type=click.Choice(["text", "commit", "markdown", "csv", "json", "html"]),
     default="text",
     show_default=True,
-    help="How to print it; commit is the table for a commit message.",
+    help="How to print it; commit is the table for a commit message, html the page of harness report.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--ci", is_flag=True, help="With --format commit: add intervals and a footer.")
@@ -98,13 +99,10 @@ def command(
 
     if ci and (as_json or form != "commit"):
         raise click.UsageError("--ci goes with --format commit; the other formats have intervals anyway")
-    if new is not None and accept_differences:
-        raise click.UsageError(
-            "--accept-differences goes with one run directory, not with two sets of results"
-        )
+    _refuse_of_two(new, {"--accept-differences": accept_differences, "--noise-floor": noise_floor})
     judgements = [Judgement(found.name, margin, alpha, accept_differences) for found in find_metrics(metric)]
-    if new is not None and noise_floor is not None:
-        raise click.UsageError("--noise-floor goes with one run directory, not with two sets of results")
+    if form == "html":
+        return _page(old, new, judgements, noise_floor, fail_on)
     comparisons = [
         compare_two(old, new, judgement) if new else compare_run(old, judgement, noise_floor)
         for judgement in judgements
@@ -125,10 +123,35 @@ def _refuse(options: dict[str, object], why: str) -> None:
         raise click.UsageError(f"{', '.join(given)}: {why}")
 
 
+def _refuse_of_two(new: Path | None, options: dict[str, object]) -> None:
+    given = [name for name, value in options.items() if value]
+    if new is not None and given:
+        raise click.UsageError(
+            f"{', '.join(given)} goes with one run directory, not with two sets of results"
+        )
+
+
+def _page(
+    old: Path, new: Path | None, judgements: list[Judgement], floor: Path | None, fail_on: tuple[str, ...]
+) -> int:
+    from harness.report.matrix_page import matrix_page
+    from harness.report.page import render_page
+    from harness.shell.reporting import matrix_report, two_reports
+
+    report = two_reports(old, new, judgements) if new else matrix_report(old, judgements, floor)
+    click.echo(render_page(matrix_page(report)), nl=False)
+    return exit_code(report.comparisons, fail_on)
+
+
 def _pool(run_dir: Path, form: str) -> int:
     from harness.analysis.pool_tables import render_pool
     from harness.shell.pool_report import pool_report
 
+    if form == "html":
+        from harness.shell.reporting import report_pool
+
+        click.echo(report_pool(run_dir), nl=False)
+        return 0
     click.echo(render_pool(pool_report(run_dir), form), nl=False)
     return 0
 
@@ -154,7 +177,12 @@ def _compare_counts(run: Path, form: str, margin: float | None, fail_on: tuple[s
     from harness.shell.costing import compare_counts
 
     comparison = compare_counts(run, margin=margin)
-    click.echo(render_costs(comparison, form), nl=False)
+    if form == "html":
+        from harness.shell.reporting import report_counts
+
+        click.echo(report_counts(run, comparison), nl=False)
+    else:
+        click.echo(render_costs(comparison, form), nl=False)
     if form in {"commit", "csv"}:
         for warning in comparison.warnings:
             click.echo(f"harness: warning: {warning}", err=True)
