@@ -92,13 +92,13 @@ def _lines(summary: dict[str, Any], run_dir: Path, *, full: bool) -> Iterator[st
 
 
 def _build_lines(builds: dict[str, Any], names: Iterable[str]) -> Iterator[str]:
-    from harness.core.model import BuildRecord
+    from harness.core.model import SourceRecord
 
     for name in names:
-        build = BuildRecord.read(builds[name])
-        yield f"  {name:<9} {build.version} [{build.sha256[:12]}]"
-        if build.source is not None:
-            yield f"  {'':<9} built from {build.source.summary}"
+        build = builds[name]
+        yield f"  {name:<9} {build['version']} [{build['sha256'][:12]}]"
+        if source := build.get("source"):
+            yield f"  {'':<9} built from {SourceRecord.read(source).summary}"
 
 
 def _first_facts(summary: dict[str, Any]) -> dict[str, Any]:
