@@ -25,9 +25,7 @@ LINE = "    COROUTINE_POOL_BATCH_MAX_SIZE = 128,\n"
 def qemu(tmp_path: Path) -> Path:
     """A repository of QEMU 10's source, made from the tarball that QEMU_TARBALL names."""
     path = os.environ.get("QEMU_TARBALL")
-    assert path, (
-        "QEMU_TARBALL names no tarball of QEMU's source; `apt-get source --download-only qemu` gets one"
-    )
+    assert path, "QEMU_TARBALL names no tarball of QEMU; `apt-get source --download-only qemu` gets one"
     tree = tmp_path / "qemu"
     tree.mkdir()
     subprocess.run(["tar", "-xf", path, "-C", str(tree), "--strip-components=1"], check=True)
