@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,6 +145,8 @@ class _Watcher:
 
     on_task: Callable[[TaskEvent], None]
     failure: TaskEvent | None = None
+    # Of a loop, why its first item failed: the task's own message is no more than that the loop ended.
+    failed_item: str = ""
     # The play recap: ansible-runner's own waits for event files, which are not kept.
     stats: Mapping[str, Any] = field(default_factory=dict)
     # What Ansible says outside of any task: broken playbooks, unreadable inventories.
@@ -154,9 +156,14 @@ class _Watcher:
         """Take one event; False: ansible-runner need not keep it."""
         step = task_event(event)
         if step is not None:
-            if step.status is TaskStatus.FAILED and self.failure is None:
-                self.failure = step
+            if step.status is TaskStatus.STARTED:
+                self.failed_item = ""
+            if step.status is TaskStatus.FAILED:
+                step = replace(step, message=self.failed_item or step.message)
+                self.failure = self.failure or step
             self.on_task(step)
+        elif event.get("event") == "runner_item_on_failed":
+            self.failed_item = self.failed_item or failure_message(event["event_data"].get("res") or {})
         elif event.get("event") == "playbook_on_stats":
             self.stats = event.get("event_data") or {}
         elif event.get("event") in {"verbose", "error"}:

@@ -128,6 +128,21 @@ class NumaMode(StrEnum):
     INTERLEAVE = "interleave"
 
 
+class Tuning(StrEnum):
+    """What of the host a run may change while it lasts."""
+
+    NONE = "none"
+    ALL = "all"
+    GOVERNOR = "governor"
+    TURBO = "turbo"
+    CSTATES = "cstates"
+    NUMA_BALANCING = "numa_balancing"
+    KSM = "ksm"
+    THP = "thp"
+    IRQBALANCE = "irqbalance"
+    HALT_POLL = "halt_poll"
+
+
 class ReadWrite(StrEnum):
     """fio's I/O pattern."""
 

@@ -32,6 +32,7 @@ from harness.core.model import (
     PoolDriver,
     ReadWrite,
     RingFormat,
+    Tuning,
     Workload,
 )
 from harness.core.units import format_size
@@ -53,6 +54,7 @@ ReadWriteName = Annotated[
 ]
 IOEngineName = Annotated[IOEngine, v.choice_reader(IOEngine), v.choice_schema(IOEngine)]
 CountLoadName = Annotated[CountLoad, v.choice_reader(CountLoad), v.choice_schema(CountLoad)]
+TuningName = Annotated[Tuning, v.choice_reader(Tuning), v.choice_schema(Tuning)]
 RingFormatName = Annotated[RingFormat, v.choice_reader(RingFormat), v.choice_schema(RingFormat)]
 
 _T = TypeVar("_T")
@@ -477,6 +479,10 @@ class Experiment(Section):
     guest: Guest = Field(default=Guest(), description="The guest.")
     disk: Disk = Field(default=Disk(), description="The disk that is measured.")
     placement: Placement = Field(default=Placement(), description="Host CPUs and memory of the guest.")
+    tuning: Values[TuningName] = Field(
+        default=(Tuning.NONE,),
+        description="Host settings a run may change while it lasts: none, all, or a list of them.",
+    )
     matrix: Matrix = Field(default=Matrix(), description="What is varied, of fio and of the guest.")
     pool: Pool = Field(default=Pool(), description="The rounds of the workload pool-growth.")
     protocol: Protocol = Field(default=Protocol(), description="Repetition, durations and judgement.")
