@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import click
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.analysis.costs import CostComparison
-    from harness.analysis.result import Comparison
+    from harness.analysis.verdicts import Verdict
 
 _EXIT_CODES = {"slower": 3, "unclear": 4}
 
@@ -21,6 +21,10 @@ _EXIT_CODES = {"slower": 3, "unclear": 4}
 @click.command()
 @click.argument("old", metavar="RUN_DIR|OLD", type=PATH)
 @click.argument("new", metavar="[NEW]", type=PATH, required=False)
+@click.argument("more", metavar="", type=PATH, nargs=-1)
+@click.option(
+    "--fleet", is_flag=True, help="Of several hosts: what benchmark.yml made, or a run directory a host."
+)
 @click.option(
     "--format",
     "form",
@@ -51,7 +55,9 @@ _EXIT_CODES = {"slower": 3, "unclear": 4}
 def command(
     old: Path,
     new: Path | None,
+    more: tuple[Path, ...],
     *,
+    fleet: bool,
     form: str,
     as_json: bool,
     ci: bool,
@@ -75,12 +81,22 @@ def command(
       harness compare old.csv new.csv --format commit
       harness compare runs/X --format json --fail-on slower
       harness compare runs/instructions-X --explain
+      harness compare --fleet runs/fleet-quick-1a2b3c4d
     """
     from harness.adapters.guestless.store import holds_counts
     from harness.core.model import Workload
     from harness.shell.results import workload_of
 
     form = "json" if as_json else form
+    if fleet:
+        _refuse(
+            {"--noise-floor": noise_floor, "--ci": ci, "--explain": explain},
+            "goes with one run, not with a fleet",
+        )
+        paths = [path for path in (old, new, *more) if path is not None]
+        return _compare_fleet(paths, form, metric, (margin, alpha, accept_differences), fail_on)
+    if more:
+        raise click.UsageError("more than two results are compared with --fleet, a run directory a host")
     of_samples: dict[str, object] = {"NEW": new, "--noise-floor": noise_floor, "--alpha": alpha, "--ci": ci}
     of_samples |= {"--metric": metric != "iops", "--accept-differences": accept_differences}
     if any(holds_counts(path) for path in (old, new) if path is not None):
@@ -119,6 +135,49 @@ def command(
     return exit_code(comparisons, fail_on)
 
 
+def _compare_fleet(
+    paths: list[Path],
+    form: str,
+    metric: str,
+    how: tuple[float | None, float | None, bool],
+    fail_on: tuple[str, ...],
+) -> int:
+    from harness.analysis.fleet_tables import render_fleet
+    from harness.analysis.metrics import find_metrics
+    from harness.shell.comparing import TCG_NOTICE, Judgement
+    from harness.shell.fleet import compare_fleet
+
+    _require_fio(paths)
+    fleets = [compare_fleet(paths, Judgement(found.name, *how)) for found in find_metrics(metric)]
+    click.echo(render_fleet(fleets, form), nl=False)
+    if form in {"commit", "csv"}:
+        for warning in dict.fromkeys(warning for found in fleets for warning in found.pooled.warnings):
+            click.echo(f"harness: warning: {warning}", err=True)
+        click.echo(
+            f"harness: note: {fleets[0].pooled.footer[0]} Values are geometric means over them.", err=True
+        )
+        if fleets[0].pooled.environment.get("accel") == "tcg":
+            click.echo(f"harness: note: {TCG_NOTICE}", err=True)
+    return exit_code(fleets, fail_on)
+
+
+def _require_fio(paths: list[Path]) -> None:
+    """Refuse runs of other workloads: counts need no second host, and rounds are judged by themselves."""
+    from harness.adapters.guestless.store import holds_counts
+    from harness.core.model import Workload
+    from harness.shell.results import workload_of
+
+    found = [child for path in paths for child in ((path, *path.iterdir()) if path.is_dir() else (path,))]
+    if any(holds_counts(path) for path in found):
+        raise click.UsageError("--fleet: counts of instructions are compared one run at a time")
+    if any(workload_of(path) is Workload.POOL_GROWTH for path in found):
+        raise click.UsageError("--fleet: a run of pool-growth is judged by itself, by its rounds")
+
+
+class _Verdicts(Protocol):
+    def verdicts(self) -> set[Verdict | None]: ...
+
+
 def _refuse(options: dict[str, object], why: str) -> None:
     given = [name for name, value in options.items() if value not in {None, False, ()}]
     if given:
@@ -133,7 +192,7 @@ def _pool(run_dir: Path, form: str) -> int:
     return 0
 
 
-def exit_code(comparisons: Sequence[Comparison], fail_on: tuple[str, ...]) -> int:
+def exit_code(comparisons: Sequence[_Verdicts], fail_on: tuple[str, ...]) -> int:
     """Return the exit code that all verdicts ask for; ``slower`` weighs more than ``unclear``.
 
     Where no verdict was possible nothing is clear.
