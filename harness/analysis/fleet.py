@@ -34,14 +34,15 @@ if TYPE_CHECKING:
 FLEET_COLUMNS = ("n_hosts", "across_low", "across_high", "p_agree", "disagreeing")
 """Columns that only the pooled rows of a fleet have, in memory and in JSON.
 
-``across_low, across_high``: interval of the mean over all hosts such as these; ``p_agree``: that the hosts agree,
-adjusted for the cells; ``disagreeing``: names of those that do not, a tuple.
+``across_low, across_high``: interval of the mean over all hosts such as these; ``p_agree``: that the hosts
+agree, adjusted for the cells; ``disagreeing``: names of those that do not, a tuple.
 """
 
 HOSTS_DISAGREE = "hosts disagree"
 _MANY = 3
 _ESTIMATED = (
-    "change", "ci_low", "ci_high", "p_value", "p_adjusted", "mde", "se", "across_low", "across_high", "p_agree",
+    "change", "ci_low", "ci_high", "p_value", "p_adjusted", "mde", "se", "across_low", "across_high",
+    "p_agree",
 )  # fmt: skip
 _NOT_OF_ALL_CELLS = (
     "baseline", "contender", "p_adjusted", "n_baseline", "n_contender", "device_bound", *CRASH_COLUMNS,
@@ -71,7 +72,7 @@ class FleetComparison:
         return tuple(name for name in self.hosts if name not in self.left_out)
 
     def verdicts(self) -> set[Verdict | None]:
-        """Return every verdict that counts: the pooled ones, and a host's own where it disagrees with the others."""
+        """Return every verdict that counts: the pooled ones, and those of hosts that disagree."""
         found = self.pooled.verdicts()
         for contender, frame in self.pooled.frames.items():
             for cell, names in enumerate(frame["disagreeing"]):
@@ -98,30 +99,27 @@ def compare_hosts(
         absent: hosts that have no comparison, and why.
         facts: of each host, for people.
     """
-    first = next(iter(hosts.values()))
-    left_out = dict(absent or {}) | {
-        name: one.no_verdict for name, one in hosts.items() if one.no_verdict is not None
-    }
+    first = max(hosts.values(), key=lambda one: len(one.contenders))
+    left_out = dict(absent or {})
+    for name, one in hosts.items():
+        missing = [contender for contender in first.contenders if contender not in one.contenders]
+        if why := one.no_verdict or (f"{', '.join(missing)} gave no numbers" if missing else None):
+            left_out[name] = why
     used = {name: one for name, one in hosts.items() if name not in left_out}
     too_few = len(used) < FEWEST_HOSTS
     refused = f"{len(used)} of {len(hosts) + len(absent or {})} hosts can be pooled" if too_few else None
     frames = {
-        contender: _pooled_frame(used or hosts, contender, refused=refused) for contender in first.contenders
+        contender: _pooled_frame(used or {"": first}, contender, refused=refused)
+        for contender in first.contenders
     }
     found = [
         *warnings,
         *(f"{name} is not in the pooled answer: {why}" for name, why in left_out.items()),
         *([f"no pooled verdict: {refused}"] if refused else []),
-        *(
-            line
-            for name, frame in frames.items()
-            for line in (_disagreements(used, name, frame) if used else ())
-        ),
+        *(line for name, frame in frames.items() for line in _disagreements(used, name, frame)),
         *_own_warnings(used),
     ]
-    blocks = sum(
-        int(frame["n_blocks"].max()) for one in used.values() for frame in list(one.frames.values())[:1]
-    )
+    blocks = int(frames[first.contenders[0]]["n_blocks"].max()) if used else 0
     names = ", ".join(list(used)[:_MANY]) + (" ..." if len(used) > _MANY else "")
     pooled = replace(
         first,
@@ -129,7 +127,7 @@ def compare_hosts(
         no_verdict=refused,
         warnings=tuple(dict.fromkeys(found)),
         footer=(
-            f"{len(used)} hosts ({names}), {blocks} blocks, each host measured alone.",
+            f"{len(used)} hosts ({names}), {blocks} blocks; each measured alone.",
             *first.footer[1:],
         ),
         environment={"accel": first.environment.get("accel"), "builds": first.environment.get("builds")},
@@ -274,6 +272,8 @@ def _opposed(hosts: HostEstimates) -> bool:
 
 def _disagreements(hosts: Mapping[str, Comparison], contender: str, frame: pd.DataFrame) -> list[str]:
     """Return a sentence for each cell in which hosts disagree, with the changes."""
+    if not hosts:
+        return []
     how = next(iter(hosts.values()))
     keys = frame[how.key_columns].itertuples(index=False, name=None)
     found = zip([cell_label(key, how.factors) for key in keys], frame["disagreeing"], strict=True)

@@ -29,7 +29,7 @@ FEWEST_HOSTS = 2
 FEWEST_BLOCKS = 6
 """Of a host: below, its own interval has no bounds, and its noise is a guess."""
 _KNOWN_FREEDOM = 0.6
-"""Share of a standard error's degrees of freedom that one from ranks has (simulated): Welch's test needs it."""
+"""Share of a standard error's degrees of freedom that one from ranks has, as simulated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ class Pooled:
 
     Attributes:
         estimates: the mean over these hosts, with its interval and p value.
-        across_low, across_high: the interval of the mean over all hosts such as these: a few hosts tell little
-            of it, whatever the number of blocks.
+        across_low, across_high: the interval of the mean over all hosts such as these: a few hosts tell
+            little of it, whatever the number of blocks.
         p_agree: of the hypothesis that the change is the same on all hosts (Welch 1951).
         freedom: degrees of freedom of the standard error.
     """
@@ -113,15 +113,14 @@ def agreement_p(hosts: HostEstimates) -> FloatArray:
     freedom = _KNOWN_FREEDOM * (hosts.blocks - 1)
     unsure = ((1 - share) ** 2 / freedom).sum(axis=0)
     ratio = between / (1 + 2 * (count - 2) / (count**2 - 1) * unsure)
-    found: FloatArray = fdtrc(count - 1, (count**2 - 1) / (3 * unsure), ratio)
-    return found
+    return np.asarray(fdtrc(count - 1, (count**2 - 1) / (3 * unsure), ratio), dtype=np.float64)
 
 
 def odd_hosts(hosts: HostEstimates, *, alpha: float) -> BoolArray:
     """Return which hosts must be left out for the others to agree, shape (H,); of one cell, shape (H,) each.
 
-    One after the other, the one that lies furthest from the mean of the others in units of its own noise. Where
-    none two agree, all are odd.
+    One after the other, the one that lies furthest from the mean of the others in units of its own noise.
+    Where no two agree, all are odd.
     """
     kept = np.ones(len(hosts.estimate), dtype=bool)
     while kept.sum() >= FEWEST_HOSTS and float(agreement_p(hosts.only(kept))) < alpha:
@@ -158,8 +157,7 @@ def _t(exceeded: float, freedom: FloatArray) -> FloatArray:
     """Return what Student's t exceeds with a given probability."""
     from scipy.special import stdtrit
 
-    quantile: FloatArray = -stdtrit(freedom, exceeded)
-    return quantile
+    return -np.asarray(stdtrit(freedom, exceeded), dtype=np.float64)
 
 
 def _two_sided(ratio: FloatArray, freedom: FloatArray) -> FloatArray:

@@ -39,8 +39,8 @@ def render_fleet(fleets: Sequence[FleetComparison], fmt: TableFormat | str = Tab
 
     Args:
         fleets: at least one; all of the same hosts.
-        fmt: how. ``commit`` is the pooled table as one run has it, ``csv`` has a leading column ``host``, ``json``
-            has ``hosts`` beside ``cells``.
+        fmt: how. ``commit`` is the pooled table as one run has it, ``csv`` has a leading column ``host``,
+            ``json`` has ``hosts`` beside ``cells``.
 
     Returns:
         Text that ends with a newline.
@@ -144,7 +144,7 @@ def _note(row: Mapping[str, Any]) -> str:
         f"hosts disagree: {odd}" if odd else "",
         "small" if row["small"] else "",
         "device-bound" if row.get("device_bound") else "",
-        str(row["reason"]).split(":")[0] if row["reason"] and not odd else "",
+        row["reason"].split(":")[0] if isinstance(row["reason"], str) and not odd else "",
     ]
     return "; ".join(note for note in notes if note)
 
@@ -174,11 +174,10 @@ def _host_columns(fleet: FleetComparison, contender: str) -> list[Column]:
 def _explanation(fleet: FleetComparison) -> list[str]:
     pooled = fleet.pooled
     frame = pooled.frames[pooled.contenders[0]]
+    rule = f"margin {pooled.margin * 100:g}%, alpha {pooled.alpha * 100:g}%, {len(frame)} cells (Holm)"
     return [
-        "Change: the mean of the hosts' own (Hodges-Lehmann over blocks), each host counting the same; of a cell by "
-        "hosts, of all cells in the second table.",
-        f"Verdict: for these hosts; margin {pooled.margin * 100:g}%, alpha {pooled.alpha * 100:g}%, {len(frame)} cells "
-        "(Holm). Across hosts: the interval for all hosts such as these.",
+        "Change: the mean of the hosts' own Hodges-Lehmann estimates, each host counting the same.",
+        f"Verdict: for these hosts; {rule}. Across hosts: the interval for all hosts such as these.",
         *(["!: disagrees with the other hosts."] if any(frame["disagreeing"].map(len)) else []),
     ]
 

@@ -110,11 +110,8 @@ def _not_done(directory: Path, have: set[str]) -> dict[str, str]:
     """Return the hosts that benchmark.yml could not bring home, as it says."""
     with contextlib.suppress(HarnessError, KeyError, AttributeError, TypeError):
         hosts = read_json(directory / FLEET_FILE)["hosts"]
-        return {
-            str(name): f"{entry['state']}, its run is not here"
-            for name, entry in hosts.items()
-            if name not in have
-        }
+        missing = {str(name): entry["state"] for name, entry in hosts.items() if name not in have}
+        return {name: f"{state}, its run is not here" for name, state in missing.items()}
     return {}
 
 
@@ -153,15 +150,10 @@ def _alike(runs: Mapping[str, HostRun], judgement: Judgement) -> list[str]:
         soft += [Problem(where, f"{what} differs: {values}", remedy) for what, values in differing.items()]
     if hard or (soft and not judgement.accept_differences):
         raise InputError([*hard, *soft])
-    versions = {run.record.harness_version for run in runs.values()}
-    return [
-        *(f"accepted: {problem.where}: {problem.message}" for problem in soft),
-        *(
-            [f"the hosts ran different versions of the harness: {', '.join(sorted(versions))}"]
-            if len(versions) > 1
-            else []
-        ),
-    ]
+    accepted = [f"accepted: {problem.where}: {problem.message}" for problem in soft]
+    versions = sorted({run.record.harness_version for run in runs.values()})
+    told = f"the hosts ran different versions of the harness: {', '.join(versions)}"
+    return [*accepted, *([told] if len(versions) > 1 else [])]
 
 
 def _matrix(experiment: Experiment) -> tuple[object, ...]:

@@ -1,7 +1,7 @@
 # ruff: noqa: INP001 - Ansible takes each file here for a plugin: there can be no __init__.py
-"""Ansible callback: at the end of benchmark.yml say how each host of the fleet stands, and keep it in fleet.json.
+"""Ansible callback: at the end of benchmark.yml say how each host stands, and keep it in fleet.json.
 
-A play cannot do this: the hosts that failed or disappeared are no longer in it, and when all have, it is not run.
+A play cannot do this: hosts that failed or disappeared are no longer in it, and when all have, it is not run.
 """
 
 from __future__ import annotations

@@ -21,24 +21,26 @@ DOCUMENTATION = r"""
 module: fleet_run
 short_description: Start, await, look at or pack a run on a host
 description:
-  - A started command goes on when the connection is cut, and when the controller dies. Whether it still goes on
-    is told by a lock that the kernel drops with it, so that it is known after a power cut too.
+  - A started command goes on when the connection is cut, and when the controller dies. Whether it still goes
+    on is told by a lock that the kernel drops with it, so that it is known after a power cut too.
 options:
-  directory: {type: path, required: true, description: "The run directory. Beside it are kept DIRECTORY.lock, .log and .exit."}
+  directory:
+    type: path
+    required: true
+    description: The run directory. Beside it are kept DIRECTORY.lock, DIRECTORY.log and DIRECTORY.exit.
   state:
     type: str
     default: look
     choices: [look, started, ended, packed]
-    description: "C(look) only says how it is; C(started) starts argv unless it goes on; C(ended) waits for its end
-      without doing anything meanwhile; C(packed) makes DIRECTORY.tar.gz."
-  argv: {type: list, elements: str, default: [], description: "The command to start, if there is no run directory yet."}
-  resume_argv: {type: list, elements: str, default: [], description: The command to start if there is one.}
+    description: "C(look) only says how it is; C(started) starts argv unless it goes on; C(ended) waits for
+      its end without doing anything meanwhile; C(packed) makes DIRECTORY.tar.gz."
+  argv: {type: list, elements: str, default: [], description: What to start where there is no run yet.}
+  resume_argv: {type: list, elements: str, default: [], description: What to start where there is one.}
   patience: {type: int, default: 600, description: How many seconds C(ended) waits.}
 """
 
 SAID_LINES = 20
 MOST_SAID_BYTES = 16 * 1024
-_CHUNK = 2**20
 
 
 class OutOfPatience(Exception):  # noqa: N818 - no error: an answer
@@ -145,10 +147,8 @@ class HostRun:
         code = 127
         try:
             os.chdir("/")
-            null, log = (
-                os.open(os.devnull, os.O_RDONLY),
-                os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644),
-            )
+            null = os.open(os.devnull, os.O_RDONLY)
+            log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
             for target, source in ((0, null), (1, log), (2, log)):
                 os.dup2(source, target)
             if (child := os.fork()) == 0:
@@ -166,7 +166,7 @@ class HostRun:
             os._exit(0)
 
     def wait(self) -> None:
-        """Sleep until the command has ended, or patience has: without a poll, which would disturb what is measured."""
+        """Sleep until the command or patience has ended: a poll would disturb what is measured."""
 
         def enough(_number: int, _frame: object) -> None:
             raise OutOfPatience

@@ -20,8 +20,8 @@ DOCUMENTATION = r"""
 module: fleet_unpack
 short_description: Unpack a run directory that came from a host
 description:
-  - "The archive is not trusted: only plain files and directories below C(run/) are taken, no larger than max_bytes
-    together. dest is replaced in one step, once everything is there."
+  - "The archive is not trusted: only plain files and directories below C(run/) are taken, no larger than
+    max_bytes together. dest is replaced in one step, once everything is there."
 options:
   src: {type: path, required: true, description: The archive; removed afterwards.}
   sha256: {type: str, required: true, description: What the host says it is.}
@@ -131,8 +131,7 @@ def main() -> None:
     except (RefusedError, OSError) as error:
         module.fail_json(msg=f"what {dest.name} sent {error}")
     finally:
-        if archive.exists():
-            os.unlink(archive)
+        archive.unlink(missing_ok=True)
     module.exit_json(**result)
 
 

@@ -15,6 +15,14 @@ mount -t tmpfs -o mode=1777 tmpfs /run/lock
 mount -t tmpfs -o mode=755 tmpfs /run/user
 mkdir -p "$dir/upper" "$dir/work" "$state" /run/sshd
 mount -t overlay overlay -o "lowerdir=$state,upperdir=$dir/upper,workdir=$dir/work" "$state"
+# libvirt's own files are not shared: others use those of the machine while this host lives.
+if [ ! -d "$dir/lv" ]; then
+    mkdir "$dir/lv"
+    [ ! -d "$state/lv/cache" ] || cp -a "$state/lv/cache" "$dir/lv/"
+    chmod 711 "$dir/lv"
+fi
+mkdir -p "$state/lv"
+mount --bind "$dir/lv" "$state/lv"
 mount --bind "$dir/passwd" /etc/passwd
 mkdir -p "$dir/root"
 mount --bind "$dir/root" /root

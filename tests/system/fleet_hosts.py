@@ -15,6 +15,7 @@ from support import ROOT
 from tiny import wait_until
 
 SCRIPT = Path(__file__).with_name("fleet_host.sh")
+UNSHARE = ("unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc")
 SSHD_PACKAGES = ("openssh-server", "libwrap0")
 
 
@@ -45,17 +46,7 @@ class Host:
         assert self.process is None
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [
-                    "unshare",
-                    "--mount",
-                    "--uts",
-                    "--pid",
-                    "--fork",
-                    "--kill-child",
-                    "--mount-proc",
-                    str(SCRIPT),
-                ]
-                + [self.name, str(self.directory), str(self.state), str(self.sshd)],
+                [*UNSHARE, str(SCRIPT), self.name, str(self.directory), str(self.state), str(self.sshd)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

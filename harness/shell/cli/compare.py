@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.analysis.costs import CostComparison
+    from harness.analysis.result import Comparison
     from harness.analysis.verdicts import Verdict
 
 _EXIT_CODES = {"slower": 3, "unclear": 4}
@@ -22,9 +23,7 @@ _EXIT_CODES = {"slower": 3, "unclear": 4}
 @click.argument("old", metavar="RUN_DIR|OLD", type=PATH)
 @click.argument("new", metavar="[NEW]", type=PATH, required=False)
 @click.argument("more", metavar="", type=PATH, nargs=-1)
-@click.option(
-    "--fleet", is_flag=True, help="Of several hosts: what benchmark.yml made, or a run directory a host."
-)
+@click.option("--fleet", is_flag=True, help="Of several hosts: what benchmark.yml made, or a run a host.")
 @click.option(
     "--format",
     "form",
@@ -88,15 +87,11 @@ def command(
     from harness.shell.results import workload_of
 
     form = "json" if as_json else form
-    if fleet:
-        _refuse(
-            {"--noise-floor": noise_floor, "--ci": ci, "--explain": explain},
-            "goes with one run, not with a fleet",
-        )
-        paths = [path for path in (old, new, *more) if path is not None]
-        return _compare_fleet(paths, form, metric, (margin, alpha, accept_differences), fail_on)
-    if more:
-        raise click.UsageError("more than two results are compared with --fleet, a run directory a host")
+    if fleet or more:
+        of_one: dict[str, object] = {"--noise-floor": noise_floor, "--ci": ci, "--explain": explain}
+        _refuse(of_one if fleet else {"a third result": more}, "that goes with no fleet (--fleet)")
+        how = (margin, alpha, accept_differences)
+        return _compare_fleet((old, new, *more), form, metric, how, fail_on)
     of_samples: dict[str, object] = {"NEW": new, "--noise-floor": noise_floor, "--alpha": alpha, "--ci": ci}
     of_samples |= {"--metric": metric != "iops", "--accept-differences": accept_differences}
     if any(holds_counts(path) for path in (old, new) if path is not None):
@@ -110,7 +105,7 @@ def command(
         return _pool(old, form)
     from harness.analysis.metrics import find_metrics
     from harness.analysis.tables import render_all
-    from harness.shell.comparing import TCG_NOTICE, Judgement, compare_run, compare_two
+    from harness.shell.comparing import Judgement, compare_run, compare_two
 
     if ci and (as_json or form != "commit"):
         raise click.UsageError("--ci goes with --format commit; the other formats have intervals anyway")
@@ -126,17 +121,24 @@ def command(
         for judgement in judgements
     ]
     click.echo(render_all(comparisons, form, ci=ci), nl=False)
-    if form in {"commit", "csv"}:
-        # Data only on stdout; but nothing is dropped in silence.
-        for warning in dict.fromkeys(warning for found in comparisons for warning in found.warnings):
-            click.echo(f"harness: warning: {warning}", err=True)
-        if comparisons[0].environment.get("accel") == "tcg":
-            click.echo(f"harness: note: {TCG_NOTICE}", err=True)
+    _say_beside(form, comparisons)
     return exit_code(comparisons, fail_on)
 
 
+def _say_beside(form: str, comparisons: Sequence[Comparison]) -> None:
+    """Say on stderr what a format that holds only data leaves out: nothing is dropped in silence."""
+    from harness.shell.comparing import TCG_NOTICE
+
+    if form not in {"commit", "csv"}:
+        return
+    for warning in dict.fromkeys(warning for found in comparisons for warning in found.warnings):
+        click.echo(f"harness: warning: {warning}", err=True)
+    if comparisons[0].environment.get("accel") == "tcg":
+        click.echo(f"harness: note: {TCG_NOTICE}", err=True)
+
+
 def _compare_fleet(
-    paths: list[Path],
+    given: tuple[Path | None, ...],
     form: str,
     metric: str,
     how: tuple[float | None, float | None, bool],
@@ -144,20 +146,16 @@ def _compare_fleet(
 ) -> int:
     from harness.analysis.fleet_tables import render_fleet
     from harness.analysis.metrics import find_metrics
-    from harness.shell.comparing import TCG_NOTICE, Judgement
+    from harness.shell.comparing import Judgement
     from harness.shell.fleet import compare_fleet
 
+    paths = [path for path in given if path is not None]
     _require_fio(paths)
     fleets = [compare_fleet(paths, Judgement(found.name, *how)) for found in find_metrics(metric)]
     click.echo(render_fleet(fleets, form), nl=False)
+    _say_beside(form, [found.pooled for found in fleets])
     if form in {"commit", "csv"}:
-        for warning in dict.fromkeys(warning for found in fleets for warning in found.pooled.warnings):
-            click.echo(f"harness: warning: {warning}", err=True)
-        click.echo(
-            f"harness: note: {fleets[0].pooled.footer[0]} Values are geometric means over them.", err=True
-        )
-        if fleets[0].pooled.environment.get("accel") == "tcg":
-            click.echo(f"harness: note: {TCG_NOTICE}", err=True)
+        click.echo(f"harness: note: geometric means over {fleets[0].pooled.footer[0]}", err=True)
     return exit_code(fleets, fail_on)
 
 
