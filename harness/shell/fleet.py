@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.adapters.files import read_json
@@ -94,7 +94,7 @@ def _found(paths: Sequence[Path]) -> tuple[dict[str, HostRun], dict[str, str]]:
     ]
     if len(named) < _FEWEST:
         where = ", ".join(map(str, paths))
-        problems.append(Problem(where, f"{len(named)} runs are no fleet, which is two or more", remedy))
+        problems.append(Problem(where, f"holds {len(named)} runs; a fleet is two or more", remedy))
     if problems:
         raise InputError(problems)
     return {name: _host_run(path) for name, path in named}, absent
@@ -162,7 +162,7 @@ def _matrix(experiment: Experiment) -> tuple[object, ...]:
 
 def _differences(first: HostRun, other: HostRun) -> Iterator[tuple[str, str]]:
     """Yield what must be the same on all hosts and is not: all but the hosts themselves."""
-    for name in Experiment.__dataclass_fields__:
+    for name in Experiment.model_fields:
         # The seed orders the sessions; each host may have its own.
         here, there = (_unseeded(name, getattr(run.experiment, name)) for run in (first, other))
         if here != there:
@@ -183,7 +183,7 @@ def _differences(first: HostRun, other: HostRun) -> Iterator[tuple[str, str]]:
 
 
 def _unseeded(name: str, value: Any) -> Any:
-    return replace(value, seed=0) if name == "protocol" else value
+    return value.model_copy(update={"seed": 0}) if name == "protocol" else value
 
 
 def _unfinished(runs: Mapping[str, HostRun]) -> list[str]:
