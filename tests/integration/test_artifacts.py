@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from test_provision import NO_IMAGE, STATE, TOP
 
 from harness.adapters.provision import TaskEvent, provision
 from harness.core.errors import ProvisionError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.ansible
 

@@ -1,8 +1,8 @@
 """What benchmark.yml costs the controller, host by host: docs/fleet.md quotes it.
 
-``python tests/system/fleet_cost.py RUN_DIR 1 10 30`` makes so many hosts on this machine (real sshd servers, real
-playbook) whose harness only puts a copy of RUN_DIR in place, and prints CPU time and memory of ansible-playbook,
-of a first and of a second run.
+``python tests/system/fleet_cost.py RUN_DIR 1 10 30`` makes so many hosts on this machine (real sshd servers,
+real playbook) whose harness only puts a copy of RUN_DIR in place, and prints CPU time and memory of
+ansible-playbook, of a first and of a second run.
 """
 
 from __future__ import annotations

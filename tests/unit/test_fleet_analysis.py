@@ -41,9 +41,9 @@ def fleet(effects: Mapping[str, float | list[float]], **how: int) -> FleetCompar
     return compare_hosts(hosts, facts={name: {"cpu": f"CPU of {name}", "cpus": 8} for name in hosts})
 
 
-SLOWER = [0.0, -0.03, 0.0, 0.0]
+SLOWER: float | list[float] = [0.0, -0.03, 0.0, 0.0]
 THREE = {"kvm1": SLOWER, "kvm2": SLOWER, "kvm3": SLOWER}
-ODD = {"kvm1": SLOWER, "kvm2": SLOWER, "kvm3": [0.0, 0.05, 0.0, 0.0]}
+ODD: dict[str, float | list[float]] = {"kvm1": SLOWER, "kvm2": SLOWER, "kvm3": [0.0, 0.05, 0.0, 0.0]}
 
 
 @pytest.mark.parametrize("count", COUNTS)
@@ -135,12 +135,12 @@ def test_a_host_that_contradicts_the_others_is_named_and_nothing_is_called() -> 
     assert "hosts disagree: kvm3" in text
     assert "warning: hosts disagree in randread-4k-8: kvm3 +" in text
     # But a host on which it did get slower is not forgotten.
-    reverse = {"kvm1": 0.0, "kvm2": 0.0, "kvm3": [0.0, -0.06, 0.0, 0.0]}
+    reverse: dict[str, float | list[float]] = {"kvm1": 0.0, "kvm2": 0.0, "kvm3": [0.0, -0.06, 0.0, 0.0]}
     assert Verdict.SLOWER in fleet(reverse).verdicts()
 
 
 def test_hosts_that_differ_only_in_how_much_have_one_answer() -> None:
-    much = {"kvm1": SLOWER, "kvm2": SLOWER, "kvm3": [0.0, -0.12, 0.0, 0.0]}
+    much: dict[str, float | list[float]] = {"kvm1": SLOWER, "kvm2": SLOWER, "kvm3": [0.0, -0.12, 0.0, 0.0]}
     row = fleet(much).pooled.frames["NEW"].iloc[1]
     assert row["disagreeing"] == ("kvm3",)
     assert row["verdict"] == "slower"
@@ -177,7 +177,7 @@ def test_tables_have_a_column_a_host_and_a_line_a_host(form: str) -> None:
 
 
 def test_many_hosts_have_no_column_each() -> None:
-    many = {f"kvm{n}": 0.0 for n in range(12)}
+    many: dict[str, float | list[float]] = {f"kvm{n}": 0.0 for n in range(12)}
     text = render_fleet([fleet(many)])
     head = next(line for line in text.splitlines() if "BLKSIZE" in line)
     assert "LOWEST" in head
