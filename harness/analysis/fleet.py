@@ -121,13 +121,14 @@ def compare_hosts(
     ]
     blocks = int(frames[first.contenders[0]]["n_blocks"].max()) if used else 0
     names = ", ".join(list(used)[:_MANY]) + (" ..." if len(used) > _MANY else "")
+    told = f"{len(used)} hosts ({names})" if used else "no host"
     pooled = replace(
         first,
         frames=frames,
         no_verdict=refused,
         warnings=tuple(dict.fromkeys(found)),
         footer=(
-            f"{len(used)} hosts ({names}), {blocks} blocks; each measured alone.",
+            f"{told}, {blocks} blocks; each measured alone.",
             *first.footer[1:],
         ),
         environment={"accel": first.environment.get("accel"), "builds": first.environment.get("builds")},

@@ -6,7 +6,19 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
-from harness.shell.cli.options import PATH, alpha_option, margin_option, noise_floor_option
+from harness.shell.cli.options import (
+    NOT_OF_COUNTS,
+    NOT_OF_ROUNDS,
+    PATH,
+    accept_differences_option,
+    alpha_option,
+    fail_on_option,
+    margin_option,
+    metric_option,
+    noise_floor_option,
+    reads_bundles,
+    refuse_given,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +27,8 @@ if TYPE_CHECKING:
     from harness.analysis.costs import CostComparison
     from harness.analysis.result import Comparison
     from harness.analysis.verdicts import Verdict
+    from harness.shell.comparing import Judgement
+    from harness.shell.roles import Roles
 
 _EXIT_CODES = {"slower": 3, "unclear": 4}
 
@@ -34,23 +48,18 @@ _EXIT_CODES = {"slower": 3, "unclear": 4}
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--ci", is_flag=True, help="With --format commit: add intervals and a footer.")
-@click.option(
-    "--metric",
-    default="iops",
-    show_default=True,
-    metavar="NAME[,NAME...]",
-    help="What to compare: iops, bw, clat_p99, vmas, cpu_per_io ...; several give a table each.",
-)
+@metric_option
 @margin_option
 @alpha_option
 @noise_floor_option
-@click.option(
-    "--accept-differences", is_flag=True, help="Judge although sessions differ in more than the build."
-)
+@accept_differences_option
+@click.option("--baseline", metavar="VARIANT", help="Compare with this one [default: the experiment's].")
+@click.option("--contender", metavar="VARIANT", help="Compare this one only [default: all others].")
 @click.option(
     "--explain", is_flag=True, help="Of a run of counts: which functions the difference is in, largest first."
 )
-@click.option("--fail-on", type=click.Choice(["slower", "unclear"]), multiple=True, help="Exit with 3 or 4.")
+@fail_on_option
+@reads_bundles("old", "new", "noise_floor")
 def command(
     old: Path,
     new: Path | None,
@@ -65,6 +74,8 @@ def command(
     alpha: float | None,
     noise_floor: Path | None,
     accept_differences: bool,
+    baseline: str | None,
+    contender: str | None,
     explain: bool,
     fail_on: tuple[str, ...],
 ) -> int:
@@ -72,6 +83,7 @@ def command(
 
     Of one run directory; or of two sets of results, each a run directory, a directory of fio JSON files
     made by anything, or a CSV with the columns rw,bs,iodepth,iops (further columns are further factors).
+    A bundle (harness export --bundle) stands for the run directory in it.
     Only a run directory gets verdicts: its sessions were interleaved. And only where its sessions agree in
     everything but the build, or with --accept-differences, which lists what they differ in.
 
@@ -85,37 +97,39 @@ def command(
     from harness.adapters.guestless.store import holds_counts
     from harness.core.model import Workload
     from harness.shell.results import workload_of
+    from harness.shell.roles import Roles
 
     form = "json" if as_json else form
+    roles = Roles(baseline, contender)
     if fleet or more:
         of_one: dict[str, object] = {"--noise-floor": noise_floor, "--ci": ci, "--explain": explain}
-        _refuse(of_one if fleet else {"a third result": more}, "that goes with no fleet (--fleet)")
-        how = (margin, alpha, accept_differences)
-        return _compare_fleet((old, new, *more), form, metric, how, fail_on)
+        refuse_given(of_one if fleet else {"a third result": more}, "that goes with no fleet (--fleet)")
+        how = _judgements(metric, margin, alpha, roles, accept_differences=accept_differences)
+        return _compare_fleet((old, new, *more), form, how, fail_on)
     of_samples: dict[str, object] = {"NEW": new, "--noise-floor": noise_floor, "--alpha": alpha, "--ci": ci}
     of_samples |= {"--metric": metric != "iops", "--accept-differences": accept_differences}
     if any(holds_counts(path) for path in (old, new) if path is not None):
-        _refuse(of_samples, "a run of counts is compared by itself; it has one metric and no statistics")
-        return _explain_counts(old, margin) if explain else _compare_counts(old, form, margin, fail_on)
+        refuse_given(of_samples, NOT_OF_COUNTS)
+        if explain:
+            return _explain_counts(old, margin, roles)
+        return _compare_counts(old, form, margin, roles, fail_on)
     if explain:
         raise click.UsageError("--explain goes with a run of counts (workload: instructions)")
     if any(workload_of(path) is Workload.POOL_GROWTH for path in (old, new) if path is not None):
         of_samples |= {"--margin": margin, "--fail-on": fail_on}
-        _refuse(of_samples, "a run of pool-growth is judged by itself, by its rounds")
+        of_samples |= {"--baseline": baseline, "--contender": contender}
+        refuse_given(of_samples, NOT_OF_ROUNDS)
         return _pool(old, form)
-    from harness.analysis.metrics import find_metrics
     from harness.analysis.tables import render_all
-    from harness.shell.comparing import Judgement, compare_run, compare_two
+    from harness.shell.comparing import compare_run, compare_two
 
     if ci and (as_json or form != "commit"):
         raise click.UsageError("--ci goes with --format commit; the other formats have intervals anyway")
-    if new is not None and accept_differences:
-        raise click.UsageError(
-            "--accept-differences goes with one run directory, not with two sets of results"
-        )
-    judgements = [Judgement(found.name, margin, alpha, accept_differences) for found in find_metrics(metric)]
-    if new is not None and noise_floor is not None:
-        raise click.UsageError("--noise-floor goes with one run directory, not with two sets of results")
+    of_one_run: dict[str, object] = {"--noise-floor": noise_floor}
+    of_one_run |= {"--baseline": baseline, "--contender": contender}
+    if new is not None:
+        refuse_given(of_one_run, "goes with one run directory, not with two sets of results")
+    judgements = _judgements(metric, margin, alpha, roles, accept_differences=accept_differences)
     comparisons = [
         compare_two(old, new, judgement) if new else compare_run(old, judgement, noise_floor)
         for judgement in judgements
@@ -125,33 +139,39 @@ def command(
     return exit_code(comparisons, fail_on)
 
 
+def _judgements(
+    metric: str, margin: float | None, alpha: float | None, roles: Roles, *, accept_differences: bool
+) -> list[Judgement]:
+    """Return how each of the metrics that were asked for is judged."""
+    from harness.analysis.metrics import find_metrics
+    from harness.shell.comparing import Judgement
+
+    return [Judgement(found.name, margin, alpha, accept_differences, roles) for found in find_metrics(metric)]
+
+
 def _say_beside(form: str, comparisons: Sequence[Comparison]) -> None:
     """Say on stderr what a format that holds only data leaves out: nothing is dropped in silence."""
+    from harness.analysis.remarks import shortened
     from harness.shell.comparing import TCG_NOTICE
 
     if form not in {"commit", "csv"}:
         return
-    for warning in dict.fromkeys(warning for found in comparisons for warning in found.warnings):
+    said = dict.fromkeys(warning for found in comparisons for warning in found.warnings)
+    for warning in shortened(list(said)):
         click.echo(f"harness: warning: {warning}", err=True)
     if comparisons[0].environment.get("accel") == "tcg":
         click.echo(f"harness: note: {TCG_NOTICE}", err=True)
 
 
 def _compare_fleet(
-    given: tuple[Path | None, ...],
-    form: str,
-    metric: str,
-    how: tuple[float | None, float | None, bool],
-    fail_on: tuple[str, ...],
+    given: Sequence[Path | None], form: str, judgements: Sequence[Judgement], fail_on: tuple[str, ...]
 ) -> int:
     from harness.analysis.fleet_tables import render_fleet
-    from harness.analysis.metrics import find_metrics
-    from harness.shell.comparing import Judgement
     from harness.shell.fleet import compare_fleet
 
     paths = [path for path in given if path is not None]
     _require_fio(paths)
-    fleets = [compare_fleet(paths, Judgement(found.name, *how)) for found in find_metrics(metric)]
+    fleets = [compare_fleet(paths, judgement) for judgement in judgements]
     click.echo(render_fleet(fleets, form), nl=False)
     _say_beside(form, [found.pooled for found in fleets])
     if form in {"commit", "csv"}:
@@ -176,12 +196,6 @@ class _Verdicts(Protocol):
     def verdicts(self) -> set[Verdict | None]: ...
 
 
-def _refuse(options: dict[str, object], why: str) -> None:
-    given = [name for name, value in options.items() if value not in {None, False, ()}]
-    if given:
-        raise click.UsageError(f"{', '.join(given)}: {why}")
-
-
 def _pool(run_dir: Path, form: str) -> int:
     from harness.analysis.pool_tables import render_pool
     from harness.shell.pool_report import pool_report
@@ -199,18 +213,20 @@ def exit_code(comparisons: Sequence[_Verdicts], fail_on: tuple[str, ...]) -> int
     return next((code for name, code in _EXIT_CODES.items() if name in fail_on and name in verdicts), 0)
 
 
-def _explain_counts(run: Path, margin: float | None) -> int:
+def _explain_counts(run: Path, margin: float | None, roles: Roles) -> int:
     from harness.shell.explaining import explain_counts
 
-    click.echo(explain_counts(run, margin=margin), nl=False)
+    click.echo(explain_counts(run, margin=margin, roles=roles), nl=False)
     return 0
 
 
-def _compare_counts(run: Path, form: str, margin: float | None, fail_on: tuple[str, ...]) -> int:
+def _compare_counts(
+    run: Path, form: str, margin: float | None, roles: Roles, fail_on: tuple[str, ...]
+) -> int:
     from harness.analysis.cost_tables import render_costs
     from harness.shell.costing import compare_counts
 
-    comparison = compare_counts(run, margin=margin)
+    comparison = compare_counts(run, margin=margin, roles=roles)
     click.echo(render_costs(comparison, form), nl=False)
     if form in {"commit", "csv"}:
         for warning in comparison.warnings:
