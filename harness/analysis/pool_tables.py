@@ -98,15 +98,15 @@ def _cells(variant: PoolVariant, number: int) -> tuple[str, str]:
 
 
 def _judgements(report: PoolReport) -> list[str]:
-    return [
-        sentence
-        for variant in report.variants
-        for sentence in (growth_sentence(variant), fate_sentence(variant))
-    ]
+    return [sentence for variant in report.variants for sentence in judgement_of(variant)]
 
 
-def growth_sentence(variant: PoolVariant) -> str:
-    """Return whether a variant's pool grows, and how fast."""
+def judgement_of(variant: PoolVariant) -> tuple[str, str]:
+    """Return how a variant's pool grew and what became of QEMU, a sentence each."""
+    return _growth(variant), _fate(variant)
+
+
+def _growth(variant: PoolVariant) -> str:
     slope = variant.slope
     words = {
         Growth.UNBOUNDED: "grows without bound",
@@ -126,8 +126,7 @@ def growth_sentence(variant: PoolVariant) -> str:
     return f"{variant.name} {words[variant.growth]}{rate}{ahead}."
 
 
-def fate_sentence(variant: PoolVariant) -> str:
-    """Return what became of a variant's QEMU."""
+def _fate(variant: PoolVariant) -> str:
     fatal = variant.fatal
     if fatal is None:
         last = variant.rounds[-1] if variant.rounds else None
