@@ -41,6 +41,7 @@ def test_the_environment_stays_with_its_user_and_is_gone_afterwards(
     def converge() -> None:
         provision(
             experiment_file=file,
+            experiment_dir=tmp_path,
             state_dir=tmp_path / "state",
             manifest=tmp_path / "state" / "manifest.json",
             playbooks=TOP / "playbooks",
