@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -175,6 +176,84 @@ def provision(
         ProvisionError: a task failed; names task, host and message.
         Interrupted: ``cancelled`` said so.
     """
+    stats = _play(
+        playbooks,
+        "provision.yml",
+        inventory=str(inventory.resolve()),
+        variables={
+            "experiment": str(experiment_file.resolve()),
+            "harness_state_dir": str(state_dir.resolve()),
+            "harness_manifest": str(manifest.resolve()),
+        },
+        on_task=on_task,
+        cancelled=cancelled,
+    )
+    found = read_manifest(manifest)
+    return ProvisionResult(
+        changed=_total(stats, "changed"),
+        ok=_total(stats, "ok"),
+        builds=found.builds,
+        guest_image=found.guest_image,
+    )
+
+
+def prepare_guest(
+    *,
+    ssh_options: list[str],
+    user: str,
+    port: int,
+    fio_script: Path,
+    agent: bool,
+    playbooks: Path,
+    on_task: Callable[[TaskEvent], None],
+    cancelled: Callable[[], bool],
+) -> None:
+    """Run ``guest.yml`` on a booted guest.
+
+    Args:
+        ssh_options: how ssh gets into it: key, pinned host key, socket of the connection that is open.
+        user: who logs in.
+        port: on the loopback, forwarded to the guest.
+        fio_script: fio/fio.sh.
+        agent: whether the guest will be reached by its agent.
+        playbooks: directory of the playbooks.
+        on_task: hears of each task's start and end.
+        cancelled: asked all the time; true stops the playbook.
+
+    Raises:
+        ProvisionError: a task failed; names task and message.
+        Interrupted: ``cancelled`` said so.
+    """
+    guest = {
+        "ansible_host": "127.0.0.1",
+        "ansible_port": port,
+        "ansible_user": user,
+        "ansible_ssh_args": shlex.join([*ssh_options, "-o", "ControlMaster=no"]),
+        # Of a measuring host: a guest's `sh` and home directory are nobody's to guess.
+        "ansible_remote_tmp": "/tmp/.harness-ansible",  # noqa: S108 - in the guest
+    }
+    _play(
+        playbooks,
+        "guest.yml",
+        inventory={"all": {"hosts": {"guest": guest}}},
+        variables={"guest_fio_script": str(fio_script.resolve()), "guest_fio_agent": agent},
+        on_task=on_task,
+        cancelled=cancelled,
+        remedy="correct the image; or have fio in it and write `prepare: false` under guest",
+    )
+
+
+def _play(
+    playbooks: Path,
+    playbook: str,
+    *,
+    inventory: str | dict[str, Any],
+    variables: Mapping[str, Any],
+    on_task: Callable[[TaskEvent], None],
+    cancelled: Callable[[], bool],
+    remedy: str | None = None,
+) -> Mapping[str, Any]:
+    """Run a playbook to its end and return its recap."""
     import ansible_runner
 
     watcher = _Watcher(on_task)
@@ -183,13 +262,9 @@ def provision(
     try:
         runner = ansible_runner.run(
             private_data_dir=str(private),
-            playbook=str(playbooks.resolve() / "provision.yml"),
-            inventory=str(inventory.resolve()),
-            extravars={
-                "experiment": str(experiment_file.resolve()),
-                "harness_state_dir": str(state_dir.resolve()),
-                "harness_manifest": str(manifest.resolve()),
-            },
+            playbook=str(playbooks.resolve() / playbook),
+            inventory=inventory,
+            extravars=dict(variables),
             envvars=_environment(playbooks),
             quiet=True,
             event_handler=watcher,
@@ -199,14 +274,8 @@ def provision(
         )
     finally:
         shutil.rmtree(private, ignore_errors=True)
-    _check(runner.status, watcher)
-    found = read_manifest(manifest)
-    return ProvisionResult(
-        changed=_total(watcher.stats, "changed"),
-        ok=_total(watcher.stats, "ok"),
-        builds=found.builds,
-        guest_image=found.guest_image,
-    )
+    _check(runner.status, watcher, playbook, remedy)
+    return watcher.stats
 
 
 def _environment(playbooks: Path) -> dict[str, str]:
@@ -221,7 +290,7 @@ def _environment(playbooks: Path) -> dict[str, str]:
     }
 
 
-def _check(status: str, watcher: _Watcher) -> None:
+def _check(status: str, watcher: _Watcher, playbook: str, remedy: str | None) -> None:
     """Raise what a playbook's end deserves."""
     if status == "successful":
         return
@@ -230,12 +299,15 @@ def _check(status: str, watcher: _Watcher) -> None:
     failure = watcher.failure
     if failure is not None:
         role = f"{failure.role} : " if failure.role else ""
-        raise ProvisionError(f"task '{role}{failure.task}' failed on {failure.host}: {failure.message}")
+        raise ProvisionError(
+            f"task '{role}{failure.task}' failed on {failure.host}: {failure.message}", remedy=remedy
+        )
     said = "\n".join(f"  {line}" for line in watcher.said)
     raise ProvisionError(
         f"ansible-playbook ended with status {status} before any task failed"
         + (f":\n{said}" if said else ""),
-        remedy="run it by hand: .venv/bin/ansible-playbook -i inventory/local.yml playbooks/provision.yml",
+        remedy=remedy
+        or f"run it by hand: .venv/bin/ansible-playbook -i inventory/local.yml playbooks/{playbook}",
     )
 
 

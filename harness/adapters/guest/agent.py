@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from harness.adapters.files import printable_lines
+from harness.adapters.guest.shell import MAX_OUTPUT_BYTES
 from harness.core.errors import GuestError, HypervisorError
 from harness.core.protocols import Execution
 
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
     from harness.adapters.waiting import Waiter
 
 _POLL_SECONDS = 0.05
+_NO_AGENT = (
+    "a slow host may need more: set timeouts.boot in the experiment; in a disk image of your own, "
+    "qemu-guest-agent has to be installed and started at boot"
+)
 NEWS_SECONDS = 5.0
 """For libvirt to tell that a guest is dead, after its agent's socket has closed: QEMU's mappings go first."""
-_MAX_OUTPUT_BYTES = 16 * 2**20
 
 
 class AgentConnection:
@@ -48,6 +52,10 @@ class AgentConnection:
             self._waiter.sleep(NEWS_SECONDS)
             return False
         return True
+
+    def why_silent(self) -> tuple[str, str]:
+        """Return why no answer came, as far as that is known, and what to do about it."""
+        return "its agent did not answer", _NO_AGENT
 
     def run(self, argv: Sequence[str], *, stdin: str = "", due: float = 0.0, grace: float) -> Execution:
         """Run a program to its end.
@@ -113,7 +121,10 @@ _FORBIDDEN = ("disabled", "not allowed", "has not been found", "CommandNotFound"
 
 def _remedy(message: str) -> str | None:
     if any(words in message for words in _FORBIDDEN):
-        return "this guest's agent forbids guest-exec; allow it in the guest, or use the built-in image"
+        return (
+            "this guest's agent forbids it, as RHEL's does by default: write `connection: ssh`, or allow "
+            "guest-exec and guest-exec-status in the guest (/etc/sysconfig/qemu-ga, /etc/qemu/qemu-ga.conf)"
+        )
     return None
 
 
@@ -125,6 +136,6 @@ def _decode(status: dict[str, Any], key: str) -> str:
     if status.get(key.replace("data", "truncated")):
         raise GuestError(f"the guest sent more than the agent passes on ({key})")
     data = base64.b64decode(status.get(key, ""))
-    if len(data) > _MAX_OUTPUT_BYTES:
+    if len(data) > MAX_OUTPUT_BYTES:
         raise GuestError(f"the guest sent {len(data)} bytes where fio's JSON was expected")
     return data.decode(errors="replace")

@@ -18,6 +18,7 @@ from harness.core.experiment.model import (
     Pool,
     Protocol,
     Section,
+    Ssh,
     Timeouts,
     json_schema,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "Pool",
     "Protocol",
     "Section",
+    "Ssh",
     "Timeouts",
     "json_schema",
     "load_experiment",
