@@ -249,7 +249,9 @@ class Gathered:
 
     def __exit__(self, *_exception: object) -> None:
         self._kill()
-        self._ended.wait()
+        # Not for the end of its output: another process may have been handed the pipes (an ssh that shares
+        # a connection does that), and holds them for as long as it likes.
+        self._process.wait()
 
     def ended(self) -> bool:
         """Return whether it has ended, and its output is whole."""
