@@ -9,10 +9,10 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -22,6 +22,9 @@ from harness.adapters.guest.ssh import HOST, SshAccess, SshConnection
 from harness.adapters.waiting import Stop, Waiter
 from harness.core.errors import GuestError, Interrupted
 from harness.core.guest_seed import KeyPair, known_host
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.ansible
 """As little as a playbook needs: packages."""
@@ -88,9 +91,11 @@ def guest(place: Path) -> Iterator[Guest]:
     # sshd wants a user of its own; this machine need not get one.
     users = Path("/etc/passwd").read_text().replace("\nsshd:", "\nother:")
     (place / "passwd").write_text(f"{users}sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin\n")
-    start = f"mount --bind {place}/passwd /etc/passwd && mkdir -p /run/sshd && exec {program} -D -e -f {place}/sshd_config"
+    start = f"mount --bind {place}/passwd /etc/passwd && mkdir -p /run/sshd && exec {program} -D -e -f"
     with (place / "sshd.log").open("wb") as log:
-        sshd = subprocess.Popen(["unshare", "--mount", "sh", "-c", start], env=environment, stderr=log)
+        sshd = subprocess.Popen(
+            ["unshare", "--mount", "sh", "-c", f"{start} {place}/sshd_config"], env=environment, stderr=log
+        )
     yield Guest(port, SshAccess(user, key, place / "known_hosts", place), sshd)
     sshd.terminate()
     sshd.wait()
@@ -117,7 +122,9 @@ def connected(guest: Guest, bench: Bench | None = None) -> Iterator[SshConnectio
 
 def test_a_program_runs_to_its_end_with_its_output(guest: Guest) -> None:
     with connected(guest) as connection:
-        done = connection.run(["/bin/sh", "-s", "--", "a b", "$HOME;'"], stdin='echo "$1|$2"; echo no >&2; exit 7', grace=LONG)
+        done = connection.run(
+            ["/bin/sh", "-s", "--", "a b", "$HOME;'"], stdin='echo "$1|$2"; echo no >&2; exit 7', grace=LONG
+        )
         assert (done.exit_code, done.stdout, done.stderr) == (7, "a b|$HOME;'\n", "no\n")
         # A remote program may well end as a broken connection would.
         assert connection.run(["/bin/sh", "-c", "exit 255"], grace=LONG).exit_code == 255
