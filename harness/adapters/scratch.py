@@ -1,4 +1,4 @@
-"""Directories for what a count needs while it runs: gone with it or, if it is killed, with the next run."""
+"""Directories for what a count needs, or guests' keys: gone with it or, if killed, with the next run."""
 
 from __future__ import annotations
 

@@ -14,16 +14,18 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.adapters.files import sha256_of
 from harness.adapters.guest.image import check_image, pin
 from harness.adapters.guest.seed import LABEL, new_key_pair, write_seed
 from harness.core.agreement import domain_settings
 from harness.core.domain_xml import RootSpec
-from harness.core.errors import InputError, Problem
+from harness.core.errors import HarnessError, InputError, Problem
 from harness.core.experiment import Experiment, Timeouts, load_experiment
 from harness.core.guest_seed import KEY_COMMENT, known_host, meta_data, user_data
 from harness.core.guest_view import parse_guest
-from harness.core.model import Accel, DiskFormat
+from harness.core.model import Accel, BuildRecord, DiskFormat, GuestImage
 from harness.core.provenance import argv_settings
+from harness.shell.preparing import check_image_unchanged, check_networks
 
 HEAD = "name: t\nbuilds: {OLD: {path: /old}, NEW: {path: /new}}\nbaseline: OLD\n"
 SSH = "ssh: {key: /k, host_key: ssh-ed25519 AAAA}"
@@ -213,3 +215,42 @@ def test_a_guest_says_which_distribution_it_is() -> None:
     assert parse_guest(said)["distribution"] == "Debian GNU/Linux 12 (bookworm)"
     assert parse_guest("/etc/os-release:NAME=Alpine")["distribution"] == "Alpine"
     assert parse_guest("fio:fio-3.33")["distribution"] is None
+
+
+def build(tmp_path: Path, name: str, netdevs: str) -> BuildRecord:
+    emulator = tmp_path / name
+    emulator.write_text(f"#!/bin/sh\nprintf 'Available netdev backend types:\\n{netdevs}\\n'\n")
+    emulator.chmod(0o755)
+    return BuildRecord(name, "path", str(emulator), str(emulator), "0", "QEMU emulator version 9.0.0")
+
+
+def test_a_build_without_user_networking_is_refused_where_ssh_needs_it(tmp_path: Path) -> None:
+    without, having = build(tmp_path, "OLD", "socket\\ntap"), build(tmp_path, "NEW", "socket\\nuser")
+    builds = {"OLD": without, "NEW": having}
+    with pytest.raises(InputError) as caught:
+        check_networks(load("image: /i, connection: ssh"), builds, "t.yml")
+    (problem,) = caught.value.problems
+    assert problem.where == "t.yml: builds.OLD"
+    assert "without user networking (slirp)" in problem.message
+    assert "--enable-slirp" in str(problem.remedy)
+    # To prepare an image, one build that can is enough; and without SSH none is needed.
+    check_networks(load("image: /i"), builds, "t.yml")
+    check_networks(load("image: /i, prepare: false"), {"OLD": without}, "t.yml")
+    with pytest.raises(InputError) as caught:
+        check_networks(load("image: /i"), {"OLD": without}, "t.yml")
+    assert "guest.prepare: false" in str(caught.value.problems[0].remedy)
+
+
+def test_a_run_goes_on_with_the_copy_it_began_with_and_no_other(tmp_path: Path) -> None:
+    disk = tmp_path / "disk.qcow2"
+    disk.write_bytes(b"the copy")
+    image = GuestImage(
+        "", "", "0", "6.1", "fio-3.33", source="/i", disk=str(disk), disk_sha256=sha256_of(disk)
+    )
+    check_image_unchanged(image)
+    disk.write_bytes(b"another")
+    with pytest.raises(HarnessError, match="changed since the run began"):
+        check_image_unchanged(image)
+    disk.unlink()
+    with pytest.raises(HarnessError, match="copy of /i, is gone"):
+        check_image_unchanged(image)
