@@ -229,7 +229,7 @@ def prepare_guest(
         "ansible_port": port,
         "ansible_user": user,
         "ansible_ssh_args": shlex.join([*ssh_options, "-o", "ControlMaster=no"]),
-        # Of a measuring host: a guest's `sh` and home directory are nobody's to guess.
+        # Not in a home directory: whose user that is, and whether there is one, is the image's business.
         "ansible_remote_tmp": "/tmp/.harness-ansible",  # noqa: S108 - in the guest
     }
     _play(

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 FIO_SCRIPT = "/usr/local/libexec/qemu-ab-harness/fio.sh"
 """Where the playbook puts fio.sh, unless the role's variable says otherwise."""
 
+DISK = "disk.qcow2"
 _SHUTDOWN_SECONDS = 120.0
 _NAME_LENGTH = 12
 _UNKNOWN = "unknown"
@@ -112,7 +113,7 @@ class Preparation:
         found = pin(Path(source), self.workspace.images / "hashes.json")
         place = self.workspace.images / f"disk-{self._name(found)}"
         record = place / "image.json"
-        if record.exists():
+        if record.exists() and (place / DISK).exists():
             return GuestImage(**read_json(record)["image"])
         part = self.workspace.images / f".{place.name}.making"
         shutil.rmtree(part, ignore_errors=True)
@@ -120,12 +121,13 @@ class Preparation:
         make_directory(part, 0o711)
         try:
             self.say(f"copying {source} ({found.size_bytes >> 20} MiB): the image itself is never written")
-            disk = part / "disk.qcow2"
+            disk = part / DISK
             copy_image(found, disk)
             image = self._prepared(found, disk) if self.experiment.guest.prepares else _as_it_is(found)
             disk.chmod(0o444)
-            image = _placed(image, place / disk.name, sha256_of(disk))
+            image = _placed(image, place / DISK, sha256_of(disk))
             write_json(part / record.name, {"image": asdict(image), "source": asdict(found)})
+            shutil.rmtree(place, ignore_errors=True)
             # Renamed last: a directory under its own name is a whole one.
             part.rename(place)
             sync_directory(place.parent)

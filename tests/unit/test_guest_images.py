@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import stat
 import string
+from dataclasses import asdict
 from pathlib import Path
 
 import pycdlib
@@ -14,9 +16,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.adapters.experience import Experience, recall, remember
 from harness.adapters.files import sha256_of
 from harness.adapters.guest.image import check_image, pin
 from harness.adapters.guest.seed import LABEL, new_key_pair, write_seed
+from harness.adapters.workspace import Workspace
 from harness.core.agreement import domain_settings
 from harness.core.domain_xml import RootSpec
 from harness.core.errors import HarnessError, InputError, Problem
@@ -24,8 +28,11 @@ from harness.core.experiment import Experiment, Timeouts, load_experiment
 from harness.core.guest_seed import KEY_COMMENT, known_host, meta_data, user_data
 from harness.core.guest_view import parse_guest
 from harness.core.model import Accel, BuildRecord, DiskFormat, GuestImage
+from harness.core.planning import Costs
 from harness.core.provenance import argv_settings
-from harness.shell.preparing import check_image_unchanged, check_networks
+from harness.resources import resource_dir
+from harness.shell.doctor import Health, examine
+from harness.shell.preparing import FIO_SCRIPT, check_image_unchanged, check_networks
 
 HEAD = "name: t\nbuilds: {OLD: {path: /old}, NEW: {path: /new}}\nbaseline: OLD\n"
 SSH = "ssh: {key: /k, host_key: ssh-ed25519 AAAA}"
@@ -254,3 +261,38 @@ def test_a_run_goes_on_with_the_copy_it_began_with_and_no_other(tmp_path: Path) 
     disk.unlink()
     with pytest.raises(HarnessError, match="copy of /i, is gone"):
         check_image_unchanged(image)
+
+
+def test_playbook_and_harness_agree_on_places_and_names() -> None:
+    role = resource_dir("playbooks") / "roles" / "guest_fio"
+    defaults = yaml.safe_load((role / "defaults" / "main.yml").read_text())
+    assert f"{defaults['guest_fio_directory']}/fio.sh" == FIO_SCRIPT
+    assert defaults["guest_fio_key_comment"] == KEY_COMMENT
+    options = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"][
+        "options"
+    ]
+    assert set(defaults) | {"guest_fio_script"} == set(options)
+
+
+def test_doctor_names_copies_and_what_a_killed_run_left(tmp_path: Path) -> None:
+    place = tmp_path / "images" / "disk-1"
+    place.mkdir(parents=True)
+    image = GuestImage("", "", "a" * 64, "6.1", "fio-3.33", source="/my.qcow2", distribution="Debian 12")
+    (place / "image.json").write_text(json.dumps({"image": asdict(image)}))
+    (tmp_path / "guest").mkdir()
+    copy, left = [finding for finding in examine(Workspace(tmp_path)) if finding.what == "guest image"]
+    assert (copy.health, copy.found) == (Health.OK, f"copy of /my.qcow2 [{'a' * 12}]: Debian 12, fio-3.33")
+    assert (left.health, left.remedy) == (Health.NOTE, "the next run removes them")
+    (place / "image.json").write_text("{}")
+    (damaged, _left) = [finding for finding in examine(Workspace(tmp_path)) if finding.what == "guest image"]
+    assert damaged.health is Health.BROKEN
+
+
+def test_what_disk_images_cost_is_remembered_apart(tmp_path: Path) -> None:
+    path = tmp_path / "experience.json"
+    guess, disk_guess = recall(path, Accel.TCG), recall(path, Accel.TCG, disk_image=True)
+    assert disk_guess.costs.session > guess.costs.session
+    known = Experience(Costs(session=99.0, iteration=1.0), guess.noise, measured=True)
+    remember(path, Accel.TCG, known, disk_image=True)
+    assert recall(path, Accel.TCG, disk_image=True) == known
+    assert recall(path, Accel.TCG) == guess

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from harness.adapters.waiting import Waiter
 
 _POLL_SECONDS = 0.05
+_MOST_POLL_SECONDS = 1.0
 _NO_AGENT = (
     "a slow host may need more: set timeouts.boot in the experiment; in a disk image of your own, "
     "qemu-guest-agent has to be installed and started at boot"
@@ -91,7 +92,8 @@ class AgentConnection:
         )
 
     def _await_exit(self, pid: int, grace: float, argv: Sequence[str]) -> dict[str, Any]:
-        deadline = time.monotonic() + grace
+        began = time.monotonic()
+        deadline = began + grace
         while True:
             status: dict[str, Any] = self._command("guest-exec-status", {"pid": pid})
             if status["exited"]:
@@ -100,7 +102,9 @@ class AgentConnection:
                 raise GuestError(
                     f"{argv[0]} in the guest did not end within {grace:.0f} s of when it was due"
                 )
-            self._waiter.sleep(_POLL_SECONDS)
+            # Seldom, the longer it takes: a guest that still boots has better things to do than to answer.
+            waited = time.monotonic() - began
+            self._waiter.sleep(min(max(_POLL_SECONDS, waited / 20), _MOST_POLL_SECONDS))
 
     def _command(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         try:
