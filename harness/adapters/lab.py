@@ -207,7 +207,9 @@ class LibvirtLab:
     def _guest_facts(self, shell: GuestShell) -> dict[str, Any]:
         pool_growth = self.experiment.workload is Workload.POOL_GROWTH
         target = target_of(burst_serials(self.experiment.pool)[0]) if pool_growth else TARGET
-        execution = shell.run(["/bin/sh", "-c", SCRIPT, "sh", target], grace=self.timeouts.grace)
+        # The first programs of a boot come from a cold disk, and may take as long as the boot.
+        grace = self.timeouts.boot if self.disk_guest else self.timeouts.grace
+        execution = shell.run(["/bin/sh", "-c", SCRIPT, "sh", target], grace=grace)
         if execution.exit_code:
             said = printable_lines(execution.stderr.strip())
             raise GuestError(

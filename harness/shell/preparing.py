@@ -190,7 +190,7 @@ class Preparation:
                 on_task=self.on_task,
                 cancelled=self.stop.is_set,
             )
-            told = shell.run(["/bin/sh", "-c", WHO], grace=self.experiment.timeouts.fio_grace)
+            told = shell.run(["/bin/sh", "-c", WHO], grace=timeout)
             self._shut_down(shell, domain)
         facts = parse_guest(printable_lines(told.stdout))
         return {name: facts[name] for name in ("kernel", "fio", "distribution")}
@@ -281,8 +281,8 @@ def _placed(image: GuestImage, disk: Path, sha256: str) -> GuestImage:
 def _input_files() -> dict[str, str]:
     """Return the hashes of what the playbook puts into an image, and of how."""
     playbooks = resource_dir("playbooks")
-    files = [playbooks / "guest.yml", *sorted((playbooks / "roles" / "guest_fio").rglob("*.yml"))]
-    return {
-        path.name if path.parent == playbooks else str(path.relative_to(playbooks)): sha256_of(path)
-        for path in files
-    } | {"fio.sh": sha256_of(resource_dir("fio") / "fio.sh")}
+    role = playbooks / "roles" / "guest_fio"
+    files = [playbooks / "guest.yml", *role.glob("tasks/*.yml"), *role.glob("defaults/*.yml")]
+    return {str(path.relative_to(playbooks)): sha256_of(path) for path in sorted(files)} | {
+        "fio.sh": sha256_of(resource_dir("fio") / "fio.sh")
+    }
