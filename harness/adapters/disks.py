@@ -16,6 +16,7 @@ from harness.core.units import format_size
 
 if TYPE_CHECKING:
     from harness.core.experiment import Experiment
+    from harness.core.experiment.model import Disk
     from harness.core.model import GuestConfig
 
 _CHUNK_BYTES = 4 * 2**20
@@ -67,8 +68,13 @@ def _path(experiment: Experiment, directory: Path) -> Path | None:
     if disk.backend is not Backend.FILE:
         return None
     make_directory(directory, 0o711)
-    image = directory / f"{format_size(disk.size)}.{disk.format}"
+    image = image_path(disk, directory)
     return image if image.exists() else _make_image(image, disk.size, disk.format)
+
+
+def image_path(disk: Disk, directory: Path) -> Path:
+    """Return where the image of a disk is that was left to the harness; it may not be there yet."""
+    return directory / f"{format_size(disk.size)}.{disk.format}"
 
 
 def _make_image(image: Path, size: int, kind: DiskFormat) -> Path:

@@ -89,6 +89,22 @@ def read_bytes(path: Path) -> bytes:
         raise InputError.single(str(path), f"cannot be read: {error.strerror}") from error
 
 
+def inside(directory: Path, *names: str) -> Path:
+    """Return a path below a directory, from names that a file says: a run directory may be anybody's.
+
+    Raises:
+        InputError: a name leads elsewhere.
+    """
+    for name in names:
+        if name in {"", ".", ".."} or "/" in name or "\0" in name:
+            raise InputError.single(
+                str(directory),
+                f"names the file {name!r}, which is none of its own",
+                "restore the run directory",
+            )
+    return directory.joinpath(*names)
+
+
 def make_directory(path: Path, mode: int = 0o755) -> Path:
     """Make a directory and its parents; an existing one is left as it is.
 

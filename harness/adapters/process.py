@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 SHOWN_LINES = 5
 """How many of the last lines of stderr an error shows."""
+
+_LOOK_SECONDS = 0.5
+"""How often is looked whether a command should end; long, since it looks while others measure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,3 +289,41 @@ class Gathered:
         if self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def attached(argv: Sequence[str], *, stopped: Callable[[], bool], timeout: float, grace: float) -> int | None:
+    """Run a command that writes where this process writes, and end it when it is time.
+
+    Args:
+        argv: the program and its arguments.
+        stopped: whether it is to end before its time.
+        timeout: seconds after which it is asked to end.
+        grace: seconds it then has, before it is killed.
+
+    Returns:
+        Its exit code (negative for a signal); None when its time was up.
+
+    Raises:
+        HarnessError: it cannot be started.
+    """
+    try:
+        # In a session of its own: a Ctrl-C reaches it through this process, once.
+        process = subprocess.Popen(  # noqa: S603 - this is the gateway
+            list(argv), stdin=subprocess.DEVNULL, start_new_session=True
+        )
+    except OSError as error:
+        raise HarnessError(f"cannot start {argv[0]}: {error.strerror}") from error
+    deadline = time.monotonic() + timeout
+    while process.poll() is None and not stopped() and time.monotonic() < deadline:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_LOOK_SECONDS)
+    if process.poll() is not None:
+        return process.returncode
+    process.terminate()
+    try:
+        process.wait(grace)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return process.returncode if stopped() else None

@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,6 +83,23 @@ class ProvisionResult:
     guest_image: GuestImage | None
 
 
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """What a build from source is made of, and where it is or would be.
+
+    Attributes:
+        key: the hash over ``parts``; empty where only fetching the repository would tell.
+        parts: what goes into it.
+        path: its directory.
+        complete: whether it is there.
+    """
+
+    key: str
+    parts: dict[str, Any]
+    path: str
+    complete: bool
+
+
 _STATUS = {
     "playbook_on_task_start": TaskStatus.STARTED,
     "runner_on_ok": TaskStatus.OK,
@@ -115,7 +132,7 @@ def task_event(event: Mapping[str, Any]) -> TaskEvent | None:
 def failure_message(result: Mapping[str, Any]) -> str:
     """Return why a task failed: the module's message and the last lines of what the command said."""
     parts = [str(result.get("msg") or "failed without a message").strip()]
-    for stream in ("stderr", "module_stderr", "stdout", "module_stdout"):
+    for stream in ("stderr", "module_stderr", "stdout", "module_stdout", "exception"):
         said = str(result.get(stream) or "").strip()
         if said and said not in parts[0]:
             parts += [f"  {line}" for line in said.splitlines()[-SHOWN_LINES:]]
@@ -129,6 +146,8 @@ class _Watcher:
 
     on_task: Callable[[TaskEvent], None]
     failure: TaskEvent | None = None
+    # Of a loop, why its first item failed: the task's own message is no more than that the loop ended.
+    failed_item: str = ""
     # The play recap: ansible-runner's own waits for event files, which are not kept.
     stats: Mapping[str, Any] = field(default_factory=dict)
     # What Ansible says outside of any task: broken playbooks, unreadable inventories.
@@ -138,9 +157,14 @@ class _Watcher:
         """Take one event; False: ansible-runner need not keep it."""
         step = task_event(event)
         if step is not None:
-            if step.status is TaskStatus.FAILED and self.failure is None:
-                self.failure = step
+            if step.status is TaskStatus.STARTED:
+                self.failed_item = ""
+            if step.status is TaskStatus.FAILED:
+                step = replace(step, message=self.failed_item or step.message)
+                self.failure = self.failure or step
             self.on_task(step)
+        elif event.get("event") == "runner_item_on_failed":
+            self.failed_item = self.failed_item or failure_message(event["event_data"].get("res") or {})
         elif event.get("event") == "playbook_on_stats":
             self.stats = event.get("event_data") or {}
         elif event.get("event") in {"verbose", "error"}:
@@ -151,6 +175,7 @@ class _Watcher:
 def provision(
     *,
     experiment_file: Path,
+    experiment_dir: Path,
     state_dir: Path,
     manifest: Path,
     playbooks: Path,
@@ -162,6 +187,7 @@ def provision(
 
     Args:
         experiment_file: what is to be provisioned.
+        experiment_dir: where its patches and tarballs are: beside the user's own file.
         state_dir: where builds and images are kept.
         manifest: the file that will say where they are.
         playbooks: directory of the playbooks.
@@ -176,25 +202,72 @@ def provision(
         ProvisionError: a task failed; names task, host and message.
         Interrupted: ``cancelled`` said so.
     """
-    stats = _play(
-        playbooks,
+    watcher = _play(
         "provision.yml",
-        inventory=str(inventory.resolve()),
-        variables={
+        {
             "experiment": str(experiment_file.resolve()),
+            "harness_experiment_dir": str(experiment_dir.resolve()),
             "harness_state_dir": str(state_dir.resolve()),
             "harness_manifest": str(manifest.resolve()),
         },
+        playbooks=playbooks,
+        inventory=inventory,
         on_task=on_task,
         cancelled=cancelled,
     )
     found = read_manifest(manifest)
     return ProvisionResult(
-        changed=_total(stats, "changed"),
-        ok=_total(stats, "ok"),
+        changed=_total(watcher.stats, "changed"),
+        ok=_total(watcher.stats, "ok"),
         builds=found.builds,
         guest_image=found.guest_image,
     )
+
+
+def look_for_builds(
+    *,
+    experiment_file: Path,
+    experiment_dir: Path,
+    state_dir: Path,
+    playbooks: Path,
+    inventory: Path,
+    on_task: Callable[[TaskEvent], None],
+    cancelled: Callable[[], bool],
+) -> dict[str, Lookup]:
+    """Ask what each of an experiment's builds from source is made of, and make none.
+
+    The same roles answer that would make them, in check mode.
+
+    Args:
+        experiment_file: whose builds.
+        experiment_dir: where its patches and tarballs are.
+        state_dir: where builds are kept.
+        playbooks: directory of the playbooks.
+        inventory: the hosts.
+        on_task: hears of each task's start and end.
+        cancelled: asked all the time; true stops the playbook.
+
+    Raises:
+        ProvisionError: there is no such ref, file or compiler.
+        Interrupted: ``cancelled`` said so.
+    """
+    with tempfile.TemporaryDirectory(prefix="harness-builds-") as directory:
+        report = Path(directory) / "builds.json"
+        _play(
+            "builds.yml",
+            {
+                "experiment": str(experiment_file.resolve()),
+                "harness_experiment_dir": str(experiment_dir.resolve()),
+                "harness_state_dir": str(state_dir.resolve()),
+                "harness_report": str(report),
+            },
+            playbooks=playbooks,
+            inventory=inventory,
+            on_task=on_task,
+            cancelled=cancelled,
+            check=True,
+        )
+        return {name: Lookup(**found) for name, found in json.loads(report.read_bytes()).items()}
 
 
 def prepare_guest(
@@ -233,10 +306,10 @@ def prepare_guest(
         "ansible_remote_tmp": "/tmp/.harness-ansible",  # noqa: S108 - in the guest
     }
     _play(
-        playbooks,
         "guest.yml",
+        {"guest_fio_script": str(fio_script.resolve()), "guest_fio_agent": agent},
+        playbooks=playbooks,
         inventory={"all": {"hosts": {"guest": guest}}},
-        variables={"guest_fio_script": str(fio_script.resolve()), "guest_fio_agent": agent},
         on_task=on_task,
         cancelled=cancelled,
         remedy="correct the image; or have fio in it and write `prepare: false` under guest",
@@ -244,16 +317,22 @@ def prepare_guest(
 
 
 def _play(
-    playbooks: Path,
     playbook: str,
-    *,
-    inventory: str | dict[str, Any],
     variables: Mapping[str, Any],
+    *,
+    playbooks: Path,
+    inventory: Path | dict[str, Any],
     on_task: Callable[[TaskEvent], None],
     cancelled: Callable[[], bool],
+    check: bool = False,
     remedy: str | None = None,
-) -> Mapping[str, Any]:
-    """Run a playbook to its end and return its recap."""
+) -> _Watcher:
+    """Run a playbook to its end; ``check``: in check mode.
+
+    Raises:
+        ProvisionError: a task failed.
+        Interrupted: ``cancelled`` said so.
+    """
     import ansible_runner
 
     watcher = _Watcher(on_task)
@@ -263,8 +342,9 @@ def _play(
         runner = ansible_runner.run(
             private_data_dir=str(private),
             playbook=str(playbooks.resolve() / playbook),
-            inventory=inventory,
+            inventory=str(inventory.resolve()) if isinstance(inventory, Path) else inventory,
             extravars=dict(variables),
+            **({"cmdline": "--check"} if check else {}),
             envvars=_environment(playbooks),
             quiet=True,
             event_handler=watcher,
@@ -275,7 +355,7 @@ def _play(
     finally:
         shutil.rmtree(private, ignore_errors=True)
     _check(runner.status, watcher, playbook, remedy)
-    return watcher.stats
+    return watcher
 
 
 def _environment(playbooks: Path) -> dict[str, str]:
@@ -341,7 +421,7 @@ def read_manifest(path: Path) -> Manifest:
     except ValueError as error:
         raise _torn(path, str(error)) from None
     try:
-        builds = {name: BuildRecord(name=name, **record) for name, record in raw["builds"].items()}
+        builds = {name: BuildRecord.read({"name": name, **record}) for name, record in raw["builds"].items()}
         image = None if raw["guest_image"] is None else GuestImage(**raw["guest_image"])
     except (AttributeError, KeyError, TypeError) as error:
         raise _torn(path, f"{type(error).__name__}: {error}") from None

@@ -82,6 +82,11 @@ def _full(comparison: CostComparison, contender: str) -> list[Column]:
     ]
 
 
+def cost_lines(comparison: CostComparison, contender: str) -> list[str]:
+    """Return the lines of a contender's table: its head and a row a cell."""
+    return layout(_full(comparison, contender))
+
+
 def _title(comparison: CostComparison, contender: str) -> str:
     return (
         f"{clean(contender)} against {clean(comparison.baseline)}: instructions a request (fewer is better)"
@@ -98,7 +103,7 @@ def _explanation(comparison: CostComparison) -> list[str]:
 def _text(comparison: CostComparison) -> str:
     lines: list[str] = []
     for contender in comparison.contenders:
-        lines += [_title(comparison, contender), "", *layout(_full(comparison, contender)), ""]
+        lines += [_title(comparison, contender), "", *cost_lines(comparison, contender), ""]
     lines += [f"warning: {clean(warning)}" for warning in comparison.warnings]
     return "\n".join([*lines, *map(clean, _explanation(comparison))]) + "\n"
 

@@ -98,7 +98,12 @@ def _cells(variant: PoolVariant, number: int) -> tuple[str, str]:
 
 
 def _judgements(report: PoolReport) -> list[str]:
-    return [sentence for variant in report.variants for sentence in (_growth(variant), _fate(variant))]
+    return [sentence for variant in report.variants for sentence in judgement_of(variant)]
+
+
+def judgement_of(variant: PoolVariant) -> tuple[str, str]:
+    """Return how a variant's pool grew and what became of QEMU, a sentence each."""
+    return _growth(variant), _fate(variant)
 
 
 def _growth(variant: PoolVariant) -> str:

@@ -10,6 +10,8 @@ import numpy as np
 from harness.analysis.verdicts import Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     import pandas as pd
 
     from harness.analysis.rows import Rule
@@ -18,6 +20,26 @@ if TYPE_CHECKING:
 TOO_NOISY = 0.1
 """A detectable change from which on a warning says that the measurement tells little."""
 _MANY_STRAY = 3
+
+SKIPPED = "skipped "
+"""How a warning of a file that was left out begins."""
+
+_MOST_SKIPPED = 10
+
+
+def shortened(warnings: Sequence[str]) -> list[str]:
+    """Return warnings for people: of those about skipped files the first few, and how many more there are."""
+    skipped = worst_first(warning for warning in warnings if warning.startswith(SKIPPED))
+    if len(skipped) <= _MOST_SKIPPED + 1:
+        return list(warnings)
+    more = f"{SKIPPED}{len(skipped) - _MOST_SKIPPED} more files: --json lists them all"
+    others = [warning for warning in warnings if not warning.startswith(SKIPPED)]
+    return [*others, *skipped[:_MOST_SKIPPED], more]
+
+
+def worst_first(reasons: Iterable[str]) -> list[str]:
+    """Return why files were left out: damaged reports first, then empty files, last what is no report."""
+    return sorted(reasons, key=lambda reason: ("empty" in reason) + 2 * ("no fio JSON" in reason))
 
 
 def find_warnings(sessions: Sessions, frame: pd.DataFrame, rule: Rule) -> list[str]:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from harness.analysis.comparison import EXTRA_COLUMNS, RESULT_COLUMNS
 from harness.analysis.layout import Column, clean, layout, markdown_remarks, markdown_table
+from harness.analysis.remarks import shortened
 from harness.analysis.result import CRASH_COLUMNS
 
 if TYPE_CHECKING:
@@ -262,6 +263,11 @@ def _verdict(value: object) -> str:
     return value if isinstance(value, str) else _NOTHING
 
 
+def table_lines(comparison: Comparison, contender: str) -> list[str]:
+    """Return the lines of a contender's table: its head, a row a cell, and the pooled row if any."""
+    return layout(_full_columns(comparison, contender))
+
+
 def _explanation(comparison: Comparison) -> list[str]:
     """Return what the columns mean, for this table."""
     lines = []
@@ -293,8 +299,8 @@ def _text(comparison: Comparison) -> str:
     lines: list[str] = []
     for contender in comparison.contenders:
         title = f"{clean(contender)} against {clean(comparison.baseline)}: {comparison.metric.heading}"
-        lines += [title, "", *layout(_full_columns(comparison, contender)), ""]
-    lines += [f"warning: {clean(warning)}" for warning in comparison.warnings]
+        lines += [title, "", *table_lines(comparison, contender), ""]
+    lines += [f"warning: {clean(warning)}" for warning in shortened(comparison.warnings)]
     lines += [*_explanation(comparison), *(clean(line) for line in comparison.footer)]
     return _lines([*lines]).rstrip("\n") + "\n"
 
@@ -304,7 +310,7 @@ def _markdown(comparison: Comparison) -> str:
     for contender in comparison.contenders:
         title = f"**{contender}** against **{comparison.baseline}**: {comparison.metric.heading}"
         lines += markdown_table(title, _full_columns(comparison, contender))
-    lines += markdown_remarks(comparison.warnings, (*_explanation(comparison), *comparison.footer))
+    lines += markdown_remarks(shortened(comparison.warnings), (*_explanation(comparison), *comparison.footer))
     return _lines(lines).rstrip("\n") + "\n"
 
 

@@ -1,4 +1,4 @@
-"""From what fio printed to one JSON document: text around it, several documents, half a document.
+"""From what fio printed to its JSON documents: text around them, several of them, half a document.
 
 fio's JSON output is not always JSON. Notes stand before it, ``--status-interval`` prints several documents
 one after the other, keys occur twice, numbers are printed as ``-nan``, and a full disk cuts it off. Whatever
@@ -12,19 +12,26 @@ import re
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import orjson
+
 from harness.core.errors import HarnessError
 
 # What json gives for an object; Any, because every value is checked where it is used.
 Document: TypeAlias = dict[str, Any]
 
+DIRECTIONS = ("read", "write", "trim")
+_BEGINNING = '{"fio version"'
 _START = re.compile(r'\{\s*"fio version"')
 _NOT_A_NUMBER = re.compile(r"(:\s*)-?(?:nan|inf)(?=\s*[,}\]\n])", re.IGNORECASE)
 _LARGEST = 2.0**64  # fio's counters are 64 bits wide
+_NUMBERS = (int, float)
 _JOB_LISTS = ("jobs", "client_stats")
 # Where two different values under one key would make the result a guess.
 _MEASURED = frozenset(
-    {*_JOB_LISTS, "read", "write", "trim", "mixed", "iops", "bw", "bw_bytes", "total_ios", "runtime"}
+    {*_JOB_LISTS, *DIRECTIONS, "mixed", "iops", "bw", "bw_bytes", "total_ios", "runtime", "io_bytes"}
 )
+# Keys that no option of fio has, and that stand once in every direction: to count is to find doubles.
+_COUNTED = ("iops", "bw_bytes", "io_bytes")
 
 
 class FioOutputError(HarnessError, ValueError):
@@ -50,16 +57,27 @@ def last_document(text: str) -> Document:
     Raises:
         FioOutputError: there is no document, or the last one is cut off or ambiguous.
     """
+    return documents(text)[-1]
+
+
+def documents(text: str) -> list[Document]:
+    """Return every JSON document in fio's output, at least one, in order.
+
+    Raises:
+        FioOutputError: there is none, or the last one is cut off or ambiguous.
+    """
+    if (whole := _plain(text)) is not None:
+        return [whole]
     text = _NOT_A_NUMBER.sub(r"\1null", text)
-    found = _scan(text)
-    if isinstance(found, dict):
-        return found
-    if found is not None:
-        line = text.count("\n", 0, found.position) + 1
+    found, broken = _scan(text)
+    if broken is not None:
+        line = text.count("\n", 0, broken.position) + 1
         raise FioOutputError(
             f"fio's JSON is damaged or cut off: the document that begins at line {line} does not end",
             remedy="was the disk full, or fio killed? Take the file out or measure again",
         )
+    if found:
+        return found
     head = " ".join(text.split())[:120]
     raise FioOutputError(
         f"no fio JSON in the output; it begins with {head!r}" if head else "fio's output is empty",
@@ -67,9 +85,31 @@ def last_document(text: str) -> Document:
     )
 
 
-def _scan(text: str) -> Document | _Broken | None:
+def _plain(text: str) -> Document | None:
+    """Return the one document of an output that is nothing else; None sends it the slow and careful way."""
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(value, dict) or not any(isinstance(value.get(key), list) for key in _JOB_LISTS):
+        return None
+    # orjson keeps the last of equal keys and says nothing: count, rather than decode twice as slowly.
+    sections = [
+        entry[name]
+        for key in _JOB_LISTS
+        for entry in value.get(key) or ()
+        if isinstance(entry, dict)
+        for name in (*DIRECTIONS, "mixed")
+        if isinstance(entry.get(name), dict)
+    ]
+    once = all(text.count(f'"{key}"') == sum(key in section for section in sections) for key in _COUNTED)
+    return value if once else None
+
+
+def _scan(text: str) -> tuple[list[Document], _Broken | None]:
     decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=lambda _name: None)
-    found: Document | _Broken | None = None
+    found: list[Document] = []
+    broken: _Broken | None = None
     position = text.find("{")
     while position >= 0:
         try:
@@ -77,14 +117,23 @@ def _scan(text: str) -> Document | _Broken | None:
         except RecursionError:
             raise FioOutputError("the JSON is nested too deeply to be fio's") from None
         except json.JSONDecodeError:
-            if _START.match(text, position):
-                found = _Broken(position)
+            if _begins(text, position):
+                broken = _Broken(position)
             end = position + 1
         else:
             if any(isinstance(value.get(key), list) for key in _JOB_LISTS):
-                found = value
+                found.append(value)
+                broken = None
         position = text.find("{", end)
-    return found
+    return found, broken
+
+
+def _begins(text: str, position: int) -> bool:
+    """Return whether a document begins here, be it cut off after a few characters."""
+    if _START.match(text, position):
+        return True
+    rest = text[position : position + 80]
+    return position + len(rest) == len(text) and _BEGINNING.startswith(re.sub(r"\s+(?=[\"]|$)", "", rest))
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Document:
@@ -111,9 +160,10 @@ def non_negative(section: Document, key: str, where: str) -> float | None:
     value = section.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LARGEST:
-        raise FioOutputError(f"{where}.{key} is {value!r:.40}, not a number of at least 0")
-    return float(value)
+    # Not isinstance: a bool is an int too, and this is called a hundred times a file.
+    if type(value) in _NUMBERS and 0 <= value <= _LARGEST:
+        return float(value)
+    raise FioOutputError(f"{where}.{key} is {value!r:.40}, not a number of at least 0")
 
 
 def subsection(section: Document, key: str, where: str) -> Document:

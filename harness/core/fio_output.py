@@ -10,15 +10,8 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 from harness.core.fio_document import FioOutputError
-from harness.core.fio_result import (
-    Direction,
-    FioJob,
-    FioResult,
-    Latency,
-    block_size,
-    parse_fio,
-    pattern,
-)
+from harness.core.fio_options import block_size, pattern
+from harness.core.fio_result import Direction, FioJob, FioResult, Latency, parse_fio
 
 if TYPE_CHECKING:
     from harness.core.model import Cell

@@ -12,22 +12,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.core.fio_document import (
+    DIRECTIONS,
     Document,
     FioOutputError,
     last_document,
     non_negative,
     subsection,
 )
-from harness.core.units import format_size, parse_size
+from harness.core.fio_options import ALIASES, DEFAULTS, block_label, pattern
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-DIRECTIONS = ("read", "write", "trim")
-
-_DEFAULTS = {"rw": "read", "bs": "4096", "iodepth": "1", "numjobs": "1"}
-_ALIASES = {"readwrite": "rw", "blocksize": "bs"}
-_SYNONYMS = {"readwrite": "rw"}
 _CLIENT_TOTAL = "All clients"
 _BYTES_PER_KIB = 1024
 _NS_PER_US = 1000.0
@@ -87,6 +83,7 @@ class FioJob:
         usr_cpu, sys_cpu: percent of the job's time.
         job_runtime_ms: the time those percents speak of, summed over a group's jobs.
         directions: those that did any I/O.
+        host: in client mode, the server that ran it (``host:port``); else None.
     """
 
     name: str
@@ -102,6 +99,7 @@ class FioJob:
     sys_cpu: float | None
     job_runtime_ms: float | None
     directions: tuple[Direction, ...]
+    host: str | None = None
 
     @property
     def total_ios(self) -> int:
@@ -135,42 +133,58 @@ def parse_fio(text: str) -> FioResult:
     Raises:
         FioOutputError: it is none, is cut off, or its numbers contradict each other.
     """
-    document = last_document(text)
+    return read_document(last_document(text))
+
+
+def read_document(document: Document) -> FioResult:
+    """Read one decoded document of fio's.
+
+    Raises:
+        FioOutputError: its numbers contradict each other.
+    """
     client = "jobs" not in document
-    entries = document["client_stats" if client else "jobs"]
     shared = subsection(document, "global options", "fio")
+    # Through a server that does not pass on the [global] section an absent key does not mean fio's default.
+    defaults = DEFAULTS if not client or "global options" in document else {}
     version, timestamp = document.get("fio version"), document.get("timestamp")
     return FioResult(
         fio_version=version if isinstance(version, str) else None,
         timestamp=timestamp if isinstance(timestamp, int) else None,
         jobs=tuple(
-            _job(entry, shared, number=number, client=client)
-            for number, entry in enumerate(entries)
-            # The sum over all servers repeats what stands before it.
-            if not (client and isinstance(entry, dict) and entry.get("jobname") == _CLIENT_TOTAL)
+            _job(entry, shared, defaults, number=number) for number, entry in enumerate(job_entries(document))
         ),
         client=client,
     )
 
 
-def _job(entry: object, shared: Document, *, number: int, client: bool) -> FioJob:
+def job_entries(document: Document) -> list[object]:
+    """Return a document's list of jobs; of a client's without the sum over all servers that ends it."""
+    if "jobs" in document:
+        return list(document["jobs"])
+    return [
+        entry
+        for entry in document["client_stats"]
+        if not (isinstance(entry, dict) and entry.get("jobname") == _CLIENT_TOTAL)
+    ]
+
+
+def _job(entry: object, shared: Document, defaults: Mapping[str, str], *, number: int) -> FioJob:
     if not isinstance(entry, dict):
         raise FioOutputError(f"job {number} is not an object")
     where = f"job {entry.get('jobname', number)!s:.60}"
     own = entry.get("job options")
     options = {
-        _ALIASES.get(key, key): str(value)
+        ALIASES.get(key, key): str(value)
         for key, value in {**shared, **(own if isinstance(own, dict) else {})}.items()
     }
-    # fio says only what it was told. Without any options (fio < 2.8), or through a server, which does not
-    # pass on the [global] section, that a key is absent does not mean fio's default.
-    known = options if client or not (options or own is not None) else {**_DEFAULTS, **options}
+    # fio says only what it was told. Without any options (fio < 2.3) nothing is known of them.
+    known = {**defaults, **options} if options or own is not None else options
     return FioJob(
         name=str(entry.get("jobname", "")),
         group=int(non_negative(entry, "groupid", where) or 0),
         options=options,
         rw=pattern(known.get("rw")),
-        bs=block_size(known.get("bs")),
+        bs=block_label(known),
         iodepth=_whole(known.get("iodepth"), "iodepth", where),
         numjobs=_whole(known.get("numjobs"), "numjobs", where),
         ioengine=known.get("ioengine"),
@@ -179,32 +193,21 @@ def _job(entry: object, shared: Document, *, number: int, client: bool) -> FioJo
         sys_cpu=non_negative(entry, "sys_cpu", where),
         job_runtime_ms=non_negative(entry, "job_runtime", where),
         directions=_directions(entry, where),
+        host=_server(entry),
     )
+
+
+def _server(entry: Document) -> str | None:
+    host, port = entry.get("hostname"), entry.get("port")
+    if not isinstance(host, str):
+        return None
+    return f"{host}:{port}" if isinstance(port, int) else host
 
 
 def _error(value: object, where: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise FioOutputError(f"{where}.error is {value!r:.40}, not a number")
     return value
-
-
-def pattern(value: str | None) -> str | None:
-    """Return the one name of an I/O pattern (``readwrite`` -> ``rw``, ``randread:8`` -> ``randread``)."""
-    if value is None:
-        return None
-    # "randread:8" asks for runs of 8; the pattern is what stands before.
-    name = value.strip().lower().split(":")[0]
-    return _SYNONYMS.get(name, name)
-
-
-def block_size(value: str | None) -> str | None:
-    """Return a block size's label (``4096`` -> ``4k``); fio's own text when it names several sizes."""
-    if value is None:
-        return None
-    try:
-        return format_size(parse_size(value))
-    except ValueError:
-        return value.strip().lower()
 
 
 def _whole(value: str | None, key: str, where: str) -> int | None:
@@ -226,13 +229,13 @@ def _direction(name: str, section: Document, where: str) -> Direction | None:
     """Return what a direction did; None when it did nothing."""
     iops = non_negative(section, "iops", where)
     total = non_negative(section, "total_ios", where)
+    if not iops and not total:
+        return None
     runtime = non_negative(section, "runtime", where)
     bw_bytes = non_negative(section, "bw_bytes", where)
     if bw_bytes is None:
         kib = non_negative(section, "bw", where)  # fio 2.x: KiB/s only
         bw_bytes = None if kib is None else kib * _BYTES_PER_KIB
-    if not iops and not total:
-        return None
     if iops is None or bw_bytes is None or runtime is None:
         raise FioOutputError(f"{where} has no iops, bw or runtime")
     if total is None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 FactorValue = str | int
 
@@ -124,6 +128,21 @@ class NumaMode(StrEnum):
     INTERLEAVE = "interleave"
 
 
+class Tuning(StrEnum):
+    """What of the host a run may change while it lasts."""
+
+    NONE = "none"
+    ALL = "all"
+    GOVERNOR = "governor"
+    TURBO = "turbo"
+    CSTATES = "cstates"
+    NUMA_BALANCING = "numa_balancing"
+    KSM = "ksm"
+    THP = "thp"
+    IRQBALANCE = "irqbalance"
+    HALT_POLL = "halt_poll"
+
+
 class ReadWrite(StrEnum):
     """fio's I/O pattern."""
 
@@ -195,17 +214,76 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
+class PatchRecord:
+    """A patch that a build was made with.
+
+    Attributes:
+        name: as the experiment names it.
+        sha256: of its content.
+    """
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRecord:
+    """What a build from source was made of.
+
+    Attributes:
+        location: the repository or tarball, without credentials.
+        ref: as the experiment has it; None of a tarball.
+        commit: what the ref was; None of a tarball.
+        tarball_sha256: of the tarball; None of a commit.
+        patches: in the order they were applied.
+        configure: the experiment's own arguments.
+        compiler: its version and target.
+        key: of the build in the cache: a hash over all that goes into it.
+    """
+
+    location: str
+    ref: str | None
+    commit: str | None
+    tarball_sha256: str | None
+    patches: tuple[PatchRecord, ...]
+    configure: tuple[str, ...]
+    compiler: str
+    key: str
+
+    @classmethod
+    def read(cls, raw: Mapping[str, Any]) -> SourceRecord:
+        """Return the record that JSON holds.
+
+        Raises:
+            TypeError: it holds something else.
+        """
+        lists = {
+            "patches": tuple(PatchRecord(**patch) for patch in raw["patches"]),
+            "configure": tuple(raw["configure"]),
+        }
+        return cls(**{**raw, **lists})
+
+    @property
+    def summary(self) -> str:
+        """What it is, in a line: ``~/qemu v10.0.2 (abcdef012345) + my.patch``."""
+        which = f"{self.ref} ({(self.commit or '')[:12]})" if self.ref else (self.tarball_sha256 or "")[:12]
+        parts = [f"{self.location} {which}", *(f"+ {patch.name}" for patch in self.patches), *self.configure]
+        return " ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
 class BuildRecord:
     """A provisioned build, pinned.
 
     Attributes:
         name: the variant's name in the experiment (``OLD``).
-        kind: ``path`` or ``package``.
+        kind: ``path``, ``package``, ``git`` or ``tarball``.
         emulator: what libvirt starts: the binary itself, or a launcher that ends in ``exec`` of it.
         binary: the QEMU executable, as /proc/PID/exe will show it.
         sha256: of the binary.
         version: QEMU's own version line.
         package_version: the distribution's version, if it came from a package.
+        source: what it was built from, if the harness built it.
     """
 
     name: str
@@ -215,6 +293,18 @@ class BuildRecord:
     sha256: str
     version: str
     package_version: str | None = None
+    source: SourceRecord | None = None
+
+    @classmethod
+    def read(cls, raw: Mapping[str, Any]) -> BuildRecord:
+        """Return the record that JSON holds, of this version or an older one.
+
+        Raises:
+            KeyError: a part of it is missing.
+            TypeError: it holds something else.
+        """
+        source = raw.get("source")
+        return cls(**{**raw, "source": SourceRecord.read(source) if source else None})
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from harness.adapters.results.bundle import was_unpacked
+from harness.adapters.results.host_log import drift_of
 from harness.adapters.results.imports import NOT_INTERLEAVED, Imported, cells_as_found, read_results, together
 from harness.adapters.results.samples import RunSamples, read_samples
 from harness.adapters.results.store import RunDirectory, is_run_directory
@@ -20,9 +21,11 @@ from harness.core.model import TABLE_FACTORS
 from harness.core.records import RunRecord, RunState
 from harness.core.units import format_duration
 from harness.shell.noise_floor import check_applies, place_of
+from harness.shell.roles import Roles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import pandas as pd
 
@@ -38,13 +41,16 @@ class Judgement:
     """How to judge; None takes what the experiment says.
 
     Attributes:
-        accept_differences: whether to judge although sessions differ in more than the build.
+        accept_differences: whether to judge although sessions differ in more than the build, or measurements
+            of one cell in what was set up.
+        roles: which variant is compared with which.
     """
 
     metric: str = "iops"
     margin: float | None = None
     alpha: float | None = None
     accept_differences: bool = False
+    roles: Roles = field(default_factory=Roles)
 
 
 class NotMeasuredError(InputError):
@@ -67,13 +73,13 @@ def compare_run(path: Path, judgement: Judgement, noise_floor: Path | None = Non
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
     place = place_of(run.environment, run.record.accel)
     comparison = _compare(run, judgement)
-    # Both at one level, so that the columns can be held against each other.
-    judgement = replace(judgement, alpha=comparison.alpha)
+    # Both at one level, so that the columns can be held against each other; a floor has its own variants.
+    judgement = replace(judgement, alpha=comparison.alpha, roles=Roles())
     if noise_floor is not None:
         return _beside(comparison, *read_noise_floor(noise_floor, experiment, place, judgement))
     if run.record.noise_floor is None:
         return comparison
-    recorded = Path(run.record.noise_floor)
+    recorded = path / run.record.noise_floor
     try:
         return _beside(comparison, *read_noise_floor(recorded, experiment, place, judgement))
     except InputError as error:
@@ -118,23 +124,24 @@ def _compare(run: RunDirectory, judgement: Judgement) -> Comparison:
     path, record = run.path, run.present
     _refuse_running(path, record)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
-    found = _adjacent(read_samples(run))
+    found = adjacent(read_samples(run))
     _require_metric(found.frame, judgement.metric, path, found.unmeasured)
     differing = disagreements(found.sessions)
     refused = None if judgement.accept_differences else _refused(differing)
     factors = experiment.varied_factors()
     measured = set(found.frame["variant"])
-    contenders = [name for name in experiment.contenders if name in measured]
-    if experiment.baseline not in measured or not contenders:
+    baseline, chosen = judgement.roles.of(experiment, path)
+    contenders = [name for name in chosen if name in measured]
+    if baseline not in measured or not contenders:
         raise InputError.single(
             str(path),
             f"only {', '.join(sorted(measured))} gave numbers so far: there is nothing to compare",
             f"harness run --resume {path}",
         )
-    absent = [f"{name} gave no numbers at all" for name in experiment.contenders if name not in measured]
+    absent = [f"{name} gave no numbers at all" for name in chosen if name not in measured]
     return build(
         found.frame,
-        baseline=experiment.baseline,
+        baseline=baseline,
         contenders=contenders,
         margin=experiment.protocol.margin if judgement.margin is None else judgement.margin,
         alpha=experiment.protocol.alpha if judgement.alpha is None else judgement.alpha,
@@ -143,7 +150,7 @@ def _compare(run: RunDirectory, judgement: Judgement) -> Comparison:
         cells=[tuple(cell.factors()[name] for name in factors) for cell in experiment.cells()],
         no_verdict=refused or why_not_interleaved(found.order),
         ceilings={tuple(c[name] for name in factors): c["iops"] for c in run.read_ceilings()},
-        warnings=[*_accepted(differing, refused), *absent, *found.warnings],
+        warnings=[*_accepted(differing, refused), *absent, *drift_warnings(run), *found.warnings],
         crashes=[(name, tuple(cell[factor] for factor in factors)) for name, cell in found.crashes],
         footer=_footer(experiment, record, found),
         environment={
@@ -186,7 +193,7 @@ def _refuse_running(path: Path, record: RunRecord) -> None:
         )
 
 
-def _adjacent(found: RunSamples) -> RunSamples:
+def adjacent(found: RunSamples) -> RunSamples:
     """Leave out the blocks whose sessions did not run next to each other, and say so."""
     scattered = scattered_blocks(found.order)
     if not scattered or len(scattered) == len({block for block, _variant in found.order}):
@@ -215,6 +222,11 @@ def _accepted(differing: Sequence[str], refused: str | None) -> list[str]:
     return [f"the sessions differ in more than the build, which was accepted: {'; '.join(differing)}"]
 
 
+def drift_warnings(run: RunDirectory) -> list[str]:
+    """Return a warning for each setting of the host that changed while the run measured."""
+    return [f"the host changed: {sentence}" for sentence in drift_of(run.path)]
+
+
 def compare_two(old: Path, new: Path, judgement: Judgement) -> Comparison:
     """Compare two sets of results: run directories, trees of fio JSON, CSV files.
 
@@ -223,7 +235,8 @@ def compare_two(old: Path, new: Path, judgement: Judgement) -> Comparison:
     Raises:
         InputError: one of them cannot be read, or they do not fit together.
     """
-    both = together(_side(old, "OLD", judgement.metric), _side(new, "NEW", judgement.metric))
+    _refuse_nested(old, new)
+    both = together(_side(old, "OLD", judgement), _side(new, "NEW", judgement))
     return build(
         both.samples,
         baseline="OLD",
@@ -238,20 +251,30 @@ def compare_two(old: Path, new: Path, judgement: Judgement) -> Comparison:
     )
 
 
-def _side(path: Path, variant: str, metric: str) -> Imported:
+def _refuse_nested(old: Path, new: Path) -> None:
+    """Refuse a side that holds the other's files as its own."""
+    for side, other in ((old, new), (new, old)):
+        if side.is_dir() and other.resolve() in side.resolve().parents:
+            raise InputError.single(
+                str(other), f"holds the other side, {side}, as well", "give each side a directory of its own"
+            )
+
+
+def _side(path: Path, variant: str, judgement: Judgement) -> Imported:
     if not is_run_directory(path):
-        results = read_results(path, variant)
-        _require_metric(results.samples, metric, path)
+        results = read_results(path, variant, accept_differences=judgement.accept_differences)
+        _require_metric(results.samples, judgement.metric, path)
         return results
     run = RunDirectory.open(path)
     _refuse_running(path, run.present)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
     found = read_samples(run)
     frame = found.frame
-    _require_metric(frame, metric, path, found.unmeasured)
+    _require_metric(frame, judgement.metric, path, found.unmeasured)
     chosen = _variant_of(frame, experiment, variant, path)
     frame = frame[frame["variant"] == chosen].assign(variant=variant, block=float("nan"))
-    warning = f"{variant} is {chosen} of {path}"
+    # Where a bundle was unpacked is nobody's business.
+    warning = f"{variant} is {chosen} of {run.record.run_id if was_unpacked(path) else path}"
     return Imported(frame, experiment.varied_factors()[len(TABLE_FACTORS) :], (warning,))
 
 

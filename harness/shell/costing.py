@@ -11,6 +11,7 @@ from harness.core.experiment import Experiment, load_experiment
 from harness.core.model import CountLoad
 from harness.core.records import IterationState
 from harness.core.units import format_duration
+from harness.shell.roles import Roles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,12 +26,13 @@ _WHERE = {
 }
 
 
-def compare_counts(path: Path, *, margin: float | None = None) -> CostComparison:
+def compare_counts(path: Path, *, margin: float | None = None, roles: Roles | None = None) -> CostComparison:
     """Compare the variants of one run of counts.
 
     Args:
         path: the run directory.
         margin: what counts as equal; the experiment's when None.
+        roles: which variant is compared with which; the experiment's when None.
 
     Raises:
         InputError: the directory is damaged, or holds nothing to compare yet.
@@ -40,17 +42,17 @@ def compare_counts(path: Path, *, margin: float | None = None) -> CostComparison
     counts, warnings = read_counts(run, experiment)
     costs = costs_of(counts)
     usable = {variant for (variant, _cell), cost in costs.items() if cost.repeats}
-    contenders = [name for name in experiment.contenders if name in usable]
-    if experiment.baseline not in usable or not contenders:
+    baseline, chosen = (roles or Roles()).of(experiment, path)
+    contenders = [name for name in chosen if name in usable]
+    if baseline not in usable or not contenders:
         raise InputError.single(
             str(path),
             f"counts of {', '.join(sorted(usable)) or 'no variant'} are there so far: nothing to compare",
             f"harness run --resume {path}",
         )
-    missing = [f"{name} was not counted" for name in experiment.contenders if name not in usable]
+    missing = [f"{name} was not counted" for name in chosen if name not in usable]
     keys = [key_of(cell, experiment) for cell in experiment.cells()]
     limit = experiment.instructions.margin if margin is None else margin
-    baseline = experiment.baseline
     return CostComparison(
         factors=experiment.varied_factors(),
         baseline=baseline,

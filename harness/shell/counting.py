@@ -126,7 +126,7 @@ class CountRunner:
         """
         head, valgrind = store.head, Valgrind.find()
         experiment = load_experiment(store.experiment, f"{store.path}/experiment.yml")
-        builds = {name: BuildRecord(**build) for name, build in head.builds.items()}
+        builds = {name: BuildRecord.read(build) for name, build in head.builds.items()}
         check_unchanged(builds)
         if valgrind.version != head.counted_with:
             raise HarnessError(

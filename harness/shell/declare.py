@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
@@ -17,8 +18,6 @@ from harness.core.planning import Plan, make_plan
 from harness.core.units import parse_duration
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from harness.adapters.workspace import Workspace
 
 _LONGEST_STEM = 26  # with "-again" after it, the longest name of a variant
@@ -38,6 +37,11 @@ class Declared:
     source: str
     text: str
     aa: bool = False
+
+    @property
+    def directory(self) -> Path:
+        """Where the file is: its patches and tarballs are named relative to it."""
+        return Path(self.source).absolute().parent
 
     @property
     def provisioned_as(self) -> str:

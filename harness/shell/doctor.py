@@ -3,46 +3,25 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from harness.adapters.files import read_json
-from harness.adapters.host import accel, sysctl
+from harness.adapters.host import accel, tuning
 from harness.adapters.host.facts import cpu_facts, free_bytes, read_setting
 from harness.adapters.host.locks import host_holder
 from harness.core.errors import HarnessError, InputError
 from harness.core.model import Accel, GuestImage
+from harness.core.quiet.findings import Finding, Health
+from harness.core.quiet.snapshot import Owner
+from harness.shell.quieting import told
 
 if TYPE_CHECKING:
     from harness.adapters.workspace import Workspace
 
+__all__ = ["Finding", "Health", "examine"]
+
 _PLENTY_BYTES = 3 * 2**30
 _DEFAULT_MAX_MAP_COUNT = 65530
-
-
-class Health(StrEnum):
-    """What a finding means for a run."""
-
-    OK = "ok"
-    NOTE = "note"
-    BROKEN = "broken"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at.
-
-    Attributes:
-        what: what was looked at.
-        found: what it is.
-        remedy: what to do about it; None where nothing is to be done.
-    """
-
-    what: str
-    health: Health
-    found: str
-    remedy: str | None = None
 
 
 def examine(workspace: Workspace) -> list[Finding]:
@@ -178,17 +157,18 @@ def _space(workspace: Workspace) -> Finding:
 
 
 def _waiting_snapshot(workspace: Workspace, *, running: bool) -> list[Finding]:
-    snapshot = None if running else sysctl.waiting(workspace.state)
-    if snapshot is None:
-        return []
-    return [
-        Finding(
-            "snapshot",
-            Health.NOTE,
-            f"a run that was killed left {snapshot.path} at {snapshot.during}; it was {snapshot.before}",
-            f"the next run puts it back; by hand: echo {snapshot.before} > {snapshot.path}",
-        )
-    ]
+    found: list[Finding] = []
+    try:
+        if not running and (left := tuning.waiting(workspace.state, Owner.RUN)):
+            text = f"a run that was killed left changed: {told(left)}"
+            remedy = "the next run puts it back; at once: harness tune --restore"
+            found.append(Finding("snapshot", Health.NOTE, text, remedy))
+        if held := tuning.waiting(workspace.state, Owner.HAND):
+            text = f"held by hand: {told(held)}"
+            found.append(Finding("snapshot", Health.NOTE, text, "to put it back: harness tune --restore"))
+    except HarnessError as error:
+        found.append(Finding("snapshot", Health.BROKEN, error.message, error.remedy))
+    return found
 
 
 def _max_map_count() -> Finding:

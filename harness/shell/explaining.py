@@ -18,15 +18,16 @@ if TYPE_CHECKING:
     from harness.core.counting.callgrind import Profile
     from harness.core.counting.planning import PlannedCount
     from harness.core.experiment import Experiment
+    from harness.shell.roles import Roles
 
 
-def explain_counts(path: Path, *, margin: float | None = None) -> str:
+def explain_counts(path: Path, *, margin: float | None = None, roles: Roles | None = None) -> str:
     """Return, for every cell and contender of a run of counts, where the difference is.
 
     Raises:
         InputError: the directory is damaged, or holds nothing to compare yet.
     """
-    comparison = compare_counts(path, margin=margin)
+    comparison = compare_counts(path, margin=margin, roles=roles)
     run = CountDirectory.open(path)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
     texts = [

@@ -11,7 +11,8 @@ from harness.adapters.waiting import Stop, SystemClock
 from harness.core.experiment import load_experiment
 from harness.core.model import Accel, BuildRecord
 from harness.shell.campaign import Campaign, Outcome, mappings_judge
-from harness.shell.runner import check_unchanged, host_for_run, new_run
+from harness.shell.quieting import host_for_run, watched
+from harness.shell.runner import check_unchanged, new_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,7 +51,7 @@ class GuestlessRunner:
         Raises:
             HarnessError: it could not begin, or could not go on; the directory keeps what was seen.
         """
-        with host_for_run(self.workspace, options.max_map_count, self.say):
+        with host_for_run(self.workspace, declared.experiment, options.max_map_count, self.say):
             run = new_run(
                 declared,
                 directory,
@@ -69,10 +70,11 @@ class GuestlessRunner:
             HarnessError: a build is no longer what the run began with.
         """
         experiment = load_experiment(run.experiment, f"{run.path}/experiment.yml")
-        builds = {name: BuildRecord(**build) for name, build in run.record.builds.items()}
+        builds = {name: BuildRecord.read(build) for name, build in run.record.builds.items()}
         check_unchanged(builds)
         present = run.present
-        with host_for_run(self.workspace, run.record.max_map_count, self.say), run.writing():
+        mappings = run.record.max_map_count
+        with host_for_run(self.workspace, experiment, mappings, self.say), run.writing():
             run.keep_lost_time(present)
             return self._campaign(run, experiment, builds)
 
@@ -80,13 +82,15 @@ class GuestlessRunner:
         self, run: RunDirectory, experiment: Experiment, builds: Mapping[str, BuildRecord]
     ) -> Outcome:
         sweep()
-        return Campaign(
-            plan=run.plan,
-            store=run,
-            lab=PoolRigLab(experiment.pool, experiment.guest.machine, builds, self.stop),
-            clock=SystemClock(),
-            stop=self.stop,
-            emit=self.emit,
-            judge=mappings_judge,
-            rounds=True,
-        ).run()
+        lab = PoolRigLab(experiment.pool, experiment.guest.machine, builds, self.stop)
+        with watched(lab, run.path, self.workspace) as watched_lab:
+            return Campaign(
+                plan=run.plan,
+                store=run,
+                lab=watched_lab,
+                clock=SystemClock(),
+                stop=self.stop,
+                emit=self.emit,
+                judge=mappings_judge,
+                rounds=True,
+            ).run()

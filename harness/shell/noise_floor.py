@@ -79,7 +79,7 @@ def _check_cells(path: Path, measured: Experiment, experiment: Experiment) -> No
 
 
 def _other_settings(measured: Experiment, experiment: Experiment) -> list[str]:
-    sections = ("guest", "disk", "placement")
+    sections = ("guest", "disk", "placement", "tuning")
     found = [name for name in sections if getattr(measured, name) != getattr(experiment, name)]
     found += [
         f"protocol.{key}"

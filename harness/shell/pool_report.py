@@ -13,7 +13,7 @@ from harness.core.errors import NothingMeasuredError
 from harness.core.experiment import load_experiment
 from harness.core.records import IterationState, SessionState
 from harness.core.units import format_duration
-from harness.shell.comparing import build_lines
+from harness.shell.comparing import build_lines, drift_warnings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +44,7 @@ def pool_report(path: Path) -> PoolReport:
         variants=found,
         in_flight=in_flight,
         limit=limit,
-        warnings=(*warnings, *_differences(run), *_failures(run)),
+        warnings=(*warnings, *_differences(run), *drift_warnings(run), *_failures(run)),
         footer=tuple(_footer(experiment, run.record, sum(len(s) for s in sessions.values()))),
         environment={**run.environment, "builds": run.record.builds, "accel": run.record.accel},
     )

@@ -100,6 +100,15 @@ def host_lines(environment: Mapping[str, Any], *, full: bool) -> Iterator[str]:
     )
 
 
+def tuning_lines(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Return what the run changed of its host, and what changed meanwhile."""
+    if tuned := summary["tuned"]:
+        told = [f"{change['setting']} {change['during']} (was {change['before']})" for change in tuned]
+        yield from _wrapped("tuned", ", ".join(dict.fromkeys(told)))
+    for sentence in summary["drift"]:
+        yield from _wrapped("changed", sentence)
+
+
 def qemu_lines(facts: Mapping[str, Any]) -> Iterator[str]:
     """Return QEMU's own view of the guest of one session."""
     qemu = facts.get("qemu")

@@ -15,9 +15,7 @@ from harness.adapters.disks import prepare_disks
 from harness.adapters.files import make_directory, sha256_of, write_atomic
 from harness.adapters.guest.disk_guest import disk_guest, remove_left_over
 from harness.adapters.host import accel as accel_probe
-from harness.adapters.host import sysctl
 from harness.adapters.host.facts import environment
-from harness.adapters.host.locks import host_alone
 from harness.adapters.hypervisor import Hypervisor
 from harness.adapters.lab import DOMAIN_PREFIX, LibvirtLab, Timeouts
 from harness.adapters.paths import check_paths
@@ -36,6 +34,7 @@ from harness.shell.campaign import Campaign, Outcome, fio_judge, round_judge
 from harness.shell.declare import Declared, plan_of
 from harness.shell.noise_floor import check_applies, place_of
 from harness.shell.preparing import Preparation, check_image_unchanged, check_networks
+from harness.shell.quieting import host_for_run, watched
 from harness.shell.stopping import stopping_rule
 
 if TYPE_CHECKING:
@@ -55,12 +54,13 @@ def provision_for(
         InputError: a file that the experiment names is not there.
         ProvisionError: a task failed; names task, host and message.
     """
-    check_paths(declared.experiment, declared.source)
+    check_paths(declared.experiment, declared.source, declared.directory)
     # The playbook reads a file, and what is run may differ from the user's file (--aa, --blocks).
     experiment_file = make_directory(workspace.state / "experiments") / f"{declared.provisioned_as}.yml"
     write_atomic(experiment_file, declared.text.encode())
     return provision(
         experiment_file=experiment_file,
+        experiment_dir=declared.directory,
         state_dir=workspace.state,
         manifest=workspace.manifest(declared.provisioned_as),
         playbooks=resource_dir("playbooks"),
@@ -146,7 +146,7 @@ class Runner:
         """
         record = run.present
         experiment = load_experiment(run.experiment, f"{run.path}/experiment.yml")
-        builds = {name: BuildRecord(**build) for name, build in record.builds.items()}
+        builds = {name: BuildRecord.read(build) for name, build in record.builds.items()}
         image = GuestImage(**record.guest_image)
         check_unchanged(builds)
         check_image_unchanged(image)
@@ -242,11 +242,11 @@ class Runner:
         """Be alone on this host, with what a run that was killed left behind cleaned up.
 
         Args:
-            experiment: names the libvirt.
+            experiment: names the libvirt, and what of the host may be changed.
             mappings: what vm.max_map_count is to be meanwhile; None leaves it.
         """
         with (
-            host_for_run(self.workspace, mappings, self.say),
+            host_for_run(self.workspace, experiment, mappings, self.say),
             Hypervisor(experiment.libvirt, self.workspace.embed_root) as hypervisor,
         ):
             # Only a dead run can have left these: the host's lock is ours.
@@ -283,32 +283,18 @@ class Runner:
 
     def _campaign(self, run: RunDirectory, experiment: Experiment, lab: LibvirtLab) -> Outcome:
         pool_growth = experiment.workload is Workload.POOL_GROWTH
-        return Campaign(
-            plan=run.plan,
-            store=run,
-            lab=lab,
-            clock=SystemClock(),
-            stop=self.stop,
-            emit=self.emit,
-            enough=stopping_rule(run, experiment),
-            judge=round_judge if pool_growth else fio_judge,
-            rounds=pool_growth,
-        ).run()
-
-
-@contextlib.contextmanager
-def host_for_run(workspace: Workspace, mappings: int | None, say: Callable[[str], None]) -> Iterator[None]:
-    """Be alone on this host, with vm.max_map_count as a run wants it; put back what a killed run left.
-
-    Args:
-        workspace: of this host.
-        mappings: what vm.max_map_count is to be meanwhile; None leaves it.
-        say: told what was put back.
-    """
-    with host_alone():
-        sysctl.restore(workspace.state, say)
-        with sysctl.max_map_count(mappings, workspace.state):
-            yield
+        with watched(lab, run.path, self.workspace) as watched_lab:
+            return Campaign(
+                plan=run.plan,
+                store=run,
+                lab=watched_lab,
+                clock=SystemClock(),
+                stop=self.stop,
+                emit=self.emit,
+                enough=stopping_rule(run, experiment),
+                judge=round_judge if pool_growth else fio_judge,
+                rounds=pool_growth,
+            ).run()
 
 
 def new_run_id(experiment: Experiment) -> str:

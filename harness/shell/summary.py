@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from harness.adapters.results.host_log import drift_of, read_looks
 from harness.adapters.results.samples import boot_facts
 from harness.core.agreement import SessionFacts, agreement
 from harness.core.errors import NothingMeasuredError
@@ -43,6 +44,8 @@ def summarise(run: RunDirectory) -> dict[str, Any]:
             "disagreements": list(found.disagreements),
             "differences": [_difference(entry, plan.variants) for entry in found.differences],
         },
+        "drift": drift_of(run.path),
+        "tuned": [asdict(change) for change in read_looks(run.path)[1]],
         "planned": plan.iteration_count,
         "accepted": sum(session["accepted"] for session in sessions),
         "sessions": sessions,

@@ -131,7 +131,9 @@ def main() -> None:
     record, earlier = build.record(), kept(dest)
     if earlier and earlier.get("sha256") != record["sha256"]:
         build.fail(f"{record['binary']} is not what {dest} recorded; remove the directory of the latter")
-    if earlier == record:
+    if dest and earlier == record:
+        if not module.check_mode:
+            os.utime(dest)  # when a build was used last, for who clears the cache
         module.exit_json(changed=False, record=record)
     build.probe()
     if dest and not module.check_mode:

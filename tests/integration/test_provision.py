@@ -9,14 +9,13 @@ import hashlib
 import json
 import os
 import subprocess
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
+from provisioner import Provisioner
 
-from harness.adapters.provision import ProvisionResult, TaskEvent, TaskStatus, provision
+from harness.adapters.provision import TaskStatus
 from harness.core.errors import Interrupted, ProvisionError
 
 pytestmark = pytest.mark.ansible
@@ -25,31 +24,6 @@ TOP = Path(__file__).resolve().parents[2]
 STATE = Path(
     "/var/lib/qemu-ab-harness" if os.geteuid() == 0 else "~/.local/state/qemu-ab-harness"
 ).expanduser()
-
-
-class Provisioner:
-    """Provisions experiments into one state directory and remembers the events."""
-
-    def __init__(self, directory: Path, state: Path) -> None:
-        self.directory = directory
-        self.state = state
-        self.manifest = directory / "manifest.json"
-        self.events: list[TaskEvent] = []
-
-    def __call__(self, experiment: dict[str, Any], *, patience: float = 600) -> ProvisionResult:
-        file = self.directory / "experiment.yml"
-        file.write_text(yaml.safe_dump({"name": "try", **experiment}), encoding="utf-8")
-        self.events.clear()
-        end = time.monotonic() + patience
-        return provision(
-            experiment_file=file,
-            state_dir=self.state,
-            manifest=self.manifest,
-            playbooks=TOP / "playbooks",
-            inventory=TOP / "inventory/local.yml",
-            on_task=self.events.append,
-            cancelled=lambda: time.monotonic() > end,
-        )
 
 
 @pytest.fixture

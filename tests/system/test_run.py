@@ -14,6 +14,9 @@ import pytest
 from support import EXPERIMENT, ROOT, harness, run_alone
 from tiny import accepted, guests, sessions, wait_until
 
+from harness.adapters.results.unpacking import unpacked
+from harness.adapters.workspace import default_state_directory
+
 pytestmark = pytest.mark.system
 
 
@@ -194,3 +197,20 @@ def test_a_build_against_itself_is_never_called_faster_or_slower(tmp_path: Path)
     assert cell["verdict"] in {"same", "unclear"}
     beside = harness("compare", str(run), "--noise-floor", str(run))
     assert "A/A: the noise floor" in beside.stdout
+
+
+def test_a_run_travels_as_one_file_that_tells_nobodys_name(
+    finished: tuple[Path, str], tmp_path: Path
+) -> None:
+    run, _out = finished
+    bundle = tmp_path / "run.tar.zst"
+    packed = harness("export", str(run), "--bundle", str(bundle), "--anonymous", "--logs")
+    assert packed.returncode == 0, packed.stderr
+    ours, theirs = (harness("compare", str(path)) for path in (run, bundle))
+    assert theirs.stdout == ours.stdout
+    with unpacked(bundle) as directory:
+        files = [file.read_text() for file in directory.rglob("*") if file.is_file()]
+    state = default_state_directory()
+    assert len(files) > 10
+    for private in (str(run), str(state), f"{Path.home()}/"):
+        assert not any(private in text for text in files), private

@@ -128,7 +128,7 @@ def test_the_version_is_the_packages(capsys: Captured) -> None:
         (["compare", *CSVS, "--alpha", "200%"], "--alpha: '200%' is not between 0% and 100%"),
         (["compare", *CSVS, "--ci"], "--ci goes with --format commit"),
         (["compare", *CSVS, "--format", "commit", "--json", "--ci"], "--ci goes with --format commit"),
-        (["compare", *CSVS, "--noise-floor", "x"], "--noise-floor goes with one run directory"),
+        (["compare", *CSVS, "--noise-floor", "x"], "--noise-floor: goes with one run directory"),
         (["compare", *CSVS, "--metric", "speed"], "'speed' is unknown"),
     ],
 )

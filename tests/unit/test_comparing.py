@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fakes import Behaviour, FakeClock, FakeLab, FakeStop, fio_json, new_run, qemu_died
+from fio_writer import text as fio_text
 from harness.adapters.files import write_json
 from harness.adapters.results.store import RunDirectory
 from harness.analysis.tables import render
@@ -275,6 +276,16 @@ def test_a_run_and_a_csv_are_compared_without_a_verdict(tmp_path: Path) -> None:
     table.write_text("rw,bs,iodepth,iops\nrandread,4k,1,2000\nrandread,4k,8,2000\n")
     comparison = compare_two(a_run(tmp_path / "r"), table, Judgement())
     assert list(comparison.frames["NEW"]["change"].round(1)) == [1.0, 1.0]
+    assert comparison.verdicts() == {None}
+
+
+def test_a_run_and_a_tree_of_fio_json_are_compared_without_a_verdict(tmp_path: Path) -> None:
+    for depth in (1, 8):
+        (tmp_path / "tree").mkdir(exist_ok=True)
+        (tmp_path / "tree" / f"{depth}.json").write_text(fio_text(iops=2000.0, iodepth=depth))
+    comparison = compare_two(a_run(tmp_path / "r"), tmp_path / "tree", Judgement())
+    assert list(comparison.frames["NEW"]["change"].round(1)) == [1.0, 1.0]
+    assert comparison.factors == ()
     assert comparison.verdicts() == {None}
 
 

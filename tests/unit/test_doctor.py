@@ -185,7 +185,7 @@ def test_the_command_prints_lines_or_json_and_fails_only_on_what_is_broken(
     state = ["--state-dir", str(workspace.state)]
     assert run_cli(["doctor", *state]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert any(line.startswith("ok      libvirt") for line in lines)
+    assert any(line.startswith("ok       libvirt") for line in lines)
     assert any(line.strip().startswith("-> ") for line in lines)
     monkeypatch.setattr(FakeHypervisor, "error", HypervisorError("cannot connect"))
     assert run_cli(["doctor", "--json", *state]) == 1

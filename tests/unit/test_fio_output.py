@@ -104,13 +104,19 @@ def test_global_options_stand_behind_the_jobs_own() -> None:
     assert parse_fio(load("global.json")).jobs[0].iodepth == 16
 
 
-def test_client_mode_counts_every_server_once_and_assumes_no_default() -> None:
+def test_client_mode_counts_every_server_once() -> None:
     text = json.loads(load("client.json"))
     text["client_stats"].append(text["client_stats"][0] | {"jobname": "All clients"})
     result = parse_fio(json.dumps(text))
     assert result.client
     assert [job.name for job in result.jobs] == ["cell"]
-    assert result.jobs[0].numjobs is None
+    assert result.jobs[0].numjobs == 1
+
+
+def test_a_client_that_does_not_pass_on_the_global_section_leaves_no_default() -> None:
+    text = json.loads(load("client.json"))
+    del text["global options"]
+    assert parse_fio(json.dumps(text)).jobs[0].numjobs is None
 
 
 def test_a_full_disk_is_an_error_with_a_name() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from harness.adapters.files import make_directory, read_bytes, read_json, write_atomic, write_json
+from harness.adapters.files import inside, make_directory, read_bytes, read_json, write_atomic, write_json
 from harness.adapters.results.store import RunDirectory, is_run_directory, lay_out_run
 from harness.core.counting.callgrind import CallgrindFormatError, Profile, parse_callgrind, parse_total
 from harness.core.counting.planning import CountPlan, PlannedCount, count_plan_from_json, count_plan_to_json
@@ -141,7 +141,7 @@ class CountDirectory:
         Raises:
             InputError: the file is missing, or is not what was saved.
         """
-        path = self._directory(planned) / thread.file
+        path = inside(self._directory(planned), thread.file)
         data = read_bytes(path)
         if hashlib.sha256(data).hexdigest() != thread.sha256:
             raise InputError.single(
@@ -187,7 +187,7 @@ class CountDirectory:
         write_json(self.path / "run.json", asdict(head))
 
     def _directory(self, planned: PlannedCount) -> Path:
-        return self.path / "counts" / planned.directory
+        return inside(self.path / "counts", planned.directory)
 
 
 def holds_counts(path: Path) -> bool:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from harness.core.quiet.placement import HostCpu, Topology
+from harness.core.quiet.settings import cpu_numbers
+
 _CPUS = Path("/sys/devices/system/cpu")
 _NODES = Path("/sys/devices/system/node")
 
@@ -37,6 +40,25 @@ def topology() -> dict[str, Any]:
     }
 
 
+def cpu_topology(root: Path = Path("/")) -> Topology:
+    """Return the CPUs that are online: core and node of each, and which are isolated."""
+    cpus = root / _CPUS.relative_to("/")
+    nodes = {
+        int(link.parent.name.removeprefix("node")): link
+        for link in (root / _NODES.relative_to("/")).glob("node[0-9]*/cpulist")
+    }
+    node_of = {cpu: node for node, link in nodes.items() for cpu in cpu_numbers(read_setting(link) or "")}
+    found: dict[int, HostCpu] = {}
+    for directory in cpus.glob("cpu[0-9]*"):
+        number = int(directory.name.removeprefix("cpu"))
+        socket = read_setting(directory / "topology/physical_package_id")
+        # Not core_id: dies of one socket may number their cores alike. CPUs that are offline have neither.
+        siblings = read_setting(directory / "topology/thread_siblings_list")
+        if socket is not None and siblings:
+            found[number] = HostCpu((int(socket), min(cpu_numbers(siblings))), node_of.get(number))
+    return Topology(dict(sorted(found.items())), cpu_numbers(read_setting(cpus / "isolated") or ""))
+
+
 def idle_states() -> dict[str, Any]:
     """Return who decides on idle states, their limit, and CPU 0's states (name -> exit latency, disabled)."""
     states = sorted(_CPUS.glob("cpu0/cpuidle/state[0-9]*"))
@@ -53,9 +75,3 @@ def idle_states() -> dict[str, Any]:
         }
         or None,
     }
-
-
-def frequency_policy(name: str) -> str | None:
-    """Return one setting of CPU frequency over all CPUs: one value, or each that occurs; None without any."""
-    found = {read_setting(policy / name) for policy in (_CPUS / "cpufreq").glob("policy[0-9]*")}
-    return ", ".join(sorted(value for value in found if value is not None)) or None

@@ -10,28 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from harness.adapters.checkout import checkout_commit
-from harness.adapters.host.cpus import frequency_policy, idle_states, read_setting, topology
+from harness.adapters.host.cpus import idle_states, read_setting, topology
+from harness.adapters.host.settings import HostSettings
+from harness.core.quiet.settings import told
 from harness.core.redaction import redacted
 
-__all__ = ["cpu_facts", "environment", "free_bytes", "read_setting", "volatile_settings"]
+__all__ = ["cpu_facts", "environment", "free_bytes", "mitigations", "read_setting", "volatile_settings"]
 
-_SYSCTLS = ("vm.max_map_count", "kernel.numa_balancing", "vm.overcommit_memory")
-_SETTINGS = {
-    "intel_no_turbo": "/sys/devices/system/cpu/intel_pstate/no_turbo",
-    "boost": "/sys/devices/system/cpu/cpufreq/boost",
-    "smt": "/sys/devices/system/cpu/smt/active",
-    "transparent_hugepage": "/sys/kernel/mm/transparent_hugepage/enabled",
-    "transparent_hugepage_defrag": "/sys/kernel/mm/transparent_hugepage/defrag",
-    "ksm": "/sys/kernel/mm/ksm/run",
-    "kvm_halt_poll_ns": "/sys/module/kvm/parameters/halt_poll_ns",
-    "guest_halt_poll_ns": "/sys/module/haltpoll/parameters/guest_halt_poll_ns",
-}
-"""What changes how fast a host is and can be changed while it runs, as name -> file."""
+_HOST = HostSettings()
 
 
 def environment() -> dict[str, Any]:
     """Return what of this host a reader needs to believe or repeat a number; no secret, no variable."""
-    cpu = cpu_facts()
+    cpu, settings = cpu_facts(), volatile_settings()
     return {
         "host": {
             "name": platform.node(),
@@ -42,9 +33,9 @@ def environment() -> dict[str, Any]:
             "kernel": platform.release(),
             "kernel_command_line": redacted(read_setting("/proc/cmdline") or "") or None,
             "os": _operating_system(),
-            "mitigations": _mitigations(),
-            "sysctl": _sysctls(),
-            "settings": _settings(),
+            "mitigations": mitigations(),
+            "sysctl": {name: value for name, value in settings.items() if "." in name},
+            "settings": {name: value for name, value in settings.items() if "." not in name},
             "load": os.getloadavg(),
         },
         "python": platform.python_version(),
@@ -54,16 +45,7 @@ def environment() -> dict[str, Any]:
 
 def volatile_settings() -> dict[str, str | None]:
     """Return what can drift from one session to the next without anybody noticing, in well under 5 ms."""
-    return _settings() | _sysctls()
-
-
-def _settings() -> dict[str, str | None]:
-    governor = {"governor": frequency_policy("scaling_governor")}
-    return governor | {name: read_setting(path) for name, path in _SETTINGS.items()}
-
-
-def _sysctls() -> dict[str, str | None]:
-    return {name: read_setting("/proc/sys/" + name.replace(".", "/")) for name in _SYSCTLS}
+    return {name: told(places) for name, places in _HOST.values().items()}
 
 
 def cpu_facts() -> dict[str, Any]:
@@ -93,6 +75,7 @@ def _operating_system() -> str | None:
         return None
 
 
-def _mitigations() -> dict[str, str | None]:
+def mitigations() -> dict[str, str | None]:
+    """Return what the kernel says of each vulnerability of the CPU."""
     directory = Path("/sys/devices/system/cpu/vulnerabilities")
     return {entry.name: read_setting(entry) for entry in sorted(directory.glob("*"))}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from harness.adapters.files import (
+    inside,
     make_directory,
     read_bytes,
     read_json,
@@ -80,7 +81,11 @@ class RunDirectory:
             InputError: it is none, or one of a newer format.
         """
         if not is_run_directory(path):
-            raise InputError.single(str(path), "is not a run directory (no run.json in it)", "check the path")
+            raise InputError.single(
+                str(path),
+                "is not a run directory (no run.json in it)",
+                "other results are compared two by two: harness compare OLD NEW",
+            )
         data = read_json(path / "run.json")
         version = data.get("format_version") if isinstance(data, dict) else None
         if not isinstance(version, int):
@@ -106,6 +111,11 @@ class RunDirectory:
             yield
 
     @property
+    def writer(self) -> str | None:
+        """Who is writing it at the moment; None when nobody is."""
+        return holder_of(self.path / _LOCK)
+
+    @property
     def record(self) -> RunRecord:
         """The head of the run."""
         return _read(_RUN, self.path / "run.json")
@@ -118,7 +128,7 @@ class RunDirectory:
         its sessions are known to have taken.
         """
         record = self.record
-        if record.state is RunState.RUNNING and holder_of(self.path / _LOCK) is None:
+        if record.state is RunState.RUNNING and self.writer is None:
             # Read again: it may just have ended.
             record = self.record
             if record.state is RunState.RUNNING:
@@ -156,11 +166,11 @@ class RunDirectory:
 
     def session_directory(self, planned: PlannedSession) -> Path:
         """Return the session's directory, made."""
-        return make_directory(self.path / "sessions" / planned.directory)
+        return make_directory(self._session(planned))
 
     def load_session(self, planned: PlannedSession) -> SessionRecord:
         """Return what is kept of a session; an empty record when it never started."""
-        path = self.path / "sessions" / planned.directory / "session.json"
+        path = self._session(planned) / "session.json"
         if path.exists():
             return _read(_SESSION, path)
         return SessionRecord(
@@ -189,7 +199,7 @@ class RunDirectory:
         Raises:
             InputError: the file is missing, or is not what was saved.
         """
-        path = self.path / "sessions" / planned.directory / file
+        path = inside(self._session(planned), file)
         data = read_bytes(path)
         if hashlib.sha256(data).hexdigest() != sha256:
             raise InputError.single(
@@ -199,8 +209,11 @@ class RunDirectory:
 
     def read_domain_xml(self, planned: PlannedSession) -> str | None:
         """Return the session's domain XML, or None when it is not kept."""
-        path = self.path / "sessions" / planned.directory / "domain.xml"
+        path = self._session(planned) / "domain.xml"
         return read_text(path) if path.exists() else None
+
+    def _session(self, planned: PlannedSession) -> Path:
+        return inside(self.path / "sessions", planned.directory)
 
     def write_ceilings(self, ceilings: list[dict[str, Any]]) -> None:
         """Keep what the host reached without a guest: a cell's factors and its ``iops`` each."""

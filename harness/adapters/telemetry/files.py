@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from harness.adapters.files import read_bytes
+from harness.adapters.files import inside, read_bytes
 from harness.adapters.telemetry.sampler import telemetry_file
 from harness.core.errors import InputError
 from harness.core.telemetry import parse_telemetry
@@ -30,10 +30,10 @@ def read_telemetry(
     """
     found: dict[int, Telemetry] = {}
     warnings: list[str] = []
-    directory = run.path / "sessions" / planned.directory
+    directory = inside(run.path / "sessions", planned.directory)
     for boot, entry in enumerate(record.boots):
         kept = entry.telemetry
-        path = directory / (kept.file if kept else telemetry_file(boot))
+        path = inside(directory, kept.file if kept else telemetry_file(boot))
         if kept is None and not path.exists():
             continue
         where = f"session {planned.directory}: its telemetry {path.name}"

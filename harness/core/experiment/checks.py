@@ -200,6 +200,12 @@ def _engines(experiment: Experiment) -> Iterator[Finding]:
         )
 
 
+def _tuning(experiment: Experiment) -> Iterator[Finding]:
+    from harness.core.experiment.tuning_checks import contradictions
+
+    yield from contradictions(experiment)
+
+
 def _pinned_beyond(experiment: Experiment) -> Iterator[Finding]:
     """Check pins against the largest guest: smaller ones of the matrix do without the pins they lack."""
     vcpus = max(experiment.matrix.vcpus or (experiment.guest.vcpus,))
@@ -260,6 +266,12 @@ def _too_many_disks(experiment: Experiment) -> Iterator[Finding]:
         )
 
 
+def _builds_from_source(experiment: Experiment) -> Iterator[Finding]:
+    from harness.core.experiment.build_checks import contradictions
+
+    yield from contradictions(experiment)
+
+
 def _instructions(experiment: Experiment) -> Iterator[Finding]:
     from harness.core.experiment.counting_checks import contradictions
 
@@ -267,8 +279,9 @@ def _instructions(experiment: Experiment) -> Iterator[Finding]:
 
 
 _WHOLE: tuple[_Check, ...] = (
-    _idle_sections, _matrix_size, _builds, _baseline, _guest, _kernel, _cpu, _until, _engines,
-    _pinned_beyond, _poll_without_iothread, _instructions, _too_many_disks,
+    _idle_sections, _matrix_size, _builds, _builds_from_source,
+    _baseline, _guest, _kernel, _cpu, _until, _engines,
+    _pinned_beyond, _poll_without_iothread, _instructions, _too_many_disks, _tuning,
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from harness.core.errors import InputError, Problem
+from harness.core.experiment import source_values as sv
 from harness.core.experiment import values as v
 from harness.core.experiment.yaml_text import write_yaml
 from harness.core.model import (
@@ -31,6 +32,7 @@ from harness.core.model import (
     PoolDriver,
     ReadWrite,
     RingFormat,
+    Tuning,
     Workload,
 )
 from harness.core.units import format_size
@@ -55,6 +57,7 @@ ReadWriteName = Annotated[
 ]
 IOEngineName = Annotated[IOEngine, v.choice_reader(IOEngine), v.choice_schema(IOEngine)]
 CountLoadName = Annotated[CountLoad, v.choice_reader(CountLoad), v.choice_schema(CountLoad)]
+TuningName = Annotated[Tuning, v.choice_reader(Tuning), v.choice_schema(Tuning)]
 RingFormatName = Annotated[RingFormat, v.choice_reader(RingFormat), v.choice_schema(RingFormat)]
 
 _T = TypeVar("_T")
@@ -101,19 +104,69 @@ class PackageBuild(Section):
         return "package"
 
 
-BUILD_KINDS: dict[str, type[Section]] = {"path": PathBuild, "package": PackageBuild}
+class SourceBuild(Section):
+    """What builds from source have in common."""
+
+    patches: sv.Patches = Field(
+        default=(), description="Patches applied in this order, named relative to the experiment file."
+    )
+    configure: sv.ConfigureArguments = Field(
+        default=(), description="Further arguments of QEMU's configure, after the harness's own."
+    )
+
+
+class GitBuild(SourceBuild):
+    """QEMU built from a commit of a git repository."""
+
+    git: sv.GitLocation = Field(
+        description="The repository: a path from / or ~ on the measuring host, or a URL."
+    )
+    ref: sv.GitRef = Field(
+        default="HEAD", description="A branch, tag or commit, or an expression such as v10.0.0~3."
+    )
+
+    @property
+    def kind(self) -> str:
+        """How the build is made."""
+        return "git"
+
+
+class TarballBuild(SourceBuild):
+    """QEMU built from a source tarball."""
+
+    tarball: sv.TarballLocation = Field(
+        description="The tarball: a path from / or ~ on the measuring host, relative to the experiment file, "
+        "or a URL."
+    )
+    checksum: sv.Checksum | None = Field(
+        default=None, description="Its checksum, sha256:...; required for a URL."
+    )
+
+    @property
+    def kind(self) -> str:
+        """How the build is made."""
+        return "tarball"
+
+
+Build = PathBuild | PackageBuild | GitBuild | TarballBuild
+BUILD_KINDS: dict[str, type[Build]] = {
+    "path": PathBuild,
+    "package": PackageBuild,
+    "git": GitBuild,
+    "tarball": TarballBuild,
+}
 """The key that says what kind of build it is, with the type of that kind."""
 
 
 def _build_kind(value: object) -> str | None:
-    if isinstance(value, PathBuild | PackageBuild):
+    if isinstance(value, Build):
         return value.kind
     return next((kind for kind in BUILD_KINDS if kind in value), None) if isinstance(value, dict) else None
 
 
 def _one_kind(value: object) -> object:
     """Refuse what does not say in exactly one way where the build comes from."""
-    if isinstance(value, PathBuild | PackageBuild):
+    if isinstance(value, Build):
         return value
     remedy = f"write {' or '.join(f'{kind}: ...' for kind in BUILD_KINDS)}"
     if not isinstance(value, dict):
@@ -130,9 +183,11 @@ def _one_kind(value: object) -> object:
     return value
 
 
-Build = PathBuild | PackageBuild
 BuildChoice = Annotated[
-    Annotated[PathBuild, Tag("path")] | Annotated[PackageBuild, Tag("package")],
+    Annotated[PathBuild, Tag("path")]
+    | Annotated[PackageBuild, Tag("package")]
+    | Annotated[GitBuild, Tag("git")]
+    | Annotated[TarballBuild, Tag("tarball")],
     Discriminator(_build_kind),
     BeforeValidator(_one_kind),
 ]
@@ -471,6 +526,10 @@ class Experiment(Section):
     guest: Guest = Field(default=Guest(), description="The guest.")
     disk: Disk = Field(default=Disk(), description="The disk that is measured.")
     placement: Placement = Field(default=Placement(), description="Host CPUs and memory of the guest.")
+    tuning: Values[TuningName] = Field(
+        default=(Tuning.NONE,),
+        description="Host settings a run may change while it lasts: none, all, or a list of them.",
+    )
     matrix: Matrix = Field(default=Matrix(), description="What is varied, of fio and of the guest.")
     pool: Pool = Field(default=Pool(), description="The rounds of the workload pool-growth.")
     protocol: Protocol = Field(default=Protocol(), description="Repetition, durations and judgement.")

@@ -24,6 +24,7 @@ def command(experiments: tuple[Path, ...], *, as_json: bool) -> int:
       harness check fio/quick.yml
       harness check fio/*.yml --json
     """
+    from harness.adapters.paths import companion_problems
     from harness.core.errors import InputError
     from harness.core.model import Workload
     from harness.shell.declare import declare
@@ -34,6 +35,9 @@ def command(experiments: tuple[Path, ...], *, as_json: bool) -> int:
             declared = declare(path)
         except InputError as error:
             problems += error.problems
+            continue
+        if missing := companion_problems(declared.experiment, declared.source, declared.directory):
+            problems += missing
             continue
         if not as_json:
             experiment = declared.experiment

@@ -6,7 +6,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.shell.cli.options import PATH, alpha_option, margin_option, noise_floor_option
+from harness.shell.cli.options import (
+    NOT_OF_COUNTS,
+    NOT_OF_ROUNDS,
+    PATH,
+    accept_differences_option,
+    alpha_option,
+    fail_on_option,
+    margin_option,
+    metric_option,
+    noise_floor_option,
+    reads_bundles,
+    refuse_given,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,6 +26,7 @@ if TYPE_CHECKING:
 
     from harness.analysis.costs import CostComparison
     from harness.analysis.result import Comparison
+    from harness.shell.roles import Roles
 
 _EXIT_CODES = {"slower": 3, "unclear": 4}
 
@@ -31,23 +44,18 @@ _EXIT_CODES = {"slower": 3, "unclear": 4}
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--ci", is_flag=True, help="With --format commit: add intervals and a footer.")
-@click.option(
-    "--metric",
-    default="iops",
-    show_default=True,
-    metavar="NAME[,NAME...]",
-    help="What to compare: iops, bw, clat_p99, vmas, cpu_per_io ...; several give a table each.",
-)
+@metric_option
 @margin_option
 @alpha_option
 @noise_floor_option
-@click.option(
-    "--accept-differences", is_flag=True, help="Judge although sessions differ in more than the build."
-)
+@accept_differences_option
+@click.option("--baseline", metavar="VARIANT", help="Compare with this one [default: the experiment's].")
+@click.option("--contender", metavar="VARIANT", help="Compare this one only [default: all others].")
 @click.option(
     "--explain", is_flag=True, help="Of a run of counts: which functions the difference is in, largest first."
 )
-@click.option("--fail-on", type=click.Choice(["slower", "unclear"]), multiple=True, help="Exit with 3 or 4.")
+@fail_on_option
+@reads_bundles("old", "new", "noise_floor")
 def command(
     old: Path,
     new: Path | None,
@@ -60,6 +68,8 @@ def command(
     alpha: float | None,
     noise_floor: Path | None,
     accept_differences: bool,
+    baseline: str | None,
+    contender: str | None,
     explain: bool,
     fail_on: tuple[str, ...],
 ) -> int:
@@ -67,6 +77,7 @@ def command(
 
     Of one run directory; or of two sets of results, each a run directory, a directory of fio JSON files
     made by anything, or a CSV with the columns rw,bs,iodepth,iops (further columns are further factors).
+    A bundle (harness export --bundle) stands for the run directory in it.
     Only a run directory gets verdicts: its sessions were interleaved. And only where its sessions agree in
     everything but the build, or with --accept-differences, which lists what they differ in.
 
@@ -79,32 +90,39 @@ def command(
     from harness.adapters.guestless.store import holds_counts
     from harness.core.model import Workload
     from harness.shell.results import workload_of
+    from harness.shell.roles import Roles
 
     form = "json" if as_json else form
     of_samples: dict[str, object] = {"NEW": new, "--noise-floor": noise_floor, "--alpha": alpha, "--ci": ci}
     of_samples |= {"--metric": metric != "iops", "--accept-differences": accept_differences}
     if any(holds_counts(path) for path in (old, new) if path is not None):
-        _refuse(of_samples, "a run of counts is compared by itself; it has one metric and no statistics")
-        return _explain_counts(old, margin) if explain else _compare_counts(old, form, margin, fail_on)
+        refuse_given(of_samples, NOT_OF_COUNTS)
+        roles = Roles(baseline, contender)
+        if explain:
+            return _explain_counts(old, margin, roles)
+        return _compare_counts(old, form, margin, roles, fail_on)
     if explain:
         raise click.UsageError("--explain goes with a run of counts (workload: instructions)")
     if any(workload_of(path) is Workload.POOL_GROWTH for path in (old, new) if path is not None):
         of_samples |= {"--margin": margin, "--fail-on": fail_on}
-        _refuse(of_samples, "a run of pool-growth is judged by itself, by its rounds")
+        of_samples |= {"--baseline": baseline, "--contender": contender}
+        refuse_given(of_samples, NOT_OF_ROUNDS)
         return _pool(old, form)
     from harness.analysis.metrics import find_metrics
+    from harness.analysis.remarks import shortened
     from harness.analysis.tables import render_all
     from harness.shell.comparing import TCG_NOTICE, Judgement, compare_run, compare_two
 
     if ci and (as_json or form != "commit"):
         raise click.UsageError("--ci goes with --format commit; the other formats have intervals anyway")
-    if new is not None and accept_differences:
-        raise click.UsageError(
-            "--accept-differences goes with one run directory, not with two sets of results"
-        )
-    judgements = [Judgement(found.name, margin, alpha, accept_differences) for found in find_metrics(metric)]
-    if new is not None and noise_floor is not None:
-        raise click.UsageError("--noise-floor goes with one run directory, not with two sets of results")
+    of_one_run: dict[str, object] = {"--noise-floor": noise_floor}
+    of_one_run |= {"--baseline": baseline, "--contender": contender}
+    if new is not None:
+        refuse_given(of_one_run, "goes with one run directory, not with two sets of results")
+    judgements = [
+        Judgement(found.name, margin, alpha, accept_differences, Roles(baseline, contender))
+        for found in find_metrics(metric)
+    ]
     comparisons = [
         compare_two(old, new, judgement) if new else compare_run(old, judgement, noise_floor)
         for judgement in judgements
@@ -112,17 +130,12 @@ def command(
     click.echo(render_all(comparisons, form, ci=ci), nl=False)
     if form in {"commit", "csv"}:
         # Data only on stdout; but nothing is dropped in silence.
-        for warning in dict.fromkeys(warning for found in comparisons for warning in found.warnings):
+        said = dict.fromkeys(warning for found in comparisons for warning in found.warnings)
+        for warning in shortened(list(said)):
             click.echo(f"harness: warning: {warning}", err=True)
         if comparisons[0].environment.get("accel") == "tcg":
             click.echo(f"harness: note: {TCG_NOTICE}", err=True)
     return exit_code(comparisons, fail_on)
-
-
-def _refuse(options: dict[str, object], why: str) -> None:
-    given = [name for name, value in options.items() if value not in {None, False, ()}]
-    if given:
-        raise click.UsageError(f"{', '.join(given)}: {why}")
 
 
 def _pool(run_dir: Path, form: str) -> int:
@@ -142,18 +155,20 @@ def exit_code(comparisons: Sequence[Comparison], fail_on: tuple[str, ...]) -> in
     return next((code for name, code in _EXIT_CODES.items() if name in fail_on and name in verdicts), 0)
 
 
-def _explain_counts(run: Path, margin: float | None) -> int:
+def _explain_counts(run: Path, margin: float | None, roles: Roles) -> int:
     from harness.shell.explaining import explain_counts
 
-    click.echo(explain_counts(run, margin=margin), nl=False)
+    click.echo(explain_counts(run, margin=margin, roles=roles), nl=False)
     return 0
 
 
-def _compare_counts(run: Path, form: str, margin: float | None, fail_on: tuple[str, ...]) -> int:
+def _compare_counts(
+    run: Path, form: str, margin: float | None, roles: Roles, fail_on: tuple[str, ...]
+) -> int:
     from harness.analysis.cost_tables import render_costs
     from harness.shell.costing import compare_counts
 
-    comparison = compare_counts(run, margin=margin)
+    comparison = compare_counts(run, margin=margin, roles=roles)
     click.echo(render_costs(comparison, form), nl=False)
     if form in {"commit", "csv"}:
         for warning in comparison.warnings:

@@ -16,13 +16,17 @@ from harness.shell.console import Console
 
 _VERBS = {
     "doctor": "Say whether this host can measure, and what to do where it cannot.",
-    "schema": "Print the JSON Schema of experiment files, for editors.",
+    "schema": "Print the JSON Schema of experiment files, for editors, or of results.",
     "check": "Validate experiment files; every error at once.",
     "plan": "Show what would run, in order, and how long it would take.",
     "provision": "Converge this host: libvirt, QEMU builds, guest image.",
+    "builds": "List, explain and prune the cache of QEMU builds.",
     "run": "Run an experiment, or go on with one, and print the table.",
+    "tune": "Make this host quiet by hand, and put it back.",
     "show": "Show what a run directory holds.",
     "compare": "Print the OLD/NEW/CHANGE table of a run, or of two sets of results.",
+    "export": "Write a run for other tools (JUnit, OpenMetrics ...), or pack it into one file.",
+    "nightly": "Measure a branch's newest commit against the baseline and the night before.",
 }
 
 _EPILOG = """\b

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import signal
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from harness.adapters.waiting import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
+
+_T = TypeVar("_T")
 
 # click would refuse a missing file in its own words; the loader names the remedy as well.
 PATH: Any = click.Path(path_type=Path)
@@ -70,7 +73,51 @@ noise_floor_option = click.option(
     metavar="AA_RUN_DIR",
     help="An A/A run of this host (harness run --aa): what it cannot resolve is shown beside the results.",
 )
+metric_option = click.option(
+    "--metric",
+    default="iops",
+    show_default=True,
+    metavar="NAME[,NAME...]",
+    help="What to compare: iops, bw, clat_p99, vmas, cpu_per_io ...; several give a table each.",
+)
+accept_differences_option = click.option(
+    "--accept-differences",
+    is_flag=True,
+    help="Judge although sessions, or files of one cell, differ in more than the build.",
+)
+fail_on_option = click.option(
+    "--fail-on", type=click.Choice(["slower", "unclear"]), multiple=True, help="Exit with 3 or 4."
+)
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print errors and the result only.")
+
+
+NOT_OF_COUNTS = "a run of counts is compared by itself; it has one metric and no statistics"
+NOT_OF_ROUNDS = "a run of pool-growth is judged by itself, by its rounds"
+
+
+def refuse_given(options: Mapping[str, object], why: str) -> None:
+    """Refuse options that were given and mean nothing here."""
+    given = [name for name, value in options.items() if value not in {None, False, ()}]
+    if given:
+        raise click.UsageError(f"{', '.join(given)}: {why}")
+
+
+def reads_bundles(*names: str) -> Callable[[Callable[..., _T]], Callable[..., _T]]:
+    """Let a verb's arguments be bundles: what it is called with is the run directory that was in them."""
+
+    def decorate(command: Callable[..., _T]) -> Callable[..., _T]:
+        @functools.wraps(command)
+        def call(**given: Any) -> _T:
+            from harness.shell.bundles import readable
+
+            with ExitStack() as stack:
+                paths = {name: given[name] for name in names if given[name] is not None}
+                opened = {name: stack.enter_context(readable(path)) for name, path in paths.items()}
+                return command(**given | opened)
+
+        return call
+
+    return decorate
 
 
 def print_json(value: Any) -> None:

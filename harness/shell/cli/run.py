@@ -102,6 +102,7 @@ def command(
     from harness.shell.console import Console
     from harness.shell.declare import Changes, declare, declare_within
     from harness.shell.noise_floor import place_of
+    from harness.shell.quieting import check_tuning
     from harness.shell.runner import RunOptions
 
     kept: dict[str, object] = {"--run-dir": run_dir, "--blocks": blocks, "--seed": seed, "--budget": budget}
@@ -139,6 +140,7 @@ def command(
                 }
                 _refuse(meaningless, "pool-growth is judged by its rounds, and gives no verdict on cells")
             options = RunOptions(ceiling=ceiling, noise_floor=noise_floor, max_map_count=max_map_count)
+            check_tuning(declared.experiment, declared.source, max_map_count)
             if noise_floor is not None:
                 # One that says nothing of this run is found before it, not after.
                 here = place_of(environment())
@@ -156,6 +158,9 @@ def command(
 
 
 def _check_usage(experiment: Path | None, resume_dir: Path | None, options: dict[str, object]) -> None:
+    from harness.adapters.results.bundle import was_unpacked
+    from harness.adapters.results.unpacking import is_bundle
+
     if (experiment is None) == (resume_dir is None):
         raise click.UsageError(
             "name an experiment, or a run directory with --resume; see `harness run --help`"
@@ -163,6 +168,10 @@ def _check_usage(experiment: Path | None, resume_dir: Path | None, options: dict
     wrong = [name for name, value in options.items() if value is not None]
     if resume_dir is not None and wrong:
         raise click.UsageError(f"{', '.join(wrong)}: a run that goes on keeps its plan and its directory")
+    if resume_dir is not None and (is_bundle(resume_dir) or was_unpacked(resume_dir)):
+        raise InputError.single(
+            str(resume_dir), "is a bundle: a copy to be read", "resume the run directory it was made of"
+        )
 
 
 def _counts(experiment: Path | None, resume_dir: Path | None) -> bool:

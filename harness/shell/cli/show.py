@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.shell.cli.options import PATH, json_option, print_json
+from harness.shell.cli.options import PATH, json_option, print_json, reads_bundles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +20,7 @@ _SHOWN_FAILURES = 10
 @click.option("--full", is_flag=True, help="Every session, and everything that is known of host and guests.")
 @click.option("--plot", type=PATH, metavar="FILE", help="pool-growth: draw its rounds (.svg, .png or .pdf).")
 @json_option
+@reads_bundles("run_dir")
 def command(run_dir: Path, *, full: bool, plot: Path | None, as_json: bool) -> None:
     """Show what a run directory holds: state, builds, what they differ in, host, QEMU, guest, sessions.
 
@@ -74,7 +75,8 @@ def _draw(run_dir: Path, plot: Path) -> None:
 
 
 def _lines(summary: dict[str, Any], run_dir: Path, *, full: bool) -> Iterator[str]:
-    from harness.shell.provenance import difference_lines, guest_lines, host_lines, qemu_lines
+    from harness.adapters.results.bundle import was_unpacked
+    from harness.shell.provenance import difference_lines, guest_lines, host_lines, qemu_lines, tuning_lines
 
     run, facts = summary["run"], _first_facts(summary)
     yield f"{run['run_id']}: {run['state']}" + (f" ({run['stopped']})" if run["stopped"] else "")
@@ -84,10 +86,11 @@ def _lines(summary: dict[str, Any], run_dir: Path, *, full: bool) -> Iterator[st
         yield f"  {name:<9} {build['version']} [{build['sha256'][:12]}]"
     yield from difference_lines(summary["agreement"], full=full)
     yield from host_lines(summary["environment"], full=full)
+    yield from tuning_lines(summary)
     yield from qemu_lines(facts)
     yield from guest_lines(facts, run["guest_image"])
     yield f"  done      {summary['accepted']} of {summary['planned']} iterations"
-    if run["state"] == "interrupted":
+    if run["state"] == "interrupted" and not was_unpacked(run_dir):
         yield f"  to go on  harness run --resume {run_dir}"
     yield from _watched_line(summary["sessions"])
     yield from _session_lines(summary["sessions"], full=full)

@@ -1,0 +1,148 @@
+"""Files of fio's output: found, unpacked, read; what cannot be used is named with the reason."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import zlib
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import zstandard
+
+from harness.core.fio_cells import Measurement, read_measurements
+from harness.core.fio_document import FioOutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+MOST_BYTES = 256 * 2**20
+"""Of one file, unpacked. A report is 10 kB; an hour of --status-interval=1 is 25 MB."""
+
+_HEAD = 4096
+_ZSTD_STEP = 512  # compressed bytes at a time: a step makes 16 MiB at most, whatever the file says
+_WORTH_A_POOL = 1000
+_UNREADABLE = (FioOutputError, OSError, EOFError, zlib.error, lzma.LZMAError, UnicodeDecodeError)
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """What one file holds.
+
+    Attributes:
+        path: the file.
+        measurements: what it measured.
+        problems: why it, or a part of it, is left out.
+    """
+
+    path: Path
+    measurements: Sequence[Measurement]
+    problems: Sequence[str]
+
+
+def find_files(root: Path) -> Iterator[Path]:
+    """Return every file of a tree in the order of names, but for hidden ones and links to directories.
+
+    A directory that cannot be listed is there as itself.
+    """
+    unreadable: list[Path] = []
+
+    def note(error: OSError) -> None:
+        unreadable.append(Path(error.filename))
+
+    for directory, names, files in os.walk(root, onerror=note):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        yield from (Path(directory) / name for name in sorted(files) if not name.startswith("."))
+    yield from unreadable
+
+
+def read_files(paths: Sequence[Path]) -> Iterator[FileResult]:
+    """Read files, in order; many of them with every core."""
+    if len(paths) < _WORTH_A_POOL:
+        yield from map(read_file, paths)
+        return
+    # Not fork: numpy's threads do not survive it.
+    with ProcessPoolExecutor(_cores(), mp_context=get_context("forkserver")) as pool:
+        yield from pool.map(read_file, paths, chunksize=100)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def read_file(path: Path) -> FileResult:
+    """Return what a file holds; never raises for what is in it."""
+    try:
+        if not path.is_file():
+            what = "its files cannot be listed" if path.is_dir() else "it is no regular file"
+            return FileResult(path, (), (what,))
+        measurements, problems = read_measurements(read_text(path))
+    except _UNREADABLE as error:
+        return FileResult(path, (), (error.message if isinstance(error, FioOutputError) else str(error),))
+    return FileResult(path, measurements, problems)
+
+
+def read_text(path: Path) -> str:
+    """Return a file's text, unpacked by what its first bytes say: gzip, Zstandard, xz, bzip2.
+
+    Raises:
+        FioOutputError: too large, or no text.
+        OSError, EOFError, zlib.error, lzma.LZMAError, UnicodeDecodeError: unreadable or damaged.
+    """
+    with path.open("rb") as raw:
+        head = raw.read(_HEAD)
+        raw.seek(0)
+        data = _unpack(raw, head)
+    if len(data) > MOST_BYTES:
+        raise FioOutputError(f"it is larger than any fio output ({MOST_BYTES // 2**20} MiB)")
+    if b"\0" in data[:_HEAD]:
+        raise FioOutputError("it is no text")
+    return data.decode("utf-8-sig")
+
+
+def _unpack(raw: IO[bytes], head: bytes) -> bytes:
+    """Return at most one byte more than MOST_BYTES: a small archive can be endless."""
+    if head.startswith(b"\x1f\x8b"):
+        return gzip.GzipFile(fileobj=raw).read(MOST_BYTES + 1)
+    if head.startswith(b"\xfd7zXZ\0"):
+        return lzma.LZMAFile(raw).read(MOST_BYTES + 1)
+    if head.startswith(b"BZh"):
+        return bz2.BZ2File(raw).read(MOST_BYTES + 1)
+    if head.startswith(b"\x28\xb5\x2f\xfd"):
+        return _unpack_zstd(raw)
+    if b"\0" in head:
+        return head  # a disk image, say: not worth reading to its end
+    return raw.read(MOST_BYTES + 1)
+
+
+def _unpack_zstd(raw: IO[bytes]) -> bytes:
+    """Return what Zstandard frames hold; zstandard's own reader takes a frame that is cut off for its end."""
+    found, size = [], 0
+    unpacker = zstandard.ZstdDecompressor().decompressobj()
+    pending = b""
+    while chunk := pending or raw.read(_ZSTD_STEP):
+        try:
+            found.append(unpacker.decompress(chunk))
+        except zstandard.ZstdError as error:
+            raise FioOutputError(f"its Zstandard data is damaged: {error}") from error
+        size += len(found[-1])
+        if size > MOST_BYTES:
+            break
+        pending = b""
+        if unpacker.eof and (pending := unpacker.unused_data or raw.read(_ZSTD_STEP)):
+            unpacker = zstandard.ZstdDecompressor().decompressobj()
+    else:
+        if not unpacker.eof:
+            raise EOFError("its Zstandard data ends before its end")
+    return b"".join(found)[: MOST_BYTES + 1]
+
+
+def first_line(text: str) -> str:
+    """Return the first line that is not blank."""
+    return next((line for line in islice(text.splitlines(), 100) if line.strip()), "")

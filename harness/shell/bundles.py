@@ -1,0 +1,182 @@
+"""Runs as one file for a mail: packed, with names replaced on request, and read again."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from harness import __version__
+from harness.adapters.files import write_atomic
+from harness.adapters.results.bundle import BUNDLE_SUFFIX, NOISE_FLOOR, files_of_run, pack
+from harness.adapters.results.store import RunDirectory, is_run_directory
+from harness.adapters.results.unpacking import is_bundle, unpacked
+from harness.adapters.workspace import default_state_directory
+from harness.core.anonymity import Anonymiser, users_in
+from harness.core.errors import HarnessError, InputError
+from harness.core.experiment import load_experiment
+from harness.shell.exporting import Wanted, judge_run, render_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_RECORDS = ("session.json", "count.json")
+"""They name the SHA-256 of the files beside them."""
+
+_HEAD, _ENVIRONMENT = "run.json", "environment.json"
+_TABLES = {"table.txt": "text", "table.md": "markdown"}
+
+
+def write_bundle(path: Path, target: Path, *, anonymous: bool, logs: bool) -> int:
+    """Pack a run directory, and the A/A run that it points at, into one file.
+
+    Args:
+        path: the run directory.
+        target: the new file, ``*.tar.zst``; an older one of that name is replaced.
+        anonymous: replace host and user names, paths, addresses, UUIDs and serial numbers.
+        logs: take the guests' consoles and QEMU's error output along.
+
+    Returns:
+        How many bytes it has.
+
+    Raises:
+        InputError: it is no run directory, is being measured at the moment, or cannot be read.
+        HarnessError: the file cannot be written.
+    """
+    if not target.name.endswith(BUNDLE_SUFFIX):
+        raise InputError.single(
+            str(target), "does not end in .tar.zst", f"--bundle {target.name.partition('.')[0]}.tar.zst"
+        )
+    run = RunDirectory.open(path)
+    if run.writer is not None:
+        raise InputError.single(
+            str(path), "is still being measured", "wait for its end, or stop it with Ctrl-C"
+        )
+    files = files_of_run(path, logs=logs) | _tables(path)
+    head = orjson.loads(files[_HEAD])
+    if floor := _noise_floor(path, head, logs=logs):
+        files |= floor
+        files[_HEAD] = _json(head | {"noise_floor": NOISE_FLOOR})
+    if anonymous:
+        files = _anonymous(files, _anonymiser(run, files))
+    data = pack(
+        files, run_id=str(head["run_id"]), harness_version=__version__, anonymous=anonymous, logs=logs
+    )
+    write_atomic(target, data)
+    return len(data)
+
+
+def _tables(path: Path) -> dict[str, bytes]:
+    """Return the rendered tables; none of a run that has no numbers: it may be sent to ask why."""
+    try:
+        judged = judge_run(path, Wanted())
+    except InputError:
+        return {}
+    return {name: render_table(judged, form).encode() for name, form in _TABLES.items()}
+
+
+def _noise_floor(path: Path, head: Mapping[str, Any], *, logs: bool) -> dict[str, bytes]:
+    """Return the files of the A/A run that a run points at; none if it is not here."""
+    recorded = head.get("noise_floor")
+    if not recorded or not is_run_directory(path / recorded):
+        return {}
+    return {f"{NOISE_FLOOR}/{name}": data for name, data in files_of_run(path / recorded, logs=logs).items()}
+
+
+def _json(value: object) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _anonymiser(run: RunDirectory, files: Mapping[str, bytes]) -> Anonymiser:
+    experiment = load_experiment(run.experiment, f"{run.path}/experiment.yml")
+    home = Path.home()
+    hosts = {_host_of(data) for name, data in files.items() if name.endswith(_ENVIRONMENT)}
+    words = {experiment.name, *experiment.variants}
+    words |= {str(value) for cell in experiment.cells() for value in cell.factors().values()}
+    own = (run.path.absolute(), run.path.resolve(), default_state_directory(), home, Path.cwd())
+    return Anonymiser(
+        hosts={os.uname().nodename, *hosts} - {""},
+        users={home.name, os.environ.get("SUDO_USER", "")}.union(
+            *(users_in(_text(f)) for f in files.values())
+        )
+        - {""},
+        directories=[str(directory) for directory in own],
+        words=words,
+    )
+
+
+def _host_of(environment: bytes) -> str:
+    host = orjson.loads(environment).get("host") or {}
+    return str(host.get("name") or "")
+
+
+def _text(data: bytes) -> str:
+    # What is no text comes out as it went in.
+    return data.decode(errors="surrogateescape")
+
+
+def _anonymous(files: Mapping[str, bytes], anonymiser: Anonymiser) -> dict[str, bytes]:
+    """Return files without anybody's names; records name the SHA-256 of what became of the others."""
+    found: dict[str, bytes] = {}
+    renamed: dict[str, dict[bytes, bytes]] = {}
+    for name, data in sorted(files.items(), key=lambda entry: (entry[0].endswith(_RECORDS), entry[0])):
+        directory, _slash, base = name.rpartition("/")
+        if base == _ENVIRONMENT:
+            data = _without_host(data, anonymiser)  # noqa: PLW2901 - step by step
+        new = anonymiser.text(_text(data)).encode(errors="surrogateescape")
+        if base in _RECORDS:
+            for before, after in renamed.get(directory, {}).items():
+                new = new.replace(before, after)
+        elif new != data:
+            renamed.setdefault(directory, {})[_sha256(data)] = _sha256(new)
+        found[name] = new
+    return found
+
+
+def _sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest().encode()
+
+
+def _without_host(data: bytes, anonymiser: Anonymiser) -> bytes:
+    """Replace the host's name where it stands, whatever it is: in a text it may be a word like any other."""
+    environment = orjson.loads(data)
+    host = environment.get("host")
+    if isinstance(host, dict) and host.get("name"):
+        host["name"] = anonymiser.host(str(host["name"]))
+    return _json(environment)
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[Path]:
+    """Give a run directory for what may be one, or a bundle of one; anything else as it is.
+
+    What is said of the unpacked files is said of the bundle.
+
+    Raises:
+        InputError: the bundle is none, is of a newer format, or is damaged.
+    """
+    if not is_bundle(path):
+        yield path
+        return
+    with unpacked(path) as directory:
+        try:
+            yield directory
+        except InputError as error:
+            problems = [
+                replace(
+                    problem,
+                    where=problem.where.replace(str(directory), str(path)),
+                    message=problem.message.replace(str(directory), str(path)),
+                    remedy=problem.remedy and problem.remedy.replace(str(directory), str(path)),
+                )
+                for problem in error.problems
+            ]
+            raise type(error)(problems) from error
+        except HarnessError as error:
+            error.message = error.message.replace(str(directory), str(path))
+            raise
