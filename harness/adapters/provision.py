@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.adapters.leftovers import MARK, end_marked
 from harness.core.errors import HarnessError, InputError, Interrupted, ProvisionError
 from harness.core.model import BuildRecord, GuestImage
 
@@ -345,7 +346,7 @@ def _play(
             inventory=str(inventory.resolve()) if isinstance(inventory, Path) else inventory,
             extravars=dict(variables),
             **({"cmdline": "--check"} if check else {}),
-            envvars=_environment(playbooks),
+            envvars=_environment(playbooks) | {MARK: private.name},
             quiet=True,
             event_handler=watcher,
             # Without a callback ansible-runner takes over SIGINT and SIGTERM.
@@ -354,6 +355,9 @@ def _play(
         )
     finally:
         shutil.rmtree(private, ignore_errors=True)
+    if runner.status == "canceled":
+        # A compiler that goes on would disturb the next measurement.
+        end_marked(private.name)
     _check(runner.status, watcher, playbook, remedy)
     return watcher
 

@@ -86,7 +86,7 @@ def unpaired_rows(sessions: Sessions, rule: Rule) -> tuple[dict[str, Any], dict[
 
 
 def _empty_rows(cells: int) -> dict[str, Any]:
-    unknown = ("baseline", "contender", "change", "ci_low", "ci_high", "p_value", "p_adjusted", "mde")
+    unknown = ("baseline", "contender", "change", "ci_low", "ci_high", "p_value", "p_adjusted", "mde", "se")
     counts = ("n_blocks", "stray", "stray_baseline", "stray_contender", "n_baseline", "n_contender")
     return (
         {name: np.full(cells, np.nan) for name in unknown}
@@ -155,6 +155,7 @@ def _judge(rows: dict[str, Any], differences: FloatArray, rule: Rule) -> None:
     rows["ci_low"][counted], rows["ci_high"][counted] = _bounds(found)
     rows["p_value"][counted], rows["p_adjusted"][counted] = found.p_value, p_adjusted
     rows["verdict"][counted], rows["small"][counted] = verdict.astype(object), small
+    rows["se"][counted] = found.standard_error
     for count in np.unique(blocks):
         same = blocks == count
         rows["mde"][counted[same]] = minimum_detectable_effect(
@@ -193,14 +194,27 @@ def _attribute_stray(rows: dict[str, Any], differences: FloatArray, old: Variant
         rows["stray"][cell], rows["stray_baseline"][cell], rows["stray_contender"][cell] = counts
 
 
+def stray_sides(
+    differences: FloatArray, center: FloatArray, old: FloatArray, new: FloatArray
+) -> tuple[BoolArray, BoolArray]:
+    """Return which blocks are stray by the baseline's session, and which by the contender's: shape (n,) each.
+
+    Args:
+        differences: of the blocks, log units, shape (n,).
+        center: the estimate that they are far from, log units.
+        old: the baseline's values, shape (n,).
+        new: the contender's.
+    """
+    marked = stray(differences, center)
+    new_is_further = np.abs(new - np.median(new)) > np.abs(old - np.median(old))
+    return marked & ~new_is_further, marked & new_is_further
+
+
 def _count_stray(
     differences: FloatArray, center: FloatArray, old: FloatArray, new: FloatArray
 ) -> tuple[int, int, int]:
-    marked = stray(differences, center)
-    new_is_further = np.abs(new - np.median(new)) > np.abs(old - np.median(old))
-    contender = int(np.count_nonzero(marked & new_is_further))
-    total = int(np.count_nonzero(marked))
-    return total, total - contender, contender
+    baseline, contender = map(np.count_nonzero, stray_sides(differences, center, old, new))
+    return int(baseline + contender), int(baseline), int(contender)
 
 
 def _pooled(differences: FloatArray, rule: Rule, old: FloatArray, new: FloatArray) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import platform
+import re
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from harness.adapters.host.accel import AccelDecision
     from harness.adapters.workspace import Workspace
     from harness.shell.events import Event
+
+_LONGEST_HOST = 32
 
 
 def provision_for(
@@ -298,8 +302,9 @@ class Runner:
 
 
 def new_run_id(experiment: Experiment) -> str:
-    """Return the id of a run that begins now."""
-    return f"{experiment.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    """Return the id of a run that begins now on this host; those of a fleet begin together."""
+    host = re.sub(r"[^A-Za-z0-9-]", "-", platform.node().partition(".")[0])[:_LONGEST_HOST]
+    return f"{experiment.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{host}"
 
 
 def new_run(

@@ -86,7 +86,7 @@ def _keys(section: type[Section], prefix: str = "") -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("key", _keys(Experiment))
+@pytest.mark.parametrize("key", dict.fromkeys(_keys(Experiment)))
 def test_every_key_is_in_the_reference(key: str) -> None:
     assert f"| `{key}` |" in (ROOT / "docs" / "experiment.md").read_text()
 
