@@ -52,8 +52,8 @@ def command(
 ) -> None:
     """Write a run's report: one HTML file with the answer, table, charts, provenance, how to repeat it.
 
-    It works offline and from disk, in light and dark, on a phone and on paper. Of two sets of results the same
-    page comes from compare OLD NEW --format html.
+    It works offline and from disk, in light and dark, on a phone and on paper. Of two sets of results the
+    same page comes from compare OLD NEW --format html.
 
     \b
       harness report runs/quick-20260101T120000 -o report.html
