@@ -10,7 +10,7 @@ import numpy as np
 from harness.analysis.verdicts import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import pandas as pd
 
@@ -29,7 +29,7 @@ _MOST_SKIPPED = 10
 
 def shortened(warnings: Sequence[str]) -> list[str]:
     """Return warnings for people: of those about skipped files the first few, and how many more there are."""
-    skipped = sorted((warning for warning in warnings if warning.startswith(SKIPPED)), key=_weight)
+    skipped = worst_first(warning for warning in warnings if warning.startswith(SKIPPED))
     if len(skipped) <= _MOST_SKIPPED + 1:
         return list(warnings)
     more = f"{SKIPPED}{len(skipped) - _MOST_SKIPPED} more files: --json lists them all"
@@ -37,9 +37,9 @@ def shortened(warnings: Sequence[str]) -> list[str]:
     return [*others, *skipped[:_MOST_SKIPPED], more]
 
 
-def _weight(skipped: str) -> int:
-    """Return how little it says that a file was left out: a log of fio's is no loss, a damaged report is."""
-    return ("empty" in skipped) + 2 * ("no fio JSON" in skipped)
+def worst_first(reasons: Iterable[str]) -> list[str]:
+    """Return why files were left out: damaged reports first, then empty files, last what is no report."""
+    return sorted(reasons, key=lambda reason: ("empty" in reason) + 2 * ("no fio JSON" in reason))
 
 
 def find_warnings(sessions: Sessions, frame: pd.DataFrame, rule: Rule) -> list[str]:

@@ -82,12 +82,16 @@ def _check_direction(section: Document, where: str, job: FioJob, release: tuple[
     _agree(f"{where}.iops", iops, total * 1000 / runtime, cut)
     if bw is not None and bw_bytes is not None:
         _agree(f"{where}.bw_bytes", bw_bytes, bw * _KIB, _KIB)
-    rate = bw_bytes if bw_bytes is not None else bw * _KIB if bw is not None else None
-    if io_bytes is None or rate is None:
-        return
+    rate = bw_bytes if bw_bytes is not None else (bw or 0.0) * _KIB
+    if io_bytes is None:
+        raise FioOutputError(f"{where} has no io_bytes")
     unit = _unit_of_io_bytes(section, where, release)
     _agree(f"{where}.bw", rate, io_bytes * unit * 1000 / runtime, _KIB + unit * 1000 / runtime)
     _check_block_size(where, io_bytes * unit, total, unit, job)
+    _check_latencies(section, where, release)
+
+
+def _check_latencies(section: Document, where: str, release: tuple[int, int] | None) -> None:
     for key in ("clat", "lat"):
         if release and f"{key}_ns" in section and release < _NANOSECONDS_SINCE:
             raise FioOutputError(

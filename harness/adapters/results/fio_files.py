@@ -47,10 +47,19 @@ class FileResult:
 
 
 def find_files(root: Path) -> Iterator[Path]:
-    """Return every file of a tree in the order of names, but for hidden ones and links to directories."""
-    for directory, names, files in os.walk(root):
+    """Return every file of a tree in the order of names, but for hidden ones and links to directories.
+
+    A directory that cannot be listed is there as itself.
+    """
+    unreadable: list[Path] = []
+
+    def note(error: OSError) -> None:
+        unreadable.append(Path(error.filename))
+
+    for directory, names, files in os.walk(root, onerror=note):
         names[:] = sorted(name for name in names if not name.startswith("."))
         yield from (Path(directory) / name for name in sorted(files) if not name.startswith("."))
+    yield from unreadable
 
 
 def read_files(paths: Sequence[Path]) -> Iterator[FileResult]:
@@ -69,9 +78,10 @@ def _cores() -> int:
 
 def read_file(path: Path) -> FileResult:
     """Return what a file holds; never raises for what is in it."""
-    if not path.is_file():
-        return FileResult(path, (), ("it is no regular file",))
     try:
+        if not path.is_file():
+            what = "its files cannot be listed" if path.is_dir() else "it is no regular file"
+            return FileResult(path, (), (what,))
         measurements, problems = read_measurements(read_text(path))
     except _UNREADABLE as error:
         return FileResult(path, (), (error.message if isinstance(error, FioOutputError) else str(error),))

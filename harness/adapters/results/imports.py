@@ -16,6 +16,7 @@ from harness.adapters.results.csv_table import NOT_FACTORS, is_csv, read_csv
 from harness.adapters.results.fio_files import FileResult, find_files, read_file, read_files
 from harness.adapters.results.mixing import Origin, different_sides, mixed_cells, scattered_repeats
 from harness.adapters.results.store import is_run_directory
+from harness.analysis.remarks import SKIPPED, worst_first
 from harness.core.errors import InputError, Problem
 from harness.core.model import TABLE_FACTORS
 
@@ -38,6 +39,7 @@ _FACTORS_WHEN_VARIED = {
 """Options that become columns where one cell was measured with several values, with fio's default."""
 
 _MOST_PROBLEMS = 20
+_NOTHING = "fio writes it with --output-format=json; a table is a file, with the columns rw,bs,iodepth,iops"
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class _Found:
 
     measurements: list[Measurement] = field(default_factory=list)
     origins: list[Origin] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
     seen: dict[tuple[object, ...], str] = field(default_factory=dict)
 
 
@@ -155,12 +157,8 @@ def _imported(
     for result in results:
         _add(found, result)
     if not found.measurements:
-        problems = [Problem(str(path), warning) for warning in found.warnings[:_MOST_PROBLEMS]]
-        if len(found.warnings) > _MOST_PROBLEMS:
-            problems.append(Problem(str(path), f"and {len(found.warnings) - _MOST_PROBLEMS} more files"))
-        raise InputError(
-            problems or [Problem(str(path), "holds no fio JSON", "run fio with --output-format=json")]
-        )
+        what = "nothing that can be used" if found.skipped else "no fio JSON"
+        raise InputError([Problem(str(path), f"holds {what}", _NOTHING), *_reasons(found)])
     columns = _varied_settings(found)
     keys = [
         {**one.factors, **{name: _setting(origin, name) for name in columns}}
@@ -171,24 +169,32 @@ def _imported(
     mixed = mixed_cells(cells, found.origins, (*_JSON_FACTORS[len(TABLE_FACTORS) :], *columns))
     if mixed.problems and not accept_differences:
         raise InputError(list(mixed.problems))
-    found.warnings += [
-        f"{problem.where}: {problem.message}, which was accepted" for problem in mixed.problems
-    ]
-    found.warnings += mixed.warnings
-    found.warnings += [f"{variant}: {warning}" for warning in scattered_repeats(cells, found.origins)]
+    warnings = [f"{SKIPPED}{file}: {reason}" for file, reason in found.skipped]
+    warnings += [f"{problem.where}: {problem.message}, which was accepted" for problem in mixed.problems]
+    warnings += mixed.warnings
+    warnings += [f"{variant}: {warning}" for warning in scattered_repeats(cells, found.origins)]
     imported = _samples(rows, variant, (*_JSON_FACTORS, *columns))
     return replace(
         imported,
-        warnings=tuple(found.warnings),
+        warnings=tuple(warnings),
         origins=tuple(found.origins),
         copies=tuple(one.identity for one in found.measurements),
     )
 
 
+def _reasons(found: _Found) -> list[Problem]:
+    """Return why each file is left out, those that may be worth a look first."""
+    ordered = worst_first(f"{reason}\0{file}" for file, reason in found.skipped)
+    pairs = [text.split("\0") for text in ordered]
+    problems = [Problem(file, reason) for reason, file in pairs[:_MOST_PROBLEMS]]
+    more = len(pairs) - len(problems)
+    return [*problems, Problem(f"{more} more files", "left out likewise")] if more else problems
+
+
 def _add(found: _Found, result: FileResult) -> None:
     """Add what a file holds, but for what was there before; a file twice is one measurement."""
     file = str(result.path)
-    found.warnings += [f"skipped {file}: {problem}" for problem in result.problems]
+    found.skipped += [(file, problem) for problem in result.problems]
     copies: dict[str, None] = {}
     for one in result.measurements:
         if one.identity is not None and one.identity in found.seen:
@@ -198,7 +204,7 @@ def _add(found: _Found, result: FileResult) -> None:
             found.seen[one.identity] = file
         found.measurements.append(one)
         found.origins.append(Origin(file, one.settings))
-    found.warnings += [f"skipped {file}: it holds the same measurement as {other}" for other in copies]
+    found.skipped += [(file, f"it holds the same measurement as {other}") for other in copies]
 
 
 def _varied_settings(found: _Found) -> list[str]:
