@@ -30,7 +30,7 @@ _FENCE = re.compile(
 )
 _CODE_SPAN = re.compile(r"(?<!`)`([^`\n]+(?:\n[^`\n]+)?)`(?!`)")
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
-_COMMAND = re.compile(r"(?<![\w./-])harness +((?:[a-z]+ +)*?[a-z]+)(?=[\s`]|$)([^\n|;&>#]*)")
+_COMMAND = re.compile(r"(?<![\w./-])harness +((?:[a-z]+ +)*[a-z]+)(?=[\s`]|$)([^\n|;&>#]*)")
 _OPTION = re.compile(r"(?<!\S)(--?[a-z][\w-]*)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
