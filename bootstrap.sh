@@ -1,10 +1,11 @@
 #!/bin/sh
 # Make .venv: install what pip needs from the distribution, where it is missing, and the project into a venv.
 #
-# usage: bootstrap.sh [setup|install|dev]
+# usage: bootstrap.sh [setup|install|dev|test]
 #   setup    (default) packages and venv, with the tools for tests and linters
 #   install  the same without these tools
 #   dev      the package that only `make lint` needs
+#   test     the browser that only `make test` needs
 # PYTHON names the interpreter to use, VENV the directory to make.
 set -eu
 cd "$(dirname "$0")"
@@ -32,11 +33,13 @@ missing_redhat() {
 install_missing() {
     if command -v apt-get >/dev/null 2>&1; then
         lint=shellcheck
+        browser='chromium chromium-driver'
         base='python3 python3-venv python3-dev gcc libc6-dev pkg-config libvirt-dev'
         query=missing_debian
         command='apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends'
     elif command -v dnf >/dev/null 2>&1; then
         lint=ShellCheck
+        browser='chromium chromedriver'
         base='python3 python3-devel gcc pkgconf-pkg-config libvirt-devel'
         query=missing_redhat
         command='dnf install -y --setopt=install_weak_deps=False'
@@ -44,7 +47,11 @@ install_missing() {
         die "neither apt-get nor dnf here; install python >= 3.11 with venv and headers, a C compiler, pkg-config" \
             "and libvirt's headers by hand, then: python3 -m venv $venv && $venv/bin/pip install -e '.[dev]'"
     fi
-    [ "$part" = dev ] && wanted=$lint || wanted=$base
+    case $part in
+        dev) wanted=$lint ;;
+        test) wanted=$browser ;;
+        *) wanted=$base ;;
+    esac
     # shellcheck disable=SC2086 # package names are words
     missing=$($query $wanted)
     [ -n "$missing" ] || return 0
@@ -102,6 +109,6 @@ make_venv() {
 case $part in
     setup) extras='[dev]' && make_venv ;;
     install) extras='' && make_venv ;;
-    dev) install_missing ;;
-    *) die "unknown part $part; one of setup, install, dev" ;;
+    dev | test) install_missing ;;
+    *) die "unknown part $part; one of setup, install, dev, test" ;;
 esac

@@ -52,6 +52,11 @@ class Workspace:
         return self.state / "experience.json"
 
     @property
+    def history(self) -> Path:
+        """Where finished runs are filed."""
+        return self.state / "history.duckdb"
+
+    @property
     def disks(self) -> Path:
         """Where disk images are made."""
         return self.state / "disks"

@@ -70,7 +70,8 @@ def _commit(comparison: CostComparison) -> str:
     return "\n".join(layout(columns)) + "\n"
 
 
-def _full(comparison: CostComparison, contender: str) -> list[Column]:
+def full_columns(comparison: CostComparison, contender: str) -> list[Column]:
+    """Return the columns of the text and Markdown tables."""
     cells = comparison.contenders[contender]
     notes = [cell.reason or "" for cell in cells]
     return [
@@ -84,7 +85,7 @@ def _full(comparison: CostComparison, contender: str) -> list[Column]:
 
 def cost_lines(comparison: CostComparison, contender: str) -> list[str]:
     """Return the lines of a contender's table: its head and a row a cell."""
-    return layout(_full(comparison, contender))
+    return layout(full_columns(comparison, contender))
 
 
 def _title(comparison: CostComparison, contender: str) -> str:
@@ -93,7 +94,8 @@ def _title(comparison: CostComparison, contender: str) -> str:
     )
 
 
-def _explanation(comparison: CostComparison) -> list[str]:
+def explanation(comparison: CostComparison) -> list[str]:
+    """Return what the columns mean, and the caller's lines."""
     verdict = (
         f"Verdict: margin {comparison.margin * 100:g}%, beyond or within which by more than the resolution."
     )
@@ -105,14 +107,14 @@ def _text(comparison: CostComparison) -> str:
     for contender in comparison.contenders:
         lines += [_title(comparison, contender), "", *cost_lines(comparison, contender), ""]
     lines += [f"warning: {clean(warning)}" for warning in comparison.warnings]
-    return "\n".join([*lines, *map(clean, _explanation(comparison))]) + "\n"
+    return "\n".join([*lines, *map(clean, explanation(comparison))]) + "\n"
 
 
 def _markdown(comparison: CostComparison) -> str:
     lines: list[str] = []
     for contender in comparison.contenders:
-        lines += markdown_table(f"**{_title(comparison, contender)}**", _full(comparison, contender))
-    lines += markdown_remarks(comparison.warnings, _explanation(comparison))
+        lines += markdown_table(f"**{_title(comparison, contender)}**", full_columns(comparison, contender))
+    lines += markdown_remarks(comparison.warnings, explanation(comparison))
     return "\n".join(lines) + "\n"
 
 

@@ -70,9 +70,10 @@ def _of_variant(sessions: Sessions, variant: Variant) -> set[int]:
     for cell, iops in _medians(variant).items():
         rw, bs, _iodepth, *further = sessions.cells[cell]
         try:
-            groups[rw, *further][parse_size(bs)][cell] = iops
+            size = parse_size(bs)
         except ValueError:
             continue  # several sizes at once: no bandwidth to reckon with
+        groups[rw, *further][size][cell] = iops
     marked: set[int] = set()
     for sizes in groups.values():
         widest = max(size * max(rows.values()) for size, rows in sizes.items())

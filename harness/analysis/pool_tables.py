@@ -63,7 +63,7 @@ def render_pool(report: PoolReport, fmt: TableFormat | str = TableFormat.TEXT) -
     columns = pool_columns(report)
     if form is TableFormat.COMMIT:
         return "\n".join(layout(columns)) + "\n"
-    sentences = [clean(line) for line in (*_judgements(report), *_explanation(report), *report.footer)]
+    sentences = [clean(line) for line in (*_judgements(report), *explanation(report), *report.footer)]
     warnings = [clean(warning) for warning in report.warnings]
     if form is TableFormat.MARKDOWN:
         lines = [*markdown_table(f"**{_TITLE}**", columns), *markdown_remarks(warnings, sentences)]
@@ -103,10 +103,11 @@ def _judgements(report: PoolReport) -> list[str]:
 
 def judgement_of(variant: PoolVariant) -> tuple[str, str]:
     """Return how a variant's pool grew and what became of QEMU, a sentence each."""
-    return _growth(variant), _fate(variant)
+    return growth_sentence(variant), fate_sentence(variant)
 
 
-def _growth(variant: PoolVariant) -> str:
+def growth_sentence(variant: PoolVariant) -> str:
+    """Return whether a variant's pool grows, and how fast."""
     slope = variant.slope
     words = {
         Growth.UNBOUNDED: "grows without bound",
@@ -126,7 +127,8 @@ def _growth(variant: PoolVariant) -> str:
     return f"{variant.name} {words[variant.growth]}{rate}{ahead}."
 
 
-def _fate(variant: PoolVariant) -> str:
+def fate_sentence(variant: PoolVariant) -> str:
+    """Return what became of a variant's QEMU."""
     fatal = variant.fatal
     if fatal is None:
         last = variant.rounds[-1] if variant.rounds else None
@@ -139,7 +141,8 @@ def _fate(variant: PoolVariant) -> str:
     return f"{variant.name} aborted in round {variant.round}: {fatal.death}{last_seen}{limit}."
 
 
-def _explanation(report: PoolReport) -> list[str]:
+def explanation(report: PoolReport) -> list[str]:
+    """Return what a round is, and what the limit is."""
     limit = "unknown" if report.limit is None else f"{report.limit:,}"
     needed = report.in_flight * VMAS_OF_COROUTINE
     burst = f"A round: a burst of {report.in_flight:,} requests in flight (they need {needed:,} VMAs)"

@@ -193,14 +193,27 @@ def _attribute_stray(rows: dict[str, Any], differences: FloatArray, old: Variant
         rows["stray"][cell], rows["stray_baseline"][cell], rows["stray_contender"][cell] = counts
 
 
+def stray_sides(
+    differences: FloatArray, center: FloatArray, old: FloatArray, new: FloatArray
+) -> tuple[BoolArray, BoolArray]:
+    """Return which blocks are stray by the baseline's session, and which by the contender's: shape (n,) each.
+
+    Args:
+        differences: of the blocks, log units, shape (n,).
+        center: the estimate that they are far from, log units.
+        old: the baseline's values, shape (n,).
+        new: the contender's.
+    """
+    marked = stray(differences, center)
+    new_is_further = np.abs(new - np.median(new)) > np.abs(old - np.median(old))
+    return marked & ~new_is_further, marked & new_is_further
+
+
 def _count_stray(
     differences: FloatArray, center: FloatArray, old: FloatArray, new: FloatArray
 ) -> tuple[int, int, int]:
-    marked = stray(differences, center)
-    new_is_further = np.abs(new - np.median(new)) > np.abs(old - np.median(old))
-    contender = int(np.count_nonzero(marked & new_is_further))
-    total = int(np.count_nonzero(marked))
-    return total, total - contender, contender
+    baseline, contender = map(np.count_nonzero, stray_sides(differences, center, old, new))
+    return int(baseline + contender), int(baseline), int(contender)
 
 
 def _pooled(differences: FloatArray, rule: Rule, old: FloatArray, new: FloatArray) -> dict[str, Any]:

@@ -208,7 +208,7 @@ def _note(row: dict[str, Any], crashes: list[str]) -> str:
     return ", ".join(note for note in notes if note)
 
 
-def _full_columns(comparison: Comparison, contender: str) -> list[Column]:
+def full_columns(comparison: Comparison, contender: str) -> list[Column]:
     """Return the columns of the text and Markdown tables, the pooled row last where there are verdicts."""
     frame, pooled = comparison.frames[contender], comparison.pooled(contender)
     keys = _key_columns(comparison)
@@ -222,7 +222,7 @@ def _full_columns(comparison: Comparison, contender: str) -> list[Column]:
         sessions = Column("SESSIONS", [f"{old}+{new}" for old, new in counts])
         note = [Column("NOTE", limited, left=True)] if any(limited) else []
         return [*keys, *values, _changes(frame), sessions, *note]
-    rows: list[dict[str, Any]] = [*_records(frame), pooled]
+    rows: list[dict[str, Any]] = [*records(frame), pooled]
     notes = [clean(_note(row, _crashes(comparison, contender, row))) for row in rows]
     for column, text in zip([*keys, *values], ["all", "cells"] + [""] * len([*keys, *values]), strict=False):
         column.cells.append(text)
@@ -255,7 +255,8 @@ def _floor_column(comparison: Comparison, frame: pd.DataFrame) -> list[Column]:
     return [Column("A/A", [*floor, ""])]
 
 
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a comparison's frame as a dictionary a cell."""
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
@@ -265,10 +266,10 @@ def _verdict(value: object) -> str:
 
 def table_lines(comparison: Comparison, contender: str) -> list[str]:
     """Return the lines of a contender's table: its head, a row a cell, and the pooled row if any."""
-    return layout(_full_columns(comparison, contender))
+    return layout(full_columns(comparison, contender))
 
 
-def _explanation(comparison: Comparison) -> list[str]:
+def explanation(comparison: Comparison) -> list[str]:
     """Return what the columns mean, for this table."""
     lines = []
     if comparison.no_verdict is None:
@@ -301,7 +302,7 @@ def _text(comparison: Comparison) -> str:
         title = f"{clean(contender)} against {clean(comparison.baseline)}: {comparison.metric.heading}"
         lines += [title, "", *table_lines(comparison, contender), ""]
     lines += [f"warning: {clean(warning)}" for warning in shortened(comparison.warnings)]
-    lines += [*_explanation(comparison), *(clean(line) for line in comparison.footer)]
+    lines += [*explanation(comparison), *(clean(line) for line in comparison.footer)]
     return _lines([*lines]).rstrip("\n") + "\n"
 
 
@@ -309,8 +310,8 @@ def _markdown(comparison: Comparison) -> str:
     lines: list[str] = []
     for contender in comparison.contenders:
         title = f"**{contender}** against **{comparison.baseline}**: {comparison.metric.heading}"
-        lines += markdown_table(title, _full_columns(comparison, contender))
-    lines += markdown_remarks(shortened(comparison.warnings), (*_explanation(comparison), *comparison.footer))
+        lines += markdown_table(title, full_columns(comparison, contender))
+    lines += markdown_remarks(shortened(comparison.warnings), (*explanation(comparison), *comparison.footer))
     return _lines(lines).rstrip("\n") + "\n"
 
 
@@ -359,7 +360,7 @@ def _document(comparison: Comparison) -> dict[str, Any]:
         "cells": [
             {"variant": name, **row}
             for name, frame in comparison.frames.items()
-            for row in _records(frame[columns])
+            for row in records(frame[columns])
         ],
         "noise_floor": [
             {**dict(zip(comparison.key_columns, key, strict=True)), "resolution": value}

@@ -57,13 +57,16 @@ class NotMeasuredError(InputError):
     """Results lack the metric that was asked for."""
 
 
-def compare_run(path: Path, judgement: Judgement, noise_floor: Path | None = None) -> Comparison:
+def compare_run(
+    path: Path, judgement: Judgement, noise_floor: Path | None = None, found: RunSamples | None = None
+) -> Comparison:
     """Compare the variants of one run.
 
     Args:
         path: the run directory.
         judgement: how to judge.
         noise_floor: an A/A run of the same host; the one the run points at when None.
+        found: its samples, where they were read already.
 
     Raises:
         InputError: a directory is no run, is damaged, holds nothing yet, is still being measured, or is of
@@ -72,7 +75,7 @@ def compare_run(path: Path, judgement: Judgement, noise_floor: Path | None = Non
     run = RunDirectory.open(path)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
     place = place_of(run.environment, run.record.accel)
-    comparison = _compare(run, judgement)
+    comparison = compare_alone(run, judgement, found)
     # Both at one level, so that the columns can be held against each other; a floor has its own variants.
     judgement = replace(judgement, alpha=comparison.alpha, roles=Roles())
     if noise_floor is not None:
@@ -104,7 +107,7 @@ def read_noise_floor(
     """
     floor = RunDirectory.open(path)
     differing = check_applies(floor, experiment, place)
-    found = _compare(floor, judgement).resolution()
+    found = compare_alone(floor, judgement).resolution()
     if not any(math.isfinite(value) for value in found.values()):
         raise InputError.single(
             str(path),
@@ -119,12 +122,12 @@ def _beside(comparison: Comparison, floor: dict[CellKey, float], warnings: list[
     return replace(comparison, noise_floor=floor, warnings=(*warnings, *comparison.warnings))
 
 
-def _compare(run: RunDirectory, judgement: Judgement) -> Comparison:
-    """Compare the variants of one run, without any noise floor beside it."""
+def compare_alone(run: RunDirectory, judgement: Judgement, found: RunSamples | None = None) -> Comparison:
+    """Compare the variants of one run, without any noise floor beside it; otherwise as `compare_run`."""
     path, record = run.path, run.present
-    _refuse_running(path, record)
+    refuse_running(path, record)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
-    found = adjacent(read_samples(run))
+    found = adjacent(found or read_samples(run))
     _require_metric(found.frame, judgement.metric, path, found.unmeasured)
     differing = disagreements(found.sessions)
     refused = None if judgement.accept_differences else _refused(differing)
@@ -179,7 +182,7 @@ def _require_metric(
         raise NotMeasuredError([problem])
 
 
-def _refuse_running(path: Path, record: RunRecord) -> None:
+def refuse_running(path: Path, record: RunRecord) -> None:
     """Show no sign, p or verdict before the end: who stops by them finds changes that are not there.
 
     Raises:
@@ -266,7 +269,7 @@ def _side(path: Path, variant: str, judgement: Judgement) -> Imported:
         _require_metric(results.samples, judgement.metric, path)
         return results
     run = RunDirectory.open(path)
-    _refuse_running(path, run.present)
+    refuse_running(path, run.present)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
     found = read_samples(run)
     frame = found.frame

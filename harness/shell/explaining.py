@@ -28,15 +28,23 @@ def explain_counts(path: Path, *, margin: float | None = None, roles: Roles | No
         InputError: the directory is damaged, or holds nothing to compare yet.
     """
     comparison = compare_counts(path, margin=margin, roles=roles)
+    return "\n".join([comparison.ruler, "", *explanations(path, comparison)])
+
+
+def explanations(path: Path, comparison: CostComparison) -> list[str]:
+    """Return where the difference is, a text for every cell and contender; its title comes first.
+
+    Raises:
+        InputError: the directory is damaged.
+    """
     run = CountDirectory.open(path)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
-    texts = [
+    return [
         explain(_explanation(run, experiment, comparison, contender, cell))
         for contender, cells in comparison.contenders.items()
         for cell in cells
         if cell.reason != "not counted"
     ]
-    return "\n".join([comparison.ruler, "", *texts])
 
 
 def _explanation(

@@ -56,7 +56,9 @@ def _grouped(differences: list[dict[str, Any]]) -> Iterator[str]:
             else:
                 ways.setdefault("", []).append(f"{name} {_each(values)}")
         elif any(isinstance(value, list) for value in known.values()):
-            groups[what] = [f"only {variant}: {_names(value)}" for variant, value in known.items() if value]
+            groups[what] = [
+                f"only {variant}: {names_text(value)}" for variant, value in known.items() if value
+            ]
         else:
             groups[what] = [_each(values)]
     for device, ways in devices.items():
@@ -66,10 +68,10 @@ def _grouped(differences: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _each(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{variant} {_text(value)}" for variant, value in values.items())
+    return ", ".join(f"{variant} {value_text(value)}" for variant, value in values.items())
 
 
-def _names(value: list[Any]) -> str:
+def names_text(value: list[Any]) -> str:
     """Return a list's entries; libraries without their identities, which nobody reads."""
     return ", ".join(str(item).partition(" build-id:")[0].partition(" sha256:")[0] for item in value)
 
@@ -127,7 +129,7 @@ def qemu_lines(facts: Mapping[str, Any]) -> Iterator[str]:
         text = f"{name}: {node.get('driver')} {node.get('file')}, cache {cache or 'none'}"
         yield from _wrapped("node", text)
     for name, properties in (qemu.get("devices") or {}).items():
-        told = [f"{key} {_text(properties[key])}" for key in _TELLING if properties.get(key) is not None]
+        told = [f"{key} {value_text(properties[key])}" for key in _TELLING if properties.get(key) is not None]
         yield from _wrapped("device", f"{name}: {', '.join(told)}")
 
 
@@ -159,11 +161,11 @@ def _tree(name: str, value: Any, indent: int = 4) -> Iterator[str]:
         yield f"{space}{name}:"
         for key, item in value.items():
             yield from _tree(str(key), item, indent + 2)
-    elif isinstance(value, list) and len(_text(value)) > _WIDTH:
+    elif isinstance(value, list) and len(value_text(value)) > _WIDTH:
         yield f"{space}{name}:"
-        yield from (f"{space}  {_text(item)}" for item in value)
+        yield from (f"{space}  {value_text(item)}" for item in value)
     else:
-        yield f"{space}{name}: {_text(value)}"
+        yield f"{space}{name}: {value_text(value)}"
 
 
 def _choice(value: Any) -> str:
@@ -172,7 +174,8 @@ def _choice(value: Any) -> str:
     return text.partition("[")[2].partition("]")[0] or text
 
 
-def _text(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """Return a fact's value for people."""
     if value is None:
         return "-"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

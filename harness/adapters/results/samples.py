@@ -33,6 +33,7 @@ class RunSamples:
     Attributes:
         frame: a row an accepted iteration: ``variant, block, session, iteration``, factors, metrics.
         order: (block, variant) of every session that gave samples, in the order they really ran.
+        ran: the numbers of these sessions, in that order.
         fio_seconds: time fio measured or ramped, in accepted iterations.
         sessions: what every boot that gave samples ran on.
         warnings: failed iterations and sessions, and lost telemetry, a sentence each.
@@ -47,6 +48,7 @@ class RunSamples:
     warnings: list[str]
     crashes: list[tuple[str, dict[str, FactorValue]]]
     unmeasured: Mapping[str, str] = field(default_factory=dict)
+    ran: tuple[int, ...] = ()
 
 
 def read_samples(run: RunDirectory) -> RunSamples:
@@ -57,7 +59,7 @@ def read_samples(run: RunDirectory) -> RunSamples:
     """
     plan = run.plan
     rows: list[dict[str, object]] = []
-    started: list[tuple[str, int, str]] = []
+    started: list[tuple[str, int, str, int]] = []
     facts: list[SessionFacts] = []
     warnings: list[str] = []
     crashes: list[tuple[str, dict[str, FactorValue]]] = []
@@ -77,7 +79,7 @@ def read_samples(run: RunDirectory) -> RunSamples:
         if found:
             boots = sorted({entry.boot for entry in record.iterations if entry.state is IterationState.OK})
             # A session that was repeated counts as run when it last was.
-            started.append((record.boots[boots[-1]].started, planned.block, planned.variant))
+            started.append((record.boots[boots[-1]].started, planned.block, planned.variant, planned.number))
             facts += [boot_facts(run, planned, record, boot) for boot in boots]
     if not rows:
         raise InputError.single(
@@ -86,7 +88,8 @@ def read_samples(run: RunDirectory) -> RunSamples:
     frame = pd.DataFrame(rows)
     return RunSamples(
         frame=frame,
-        order=[(block, variant) for _moment, block, variant in sorted(started)],
+        order=[(block, variant) for _moment, block, variant, _number in sorted(started)],
+        ran=tuple(number for _moment, _block, _variant, number in sorted(started)),
         fio_seconds=len(rows) * (plan.runtime + plan.ramp),
         sessions=facts,
         warnings=warnings,

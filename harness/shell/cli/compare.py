@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from harness.analysis.costs import CostComparison
     from harness.analysis.result import Comparison
+    from harness.shell.comparing import Judgement
     from harness.shell.roles import Roles
 
 _EXIT_CODES = {"slower": 3, "unclear": 4}
@@ -37,10 +39,10 @@ _EXIT_CODES = {"slower": 3, "unclear": 4}
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "commit", "markdown", "csv", "json"]),
+    type=click.Choice(["text", "commit", "markdown", "csv", "json", "html"]),
     default="text",
     show_default=True,
-    help="How to print it; commit is the table for a commit message.",
+    help="How to print it; commit is the table for a commit message, html the page of harness report.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--ci", is_flag=True, help="With --format commit: add intervals and a footer.")
@@ -56,23 +58,7 @@ _EXIT_CODES = {"slower": 3, "unclear": 4}
 )
 @fail_on_option
 @reads_bundles("old", "new", "noise_floor")
-def command(
-    old: Path,
-    new: Path | None,
-    *,
-    form: str,
-    as_json: bool,
-    ci: bool,
-    metric: str,
-    margin: float | None,
-    alpha: float | None,
-    noise_floor: Path | None,
-    accept_differences: bool,
-    baseline: str | None,
-    contender: str | None,
-    explain: bool,
-    fail_on: tuple[str, ...],
-) -> int:
+def command(old: Path, new: Path | None, *, as_json: bool, form: str, **options: Any) -> int:
     """Print the OLD/NEW/CHANGE table.
 
     Of one run directory; or of two sets of results, each a run directory, a directory of fio JSON files
@@ -90,60 +76,159 @@ def command(
     from harness.adapters.guestless.store import holds_counts
     from harness.core.model import Workload
     from harness.shell.results import workload_of
-    from harness.shell.roles import Roles
 
-    form = "json" if as_json else form
-    of_samples: dict[str, object] = {"NEW": new, "--noise-floor": noise_floor, "--alpha": alpha, "--ci": ci}
-    of_samples |= {"--metric": metric != "iops", "--accept-differences": accept_differences}
-    if any(holds_counts(path) for path in (old, new) if path is not None):
-        refuse_given(of_samples, NOT_OF_COUNTS)
-        roles = Roles(baseline, contender)
-        if explain:
-            return _explain_counts(old, margin, roles)
-        return _compare_counts(old, form, margin, roles, fail_on)
-    if explain:
+    asked = _Asked(old=old, new=new, form="json" if as_json else form, **options)
+    given = [path for path in (old, new) if path is not None]
+    if any(holds_counts(path) for path in given):
+        return _of_counts(asked)
+    if asked.explain:
         raise click.UsageError("--explain goes with a run of counts (workload: instructions)")
-    if any(workload_of(path) is Workload.POOL_GROWTH for path in (old, new) if path is not None):
-        of_samples |= {"--margin": margin, "--fail-on": fail_on}
-        of_samples |= {"--baseline": baseline, "--contender": contender}
-        refuse_given(of_samples, NOT_OF_ROUNDS)
-        return _pool(old, form)
-    from harness.analysis.metrics import find_metrics
-    from harness.analysis.remarks import shortened
-    from harness.analysis.tables import render_all
-    from harness.shell.comparing import TCG_NOTICE, Judgement, compare_run, compare_two
+    if any(workload_of(path) is Workload.POOL_GROWTH for path in given):
+        return _of_rounds(asked)
+    return _of_samples(asked)
 
-    if ci and (as_json or form != "commit"):
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What was asked for, as the options have it."""
+
+    old: Path
+    new: Path | None
+    form: str
+    ci: bool
+    metric: str
+    margin: float | None
+    alpha: float | None
+    noise_floor: Path | None
+    accept_differences: bool
+    baseline: str | None
+    contender: str | None
+    explain: bool
+    fail_on: tuple[str, ...]
+
+    @property
+    def roles(self) -> Roles:
+        from harness.shell.roles import Roles
+
+        return Roles(self.baseline, self.contender)
+
+    @property
+    def only_for_samples(self) -> dict[str, object]:
+        """The options that mean nothing where nothing was sampled."""
+        return {
+            "NEW": self.new,
+            "--noise-floor": self.noise_floor,
+            "--alpha": self.alpha,
+            "--ci": self.ci,
+            "--metric": self.metric != "iops",
+            "--accept-differences": self.accept_differences,
+        }
+
+    @property
+    def only_for_one_run(self) -> dict[str, object]:
+        """The options that mean nothing where two sets of results are compared."""
+        return {
+            "--noise-floor": self.noise_floor,
+            "--baseline": self.baseline,
+            "--contender": self.contender,
+        }
+
+    def judgements(self) -> list[Judgement]:
+        """Return how to judge, a judgement for each metric."""
+        from harness.analysis.metrics import find_metrics
+        from harness.shell.comparing import Judgement
+
+        return [
+            Judgement(found.name, self.margin, self.alpha, self.accept_differences, self.roles)
+            for found in find_metrics(self.metric)
+        ]
+
+
+def _of_samples(asked: _Asked) -> int:
+    from harness.analysis.tables import render_all
+    from harness.shell.comparing import compare_run, compare_two
+
+    if asked.ci and asked.form != "commit":
         raise click.UsageError("--ci goes with --format commit; the other formats have intervals anyway")
-    of_one_run: dict[str, object] = {"--noise-floor": noise_floor}
-    of_one_run |= {"--baseline": baseline, "--contender": contender}
-    if new is not None:
-        refuse_given(of_one_run, "goes with one run directory, not with two sets of results")
-    judgements = [
-        Judgement(found.name, margin, alpha, accept_differences, Roles(baseline, contender))
-        for found in find_metrics(metric)
-    ]
+    if asked.new is not None:
+        refuse_given(asked.only_for_one_run, "goes with one run directory, not with two sets of results")
+    judgements = asked.judgements()
+    if asked.form == "html":
+        return _page(asked, judgements)
     comparisons = [
-        compare_two(old, new, judgement) if new else compare_run(old, judgement, noise_floor)
+        compare_two(asked.old, asked.new, judgement)
+        if asked.new
+        else compare_run(asked.old, judgement, asked.noise_floor)
         for judgement in judgements
     ]
-    click.echo(render_all(comparisons, form, ci=ci), nl=False)
-    if form in {"commit", "csv"}:
-        # Data only on stdout; but nothing is dropped in silence.
-        said = dict.fromkeys(warning for found in comparisons for warning in found.warnings)
-        for warning in shortened(list(said)):
-            click.echo(f"harness: warning: {warning}", err=True)
-        if comparisons[0].environment.get("accel") == "tcg":
-            click.echo(f"harness: note: {TCG_NOTICE}", err=True)
-    return exit_code(comparisons, fail_on)
+    click.echo(render_all(comparisons, asked.form, ci=asked.ci), nl=False)
+    _say_beside(asked.form, comparisons)
+    return exit_code(comparisons, asked.fail_on)
 
 
-def _pool(run_dir: Path, form: str) -> int:
+def _say_beside(form: str, comparisons: Sequence[Comparison]) -> None:
+    """Say on stderr what a format that holds only data leaves out: nothing is dropped in silence."""
+    from harness.analysis.remarks import shortened
+    from harness.shell.comparing import TCG_NOTICE
+
+    if form not in {"commit", "csv"}:
+        return
+    said = dict.fromkeys(warning for found in comparisons for warning in found.warnings)
+    for warning in shortened(list(said)):
+        click.echo(f"harness: warning: {warning}", err=True)
+    if comparisons[0].environment.get("accel") == "tcg":
+        click.echo(f"harness: note: {TCG_NOTICE}", err=True)
+
+
+def _page(asked: _Asked, judgements: list[Judgement]) -> int:
+    from harness.report.matrix_page import matrix_page
+    from harness.report.page import render_page
+    from harness.shell.reporting import matrix_report, two_reports
+
+    if asked.new is not None:
+        report = two_reports(asked.old, asked.new, judgements)
+    else:
+        report = matrix_report(asked.old, judgements, asked.noise_floor)
+    click.echo(render_page(matrix_page(report)), nl=False)
+    return exit_code(report.comparisons, asked.fail_on)
+
+
+def _of_rounds(asked: _Asked) -> int:
     from harness.analysis.pool_tables import render_pool
     from harness.shell.pool_report import pool_report
 
-    click.echo(render_pool(pool_report(run_dir), form), nl=False)
+    judged = {"--margin": asked.margin, "--fail-on": asked.fail_on}
+    refuse_given(asked.only_for_samples | asked.only_for_one_run | judged, NOT_OF_ROUNDS)
+    if asked.form == "html":
+        from harness.shell.reporting import report_pool
+
+        click.echo(report_pool(asked.old), nl=False)
+    else:
+        click.echo(render_pool(pool_report(asked.old), asked.form), nl=False)
     return 0
+
+
+def _of_counts(asked: _Asked) -> int:
+    from harness.analysis.cost_tables import render_costs
+    from harness.shell.costing import compare_counts
+    from harness.shell.explaining import explain_counts
+
+    refuse_given(asked.only_for_samples, NOT_OF_COUNTS)
+    if asked.explain:
+        click.echo(explain_counts(asked.old, margin=asked.margin, roles=asked.roles), nl=False)
+        return 0
+    comparison = compare_counts(asked.old, margin=asked.margin, roles=asked.roles)
+    if asked.form == "html":
+        from harness.shell.reporting import report_counts
+
+        click.echo(report_counts(asked.old, comparison), nl=False)
+    else:
+        click.echo(render_costs(comparison, asked.form), nl=False)
+    if asked.form in {"commit", "csv"}:
+        for warning in comparison.warnings:
+            click.echo(f"harness: warning: {warning}", err=True)
+        click.echo(f"harness: note: {comparison.ruler}", err=True)
+    return cost_exit_code(comparison, asked.fail_on)
 
 
 def exit_code(comparisons: Sequence[Comparison], fail_on: tuple[str, ...]) -> int:
@@ -153,28 +238,6 @@ def exit_code(comparisons: Sequence[Comparison], fail_on: tuple[str, ...]) -> in
     """
     verdicts = {str(verdict or "unclear") for found in comparisons for verdict in found.verdicts()}
     return next((code for name, code in _EXIT_CODES.items() if name in fail_on and name in verdicts), 0)
-
-
-def _explain_counts(run: Path, margin: float | None, roles: Roles) -> int:
-    from harness.shell.explaining import explain_counts
-
-    click.echo(explain_counts(run, margin=margin, roles=roles), nl=False)
-    return 0
-
-
-def _compare_counts(
-    run: Path, form: str, margin: float | None, roles: Roles, fail_on: tuple[str, ...]
-) -> int:
-    from harness.analysis.cost_tables import render_costs
-    from harness.shell.costing import compare_counts
-
-    comparison = compare_counts(run, margin=margin, roles=roles)
-    click.echo(render_costs(comparison, form), nl=False)
-    if form in {"commit", "csv"}:
-        for warning in comparison.warnings:
-            click.echo(f"harness: warning: {warning}", err=True)
-        click.echo(f"harness: note: {comparison.ruler}", err=True)
-    return cost_exit_code(comparison, fail_on)
 
 
 def cost_exit_code(comparison: CostComparison, fail_on: tuple[str, ...]) -> int:

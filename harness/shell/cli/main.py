@@ -25,7 +25,9 @@ _VERBS = {
     "tune": "Make this host quiet by hand, and put it back.",
     "show": "Show what a run directory holds.",
     "compare": "Print the OLD/NEW/CHANGE table of a run, or of two sets of results.",
+    "report": "Write a run's report: one HTML file, with charts.",
     "export": "Write a run for other tools (JUnit, OpenMetrics ...), or pack it into one file.",
+    "history": "File finished runs, find them again, and see what changed from night to night.",
     "nightly": "Measure a branch's newest commit against the baseline and the night before.",
 }
 
@@ -35,6 +37,7 @@ Start here:
   harness run fio/instructions.yml      instructions a request instead, a minute, no guest
   harness compare runs/DIR              the table again, with verdicts
   harness compare runs/DIR --format commit   the table for a commit message
+  harness report runs/DIR               the same as a page with charts
   harness compare OLD.csv NEW.csv       results from anywhere
 
 \b

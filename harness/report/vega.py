@@ -1,0 +1,94 @@
+"""Vega-Lite, the plotting library: its code, the page's theme for it, and what a chart is.
+
+Why Vega-Lite: it draws SVG, so that text is text; a chart is data (JSON) and not code; it has tooltips and
+descriptions for screen readers; with its expression interpreter it needs no ``eval``; and with colours that
+are CSS variables one drawing serves light, dark and paper. vl-convert-python carries its code, 0.9 MB.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Spec = dict[str, Any]
+"""A Vega-Lite specification, or a part of one."""
+
+_VERSION = "6.1"
+_SERIES = 8
+_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "stroke")
+_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
+
+CONFIG: Spec = {
+    "font": _FONT,
+    "background": "transparent",
+    "autosize": {"type": "fit-x", "contains": "padding"},
+    "padding": {"left": 2, "right": 6, "top": 4, "bottom": 2},
+    "view": {"stroke": "var(--line)"},
+    "axis": {
+        "labelColor": "var(--text)", "titleColor": "var(--text)", "gridColor": "var(--line)",
+        "domainColor": "var(--faint)", "tickColor": "var(--faint)", "labelFontSize": 11.5,
+        "titleFontSize": 11.5, "titleFontWeight": "normal", "labelLimit": 190, "titlePadding": 6,
+    },
+    "legend": {
+        "labelColor": "var(--text)", "titleColor": "var(--text)", "labelFontSize": 12, "orient": "top",
+        "title": None, "labelLimit": 220, "columns": 3,
+    },
+    "text": {"color": "var(--text)", "fontSize": 11.5},
+    "rule": {"color": "var(--faint)"},
+    "point": {"filled": True, "size": 46, "opacity": 1},
+}  # fmt: skip
+"""The theme: every colour is a variable of the page's style sheet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """One chart.
+
+    Attributes:
+        title: what it shows, above it.
+        summary: the same in a sentence, for who cannot see it.
+        spec: Vega-Lite, without data; its ``height`` is in pixels.
+        columns: the data: a list a field, all of the same length.
+        note: how to read it, below.
+    """
+
+    title: str
+    summary: str
+    spec: Spec
+    columns: Mapping[str, Sequence[Any]]
+    note: str = ""
+
+    @property
+    def height(self) -> int:
+        """About how high it will be, pixels: room that is kept until it is drawn."""
+        given = self.spec.get("height")
+        return (given if isinstance(given, int) else 240) + 60
+
+    @property
+    def payload(self) -> Spec:
+        """What the page's script draws."""
+        return {"spec": self.spec, "columns": self.columns}
+
+
+def series_colours(names: Sequence[str]) -> Spec:
+    """Return a colour scale for variants, in their order."""
+    return {"domain": list(names), "range": [f"var(--series-{i % _SERIES + 1})" for i in range(len(names))]}
+
+
+def series_shapes(names: Sequence[str]) -> Spec:
+    """Return a shape scale for variants: the same for who does not see the colours."""
+    return {"domain": list(names), "range": [_SHAPES[i % len(_SHAPES)] for i in range(len(names))]}
+
+
+@lru_cache(maxsize=1)
+def library() -> str:
+    """Return the library's code: an ES module that leaves ``vegaEmbed`` behind."""
+    import vl_convert
+
+    code: str = vl_convert.javascript_bundle("globalThis.vegaEmbed = vegaEmbed;", vl_version=_VERSION)
+    # Nothing in it may end the element that it stands in.
+    return code.replace("</script", r"<\/script").replace("<!--", r"<\!--")
