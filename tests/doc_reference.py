@@ -147,19 +147,22 @@ def _value(prop: dict[str, Any]) -> str:
 def _words(part: dict[str, Any]) -> list[str]:
     if "anyOf" in part:
         return [word for inner in part["anyOf"] for word in _words(inner)]
-    choices = part.get("enum", ())
-    if True in choices:
-        return ["`true`, `false`"]
-    if choices and all(isinstance(choice, int) for choice in choices):
-        return [f"{min(choices)} to {max(choices)}"]
-    if choices:
-        return [f"`{choice}`" for choice in choices]
+    if "enum" in part:
+        return _choices(part["enum"])
     if part.get("type") == "object":
         return ["mapping"]
     if part.get("type") in {"integer", "number"}:
         bounded = part.get("maximum", v.MAX_WHOLE) < v.MAX_WHOLE
         return [f"{part['minimum']} to {part['maximum']}" if bounded else "number"]
     return [_KINDS.get(part.get("pattern", ""), "text")]
+
+
+def _choices(choices: list[Any]) -> list[str]:
+    if True in choices:  # of the many ways to write a switch
+        return ["`true`, `false`"]
+    if all(isinstance(choice, int) for choice in choices):
+        return [f"{min(choices)} to {max(choices)}"]
+    return [f"`{choice}`" for choice in choices]
 
 
 def _default(key: str, prop: dict[str, Any]) -> str:
@@ -252,8 +255,9 @@ def cli_page() -> str:
 _CLI_HEAD = """\
 # Command line
 
-Made from the code by `make docs`; `harness VERB --help` says the same. `harness --version` prints the version, and
-`eval "$(_HARNESS_COMPLETE=bash_source harness)"` completes verbs and options in bash (also zsh, fish).
+Made from the code by `make docs`; `harness VERB --help` says the same. `harness --version` prints the
+version, and `eval "$(_HARNESS_COMPLETE=bash_source harness)"` completes verbs and options in bash (also zsh,
+fish).
 
 """
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from doc_pages import (
     ROOT,
     Block,
@@ -29,7 +30,6 @@ from doc_reference import (
     key_sections,
     options,
 )
-
 from harness.core.experiment import load_experiment
 
 PAGES = pages()
@@ -102,9 +102,7 @@ def test_links_lead_somewhere(page: str) -> None:
     for link in links(page):
         name, _, anchor = link.partition("#")
         target = ((ROOT / page).parent / name).resolve() if name else ROOT / page
-        if not target.exists():
-            wrong.append(link)
-        elif anchor and anchor not in anchors(str(target.relative_to(ROOT))):
+        if not target.exists() or (anchor and anchor not in anchors(str(target.relative_to(ROOT)))):
             wrong.append(link)
     assert wrong == []
 

@@ -1,13 +1,17 @@
-"""docs/howto/bisect-by-hand.md finds the commit: followed with a stand-in for QEMU's repository and `harness`."""
+"""docs/howto/bisect-by-hand.md finds the commit: with a stand-in for QEMU's repository and `harness`."""
 
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
 from doc_pages import execute, to_do
 from stand_in import commit, git
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PAGE = "docs/howto/bisect-by-hand.md"
 COMMITS = ("good", "good", "good", "good", "broken", "good", "slow", "slow", "unclear", "slow")

@@ -1,12 +1,13 @@
-"""The tutorial and the how-tos that boot guests are followed, command by command, in a copy of this checkout."""
+"""The tutorial and the how-tos that boot guests are followed, command by command, in a copy of this tree."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
-from doc_pages import execute, make_checkout, to_do
 from support import wait_for_host
+
+from doc_pages import execute, make_checkout, to_do
 
 if TYPE_CHECKING:
     import subprocess
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from doc_pages import Block
 
 pytestmark = pytest.mark.system
+
 
 def follow(block: Block, checkout: Path) -> subprocess.CompletedProcess[str]:
     """Execute a block, again if somebody else began to measure on this host in between."""
