@@ -4,8 +4,7 @@ A mark is an HTML comment right above a block:
 
     <!-- not run: REASON -->            a shell block that the tests do not execute
     <!-- file: NAME -->                 the block is the content of a file that the page's commands use
-    <!-- a part of an experiment -->    YAML that loads when the required keys are added
-    <!-- not an experiment: WHAT -->    YAML of another program
+    <!-- not an experiment: WHAT -->    YAML that does not load as one
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Builder:
         return found
 
     def key(
-        self, *, check: bool = False, extra: Any = (), patches: Any = (), **source: str
+        self, *, check: bool = False, extra: Any = (), patches: Any = (), **source: Any
     ) -> dict[str, Any]:
         """Ask for the key of a build."""
         return call(
@@ -57,7 +57,7 @@ class Builder:
             **source,
         )
 
-    def arguments(self, *, extra: Any = (), patches: Any = (), **source: str) -> dict[str, Any]:
+    def arguments(self, *, extra: Any = (), patches: Any = (), **source: Any) -> dict[str, Any]:
         """Return what the module that builds is given."""
         keyed = self.key(extra=extra, patches=patches, **source)
         assert "key" in keyed, keyed

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from harness.adapters.files import make_directory
 from harness.adapters.host.locks import exclusive, holder_of
 from harness.core.builds import CachedBuild
 from harness.core.errors import HarnessError
@@ -18,6 +19,7 @@ from harness.core.model import SourceRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 _RECORD, _SOURCE, _PACKAGES = "build.json", "source.json", "tree.json"
 _WORKING = (".making-", ".removing-")
@@ -77,9 +79,8 @@ class BuildCache:
         """
         path, lock = self.directory / name, self._lock(name)
         doomed = path if name.startswith(_WORKING) else self.directory / f".removing-{name}"
-        held = exclusive(lock, what=str(path), remedy="wait until it is made") if lock else nullcontext()
         try:
-            with held:
+            with self._held(lock, path):
                 if doomed != path:
                     path.rename(doomed)
                 shutil.rmtree(doomed)
@@ -91,6 +92,13 @@ class BuildCache:
             raise HarnessError(
                 f"cannot remove {path}: {error.strerror}", remedy="run it as the user who made the builds"
             ) from error
+
+    @staticmethod
+    def _held(lock: Path | None, path: Path) -> AbstractContextManager[None]:
+        if lock is None:
+            return nullcontext()
+        make_directory(lock.parent)
+        return exclusive(lock, what=str(path), remedy="wait until it is made")
 
     def logs_of_failures(self) -> list[Path]:
         """Return the logs of builds that failed and are not being made again."""

@@ -1,4 +1,4 @@
-"""Directories for what a count needs while it runs: gone with it or, if it is killed, with the next run."""
+"""Directories for what is needed for a while: gone afterwards, or with the next run."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from harness.core.errors import HarnessError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_PREFIX = "ab-count-"
+_PREFIX = "ab-scratch-"
 _LOCK = "lock"
-_NOBODY_WAITS = "nothing: it is used by one count"
+_NOBODY_WAITS = "nothing: it is used by one process"
 
 
 @contextlib.contextmanager
@@ -32,9 +32,9 @@ def scratch() -> Iterator[Path]:
 
 
 def sweep() -> None:
-    """Remove the directories of counts that were killed."""
+    """Remove the directories of processes that were killed."""
     for lock in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_LOCK}"):
-        # Held: somebody counts there. Or it is another user's.
+        # Held: somebody works there. Or it is another user's.
         with (
             contextlib.suppress(HarnessError),
             exclusive(lock, what=f"the directory {lock.parent}", remedy=_NOBODY_WAITS),

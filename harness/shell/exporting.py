@@ -81,7 +81,7 @@ class Judged:
     path: Path
     head: Head
     result: Result | None
-    problem: str | None = None
+    problem: InputError | None = None
 
 
 def judge_run(path: Path, wanted: Wanted) -> Judged:
@@ -108,7 +108,7 @@ def judge_or_say_why(path: Path, wanted: Wanted) -> Judged:
     except InputError as error:
         if head.state not in {RunState.FAILED, RunState.INTERRUPTED}:
             raise
-        return Judged(path, head, None, str(error))
+        return Judged(path, head, None, error)
 
 
 def _head(path: Path) -> Head:
@@ -185,7 +185,7 @@ def export_run(judged: Judged, form: ExportFormat, wanted: Wanted) -> str:
             findings,
             table=table,
             warnings=warnings_of(result) if result is not None else (),
-            problem=judged.problem,
+            problem=str(judged.problem) if judged.problem else None,
             unclear_fails=wanted.unclear_fails,
         )
     assert judged.result is not None  # noqa: S101 - only JUnit has a word for a run without a result

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from harness.adapters.provision import ProvisionResult, TaskEvent, provision
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TOP = Path(__file__).resolve().parents[2]
 
@@ -22,7 +25,13 @@ class Provisioner:
         self.manifest = directory / "manifest.json"
         self.events: list[TaskEvent] = []
 
-    def __call__(self, experiment: dict[str, Any], *, patience: float = 600) -> ProvisionResult:
+    def __call__(
+        self,
+        experiment: dict[str, Any],
+        *,
+        patience: float = 600,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> ProvisionResult:
         file = self.directory / "experiment.yml"
         file.write_text(yaml.safe_dump({"name": "try", **experiment}), encoding="utf-8")
         self.events.clear()
@@ -35,5 +44,5 @@ class Provisioner:
             playbooks=TOP / "playbooks",
             inventory=TOP / "inventory/local.yml",
             on_task=self.events.append,
-            cancelled=lambda: time.monotonic() > end,
+            cancelled=lambda: cancelled() or time.monotonic() > end,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 from provisioner import TOP, Provisioner
 
 from harness.adapters.provision import ProvisionResult, TaskStatus
-from harness.core.errors import ProvisionError
+from harness.core.errors import Interrupted, ProvisionError
 from harness.shell.cli.main import cli
 from source_builds import version
 from stand_in import git, patch, repository, tarball
@@ -136,3 +137,22 @@ def test_a_compile_error_reaches_the_user(provisioned: Provisioned) -> None:
     assert "pool.c:3:12: error: 'no_such_size' undeclared" in message
     assert "the whole log: " in message
     assert builds_in(provisioned.state) == before
+
+
+def test_what_is_compiled_ends_with_an_interrupted_provision(provisioned: Provisioned) -> None:
+    directory = provisioned.directory
+    begun, gate, compiler = directory / "begun", directory / "gate", directory / "slow-cc"
+    wait = f"echo $$ >> {begun}; while [ ! -e {gate} ]; do sleep 0.05; done"
+    compiler.write_text(f'#!/bin/sh\ncase "$*" in *pool.c*) {wait} ;; esac\nexec cc "$@"\n')
+    compiler.chmod(0o755)
+    build = {**provisioned.experiment["builds"]["old"], "configure": [f"--cc={compiler}"]}
+    experiment = {**provisioned.experiment, "builds": {"old": build}}
+    with pytest.raises(Interrupted):
+        provisioned.provisioner(experiment, cancelled=begun.exists)
+    process = Path("/proc", begun.read_text().split()[0])
+    deadline = time.monotonic() + 60
+    while process.exists():
+        assert time.monotonic() < deadline, "the compiler goes on"
+        time.sleep(0.05)
+    gate.touch()
+    assert provisioned.provisioner(experiment).changed > 0

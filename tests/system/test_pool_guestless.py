@@ -53,7 +53,7 @@ def test_the_evidence_is_kept_and_no_guest_is_claimed(finished: tuple[Path, str,
     assert "Cannot allocate memory" in log.read_text()
     assert "No guest: a driver outside" in out
     assert "guest     " not in harness("show", str(run)).stdout
-    assert not list(Path("/tmp").glob("ab-count-*")), "nothing is left behind"  # noqa: S108
+    assert not list(Path("/tmp").glob("ab-scratch-*")), "nothing is left behind"  # noqa: S108
 
 
 def test_a_run_that_lost_a_session_goes_on_with_it(

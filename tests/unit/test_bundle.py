@@ -68,7 +68,7 @@ def unpack(bundle: Path, place: Path) -> Path:
 
 
 def nothing_left() -> bool:
-    return not list(Path(tempfile.gettempdir()).glob("ab-bundle-*"))
+    return not list(Path(tempfile.gettempdir()).glob("ab-scratch-*"))
 
 
 @pytest.fixture(autouse=True)
@@ -148,7 +148,7 @@ def test_two_bundles_are_compared_as_two_runs(tmp_path: Path, capsys: Captured) 
     out = compared(capsys, tmp_path / "1.tar.zst", tmp_path / "2.tar.zst")
     assert "+20.0%" in out
     assert "NEW is NEW of r" in out
-    assert "ab-bundle" not in out
+    assert "ab-scratch" not in out
 
 
 def test_a_bundle_is_shown_and_exported(run: Path, tmp_path: Path, capsys: Captured) -> None:
@@ -179,7 +179,7 @@ def test_a_run_without_numbers_can_be_sent_too(tmp_path: Path, capsys: Captured)
     assert run_cli(["compare", str(tmp_path / "b.tar.zst")]) == 2
     err = capsys.readouterr().err
     assert f"{tmp_path}/b.tar.zst: holds no accepted iteration yet" in err
-    assert "ab-bundle" not in err
+    assert "ab-scratch" not in err
 
 
 def test_a_run_that_is_being_measured_is_not_packed(run: Path, tmp_path: Path) -> None:

@@ -195,8 +195,11 @@ def test_a_run_that_failed_before_any_number_is_an_error_of_its_own(tmp_path: Pa
     suite = suite_of(exported(capsys, str(run.path), "--format", "junit"))
     assert verdicts(suite) == {WHOLE_PLAN: "error"}
     assert suite[1][0].attrib["message"] == "failed: the disk is full"
-    assert run_cli(["export", str(run.path), "--format", "csv"]) == 2
-    assert "holds no accepted iteration yet" in capsys.readouterr().err
+    both = ("--format", "csv", "--format", "junit", "-o", str(tmp_path / "out"))
+    for options in (("--format", "csv"), both):
+        assert run_cli(["export", str(run.path), *options]) == 2
+        assert "holds no accepted iteration yet" in capsys.readouterr().err
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["junit.xml"]
 
 
 def test_counts_and_pools_have_cases_too(

@@ -25,7 +25,7 @@ Edit = Callable[[tarfile.TarInfo], None]
 
 
 def nothing_left() -> bool:
-    return not list(Path(tempfile.gettempdir()).glob("ab-bundle-*"))
+    return not list(Path(tempfile.gettempdir()).glob("ab-scratch-*"))
 
 
 @pytest.fixture(autouse=True)

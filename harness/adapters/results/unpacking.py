@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import shutil
 import tarfile
-import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
 import orjson
@@ -22,10 +20,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness.adapters.files import read_bytes
 from harness.adapters.results.bundle import BUNDLE_FORMAT, BUNDLE_SUFFIX, BUNDLE_VERSION, MANIFEST, Manifest
+from harness.adapters.scratch import scratch
 from harness.core.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
     from typing import NoReturn
 
 _MAGIC = b"\x28\xb5\x2f\xfd"
@@ -35,7 +35,6 @@ _CHUNK_BYTES = 2**20
 _BLOCK = tarfile.BLOCKSIZE
 _LONGEST_NAME = 256
 _MOST_MANIFEST_BYTES = 64 * 2**20
-_PREFIX = "ab-bundle-"
 _PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)
 _ANOTHER = "ask for another copy, or make one: harness export RUN_DIR --bundle FILE.tar.zst"
 _NOT_OURS = "a bundle is made by: harness export RUN_DIR --bundle FILE.tar.zst"
@@ -86,11 +85,8 @@ def unpacked(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[Path]:
     Raises:
         InputError: it is no bundle, one of a newer format, damaged, or tries something.
     """
-    directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
-    try:
+    with scratch() as directory:
         yield _unpack(path, directory, limits)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _unpack(path: Path, directory: Path, limits: Limits) -> Path:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from harness.analysis.pool_tables import PoolReport
 
 _NOT_IN_A_NAME = re.compile(r"[\s/=]+")
+_NOT_IN_A_KEY = re.compile(r"[^a-z0-9._-]")
 _LOOKS_LIKE_PROCESSORS = re.compile(r"-[0-9]+$")
-_NOT_ON_A_LINE = re.compile(r"[^ -\ud7ff\ue000-\U0010ffff]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,32 +92,28 @@ def session_samples(
     by_cell: dict[tuple[object, ...], list[pd.DataFrame]] = defaultdict(list)
     for (*cell, _session), group in groups.items():
         by_cell[tuple(cell)].append(group)
-    return [
-        Bench(
-            variant,
-            "Fio",
-            dict(zip(factors, cell, strict=True)),
-            len(group),
-            tuple(_of_metric(metric, float(group[metric.name].median())) for metric in metrics),
-        )
+    benches = [
+        Bench(variant, "Fio", dict(zip(factors, cell, strict=True)), len(group), _medians(group, metrics))
         for variant in variants
         for cell in cells
         for group in by_cell.get((variant, *cell), [])
     ]
+    return [bench for bench in benches if bench.measured]
+
+
+def _medians(session: pd.DataFrame, metrics: Sequence[Metric]) -> tuple[Value, ...]:
+    """Return a session's medians; what was not measured in it is absent."""
+    known = [metric for metric in metrics if session[metric.name].notna().any()]
+    return tuple(_of_metric(metric, float(session[metric.name].median())) for metric in known)
 
 
 def _of_metric(metric: Metric, value: float) -> Value:
-    unit, factor = _UNITS.get(metric.name, ("", 1.0))
-    name = metric.name
-    if not unit:
-        # benchstat scales what ends in -ns, and shows it as seconds.
-        per_request = name.removesuffix("_ns_per_io")
-        unit = f"{per_request}-ns/op" if per_request != name else name.replace("_", "-")
-        factor = 1.0
-    return Value(value * factor, unit, metric.higher_is_better)
+    # benchstat scales what ends in -ns or -ns/op, and shows it as seconds.
+    name = metric.name.replace("_ns_per_io", "-ns/op").replace("_", "-")
+    return Value(value, _UNITS.get(metric.name, name), metric.higher_is_better)
 
 
-_UNITS = {"bw_bytes": ("B/s", 1.0)}
+_UNITS = {"bw_bytes": "B/s"}
 
 
 def count_samples(counts: Iterable[Count], factors: Sequence[str], variants: Sequence[str]) -> list[Bench]:
@@ -170,9 +166,9 @@ def _word(text: str) -> str:
 
 
 def _line(text: str) -> str:
-    return _NOT_ON_A_LINE.sub(" ", text).strip()
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _key(name: str) -> str:
     """Return a configuration key: it begins with a small letter, and has no capital and no blank in it."""
-    return _word(name).lower()
+    return _NOT_IN_A_KEY.sub("_", name.lower())

@@ -18,7 +18,6 @@ from harness.core.model import (
     Aio,
     Backend,
     Cache,
-    Connection,
     DiskFormat,
     GuestConfig,
     IOEngine,
@@ -153,21 +152,15 @@ def _baseline(experiment: Experiment) -> Iterator[Finding]:
     )
 
 
-def _not_yet(experiment: Experiment) -> Iterator[Finding]:
-    guest = experiment.guest
-    if guest.image != "micro":
-        yield Finding(
-            (("guest", "image"),),
-            f"{guest.image!r}: images other than micro are not supported yet",
-            "write image: micro, or give a kernel and an initrd of your own",
-        )
-    if guest.connection is Connection.SSH:
-        yield Finding((("guest", "connection"),), "ssh is not supported yet", "write connection: agent")
+def _guest(experiment: Experiment) -> Iterator[Finding]:
+    from harness.core.experiment.guest_checks import contradictions
+
+    yield from contradictions(experiment)
 
 
 def _kernel(experiment: Experiment) -> Iterator[Finding]:
     guest = experiment.guest
-    if (guest.kernel is None) is (guest.initrd is None):
+    if (guest.kernel is None) is (guest.initrd is None) or (guest.kernel and guest.disk_image):
         return
     here, missing = ("kernel", "initrd") if guest.kernel else ("initrd", "kernel")
     yield Finding(
@@ -287,7 +280,7 @@ def _instructions(experiment: Experiment) -> Iterator[Finding]:
 
 _WHOLE: tuple[_Check, ...] = (
     _idle_sections, _matrix_size, _builds, _builds_from_source,
-    _baseline, _not_yet, _kernel, _cpu, _until, _engines,
+    _baseline, _guest, _kernel, _cpu, _until, _engines,
     _pinned_beyond, _poll_without_iothread, _instructions, _too_many_disks, _tuning,
 )  # fmt: skip
 

@@ -97,7 +97,14 @@ def _validate(document: dict[str, Any], source: str) -> tuple[Experiment | None,
             break
         except ValidationError as error:
             errors = [_Located(details, remains) for details in error.errors(include_url=False)]
-            problems += [problem for e in errors if (problem := e.problem(source)) not in problems]
+            said = {problem.where for problem in problems}
+            problems += [
+                problem
+                for e in errors
+                if (problem := e.problem(source)) not in problems
+                # What was wrong is taken out, and then missing.
+                and not (e.kind == "missing" and problem.where in said)
+            ]
             remains, further = _without(errors, remains)
             broken += further
     if experiment is None:

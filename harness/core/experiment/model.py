@@ -39,6 +39,9 @@ from harness.core.units import format_size
 
 RW_ALIASES = {"readwrite": "rw"}
 
+MICRO = "micro"
+"""The guest image that the harness builds."""
+
 WorkloadName = Annotated[Workload, v.choice_reader(Workload), v.choice_schema(Workload)]
 AccelName = Annotated[Accel, v.choice_reader(Accel), v.choice_schema(Accel)]
 BackendName = Annotated[Backend, v.choice_reader(Backend), v.choice_schema(Backend)]
@@ -195,12 +198,36 @@ BuildChoice = Annotated[
 # -- the guest and its disk ----------------------------------------------------------------------------------
 
 
+class Ssh(Section):
+    """How to log in to an image of the user's that has no cloud-init; by a key, never by a password."""
+
+    key: v.AbsolutePath = Field(description="Your private key, as this host's ssh reads it; no passphrase.")
+    host_key: v.PublicKey = Field(
+        description="The guest's public host key (ssh-ed25519 AAAA...): no other host is spoken to."
+    )
+    user: v.LoginName = Field(
+        default="root", description="Who logs in: root, or somebody who may sudo without a password."
+    )
+    port: v.Port = Field(default=22, description="The port of the guest's sshd.")
+
+
 class Guest(Section):
     """The virtual machine that fio runs in."""
 
     memory: v.MemorySize = Field(default=2**30, description="Memory of the guest.")
     vcpus: v.VcpuCount = Field(default=2, description="Virtual CPUs.")
-    image: v.Line = Field(default="micro", description="The guest's system: micro (built by the harness).")
+    image: v.Line = Field(
+        default=MICRO,
+        description="The guest's system: micro (built by the harness), or the path of a disk image.",
+    )
+    prepare: v.Switch = Field(
+        default=True,
+        description="Have a playbook put fio into a copy of the image, once; false: it is there already.",
+    )
+    ssh: Ssh | None = Field(
+        default=None,
+        description="How to log in to an image without cloud-init, whose seed does it otherwise.",
+    )
     kernel: v.AbsolutePath | None = Field(
         default=None, description="A kernel of your own instead of the image's; together with initrd."
     )
@@ -214,8 +241,23 @@ class Guest(Section):
         description="The CPU model: auto (host-passthrough under KVM, maximum under TCG) or a name.",
     )
     connection: ConnectionName = Field(
-        default=Connection.AGENT, description="How the harness reaches into the guest."
+        default=Connection.AGENT, description="How the harness reaches into the guest: agent or ssh."
     )
+
+    @property
+    def disk_image(self) -> str | None:
+        """The user's disk image; None where the guest is the micro one."""
+        return None if self.image == MICRO else self.image
+
+    @property
+    def prepares(self) -> bool:
+        """Whether a playbook puts fio into a copy of the image."""
+        return self.disk_image is not None and self.prepare
+
+    @property
+    def reached_by_ssh(self) -> bool:
+        """Whether SSH is ever needed: to measure, or to prepare the image."""
+        return self.disk_image is not None and (self.connection is Connection.SSH or self.prepare)
 
 
 class Poll(Section):
@@ -417,13 +459,17 @@ class Protocol(Section):
 BOOT_SECONDS = {Accel.KVM: 60.0, Accel.TCG: 180.0}
 """How long a guest may take to boot where the file does not say: emulation is slow."""
 
+IMAGE_BOOT_SECONDS = {Accel.KVM: 180.0, Accel.TCG: 900.0}
+"""Likewise from a disk image: firmware, boot loader, services, cloud-init."""
+
 
 class Timeouts(Section):
     """After what time the harness gives up waiting."""
 
     boot: v.PositiveDuration | None = Field(
         default=None,
-        description="From the guest's start to its agent's answer; default 60s under KVM, 180s under TCG.",
+        description="From the guest's start to its answer; default 60s under KVM, 180s under TCG; where the "
+        "image is a disk, 180s and 900s.",
     )
     agent: v.PositiveDuration = Field(default=10.0, description="One answer of the guest agent.")
     fio_grace: v.PositiveDuration = Field(
@@ -431,9 +477,10 @@ class Timeouts(Section):
     )
     destroy: v.PositiveDuration = Field(default=30.0, description="The end of the QEMU process.")
 
-    def boot_seconds(self, accel: Accel) -> float:
+    def boot_seconds(self, accel: Accel, *, disk_image: bool = False) -> float:
         """Return how long a guest may take to boot under an accelerator."""
-        return self.boot if self.boot is not None else BOOT_SECONDS.get(accel, BOOT_SECONDS[Accel.TCG])
+        known = IMAGE_BOOT_SECONDS if disk_image else BOOT_SECONDS
+        return self.boot if self.boot is not None else known.get(accel, known[Accel.TCG])
 
 
 class Instructions(Section):

@@ -74,7 +74,6 @@ def command(
       harness export runs/X --format junit --format openmetrics --format markdown -o DIR
       harness export runs/X --format benchstat > x.txt && benchstat -col variant x.txt
       harness export runs/X --bundle x.tar.zst --anonymous
-      harness compare x.tar.zst
     """
     from harness.shell.exporting import Wanted
 
@@ -129,9 +128,10 @@ def _export(
     chosen = [ExportFormat(form) for form in forms]
     if len(chosen) > 1 and output is None:
         raise click.UsageError("several formats go into a directory: -o DIR")
-    judge = judge_or_say_why if chosen == [ExportFormat.JUNIT] else judge_run
+    judge = judge_or_say_why if ExportFormat.JUNIT in chosen else judge_run
     judged = judge(run_dir, wanted)
-    texts = {form: export_run(judged, form, wanted) for form in chosen}
+    possible = chosen if judged.result is not None else [ExportFormat.JUNIT]
+    texts = {form: export_run(judged, form, wanted) for form in possible}
     if output is None:
         click.echo(texts[chosen[0]], nl=False)
     elif len(chosen) == 1:
@@ -141,6 +141,8 @@ def _export(
         for form, text in texts.items():
             write_atomic(output / FILE_NAMES[form], text.encode())
     _say_warnings(judged, chosen)
+    if judged.problem is not None and possible != chosen:
+        raise judged.problem
     return _exit_code(judged, fail_on)
 
 

@@ -9,7 +9,7 @@ import click
 from harness.shell.cli.options import PATH, json_option, print_json, reads_bundles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 _SHOWN_FAILURES = 10
@@ -54,8 +54,8 @@ def _print_counts(summary: dict[str, Any]) -> None:
     run, host = summary["run"], summary["environment"].get("host", {})
     click.echo(f"{run['run_id']}: {run['state']}" + (f" ({run['stopped']})" if run["stopped"] else ""))
     click.echo(f"  ruler     instructions, counted by {run['counted_with']}")
-    for name, build in run["builds"].items():
-        click.echo(f"  {name:<9} {build['version']} [{build['sha256'][:12]}]")
+    for line in _build_lines(run["builds"], run["builds"]):
+        click.echo(line)
     click.echo(f"  host      {host.get('name')}: {host.get('cpu', {}).get('model')}, {host.get('kernel')}")
     click.echo(f"  done      {summary['accepted']} of {summary['planned']} counts")
     for count in summary["counts"]:
@@ -81,9 +81,7 @@ def _lines(summary: dict[str, Any], run_dir: Path, *, full: bool) -> Iterator[st
     run, facts = summary["run"], _first_facts(summary)
     yield f"{run['run_id']}: {run['state']}" + (f" ({run['stopped']})" if run["stopped"] else "")
     yield f"  accel     {run['accel']}: {run['accel_reason']}"
-    for name in summary["variants"]:
-        build = run["builds"][name]
-        yield f"  {name:<9} {build['version']} [{build['sha256'][:12]}]"
+    yield from _build_lines(run["builds"], summary["variants"])
     yield from difference_lines(summary["agreement"], full=full)
     yield from host_lines(summary["environment"], full=full)
     yield from tuning_lines(summary)
@@ -94,6 +92,16 @@ def _lines(summary: dict[str, Any], run_dir: Path, *, full: bool) -> Iterator[st
         yield f"  to go on  harness run --resume {run_dir}"
     yield from _watched_line(summary["sessions"])
     yield from _session_lines(summary["sessions"], full=full)
+
+
+def _build_lines(builds: dict[str, Any], names: Iterable[str]) -> Iterator[str]:
+    from harness.core.model import SourceRecord
+
+    for name in names:
+        build = builds[name]
+        yield f"  {name:<9} {build['version']} [{build['sha256'][:12]}]"
+        if source := build.get("source"):
+            yield f"  {'':<9} built from {SourceRecord.read(source).summary}"
 
 
 def _first_facts(summary: dict[str, Any]) -> dict[str, Any]:
