@@ -52,12 +52,13 @@ def command(
 ) -> None:
     """Write a run's report: one HTML file with the answer, table, charts, provenance, how to repeat it.
 
-    It works offline and from disk, in light and dark, on a phone and on paper. Of results that others made
-    `harness compare OLD NEW --format html` prints such a page.
+    It works offline and from disk, in light and dark, on a phone and on paper. Of two sets of results the
+    same page comes from compare OLD NEW --format html.
 
     \b
       harness report runs/quick-20260101T120000 -o report.html
       harness report runs/X --noise-floor runs/AA -o report.html
+      harness report run.tar.zst -o - > report.html
     """
     from harness.adapters.guestless.store import holds_counts
     from harness.analysis.metrics import find_metrics
