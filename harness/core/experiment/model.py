@@ -89,7 +89,9 @@ class PathBuild(Section):
 class PackageBuild(Section):
     """QEMU from a distribution package, unpacked into a prefix of its own."""
 
-    package: v.PackageWord = Field(description="The package, e.g. qemu-system-x86.")
+    package: v.PackageWord = Field(
+        description="The package, e.g. qemu-system-x86; it is unpacked into a prefix of its own."
+    )
     suite: v.PackageWord | None = Field(
         default=None,
         description="The distribution's suite, e.g. bookworm-backports; default: the host's own.",
