@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from harness.core.experiment import Experiment
-from harness.core.experiment.model import BUILD_KINDS
+from harness.core.experiment.builds import BUILD_KINDS
 from harness.core.model import BuildRecord, GuestImage, Workload
 from harness.core.records import RunState
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.core.experiment.checks import Finding
+from harness.core.experiment.finding import Finding
 from harness.core.experiment.model import MICRO
 from harness.core.model import Connection, Workload
 
