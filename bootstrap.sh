@@ -5,7 +5,7 @@
 #   setup    (default) packages and venv, with the tools for tests and linters
 #   install  the same without these tools
 #   dev      the package that only `make lint` needs
-#   test     the browser that only `make test` needs
+#   test     a browser and tools that only `make test` needs
 # PYTHON names the interpreter to use, VENV the directory to make.
 set -eu
 cd "$(dirname "$0")"
@@ -33,13 +33,13 @@ missing_redhat() {
 install_missing() {
     if command -v apt-get >/dev/null 2>&1; then
         lint=shellcheck
-        testing='chromium chromium-driver systemd' # systemd: for systemd-analyze
+        testing='chromium chromium-driver ninja-build systemd' # systemd: for systemd-analyze
         base='python3 python3-venv python3-dev gcc libc6-dev pkg-config libvirt-dev'
         query=missing_debian
         command='apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends'
     elif command -v dnf >/dev/null 2>&1; then
         lint=ShellCheck
-        testing='chromium chromedriver systemd'
+        testing='chromium chromedriver ninja-build systemd'
         base='python3 python3-devel gcc pkgconf-pkg-config libvirt-devel'
         query=missing_redhat
         command='dnf install -y --setopt=install_weak_deps=False'
