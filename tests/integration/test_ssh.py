@@ -22,6 +22,7 @@ from harness.adapters.guest.ssh import HOST, SshAccess, SshConnection
 from harness.adapters.waiting import Stop, Waiter
 from harness.core.errors import GuestError, Interrupted
 from harness.core.guest_seed import KeyPair, known_host
+from sshd import find_sshd, passwd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.ansible
 """As little as a playbook needs: packages."""
 
-PACKAGES = ("openssh-server", "libwrap0")
 LONG = 20.0
 
 
@@ -54,19 +54,6 @@ def place() -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
-def _sshd(directory: Path) -> tuple[str, dict[str, str]]:
-    """Return an sshd and its environment: unpacked where it is not installed, for that would open a port."""
-    if found := shutil.which("sshd", path="/usr/sbin:/usr/local/sbin"):
-        return found, dict(os.environ)
-    directory.chmod(0o777)  # for apt's user
-    subprocess.run(["apt-get", "-q", "download", *PACKAGES], cwd=directory, check=True, timeout=120)
-    for package in directory.glob("*.deb"):
-        subprocess.run(["dpkg-deb", "--extract", str(package), str(directory / "tree")], check=True)
-    directory.chmod(0o755)
-    libraries = next((directory / "tree").rglob("libwrap.so.0")).parent
-    return str(directory / "tree/usr/sbin/sshd"), os.environ | {"LD_LIBRARY_PATH": str(libraries)}
-
-
 def _write_key(path: Path, pair: KeyPair) -> Path:
     path.touch(0o600)
     path.write_text(pair.private)
@@ -78,7 +65,7 @@ def _write_key(path: Path, pair: KeyPair) -> Path:
 def guest(place: Path) -> Iterator[Guest]:
     packages = place / "packages"
     packages.mkdir()
-    program, environment = _sshd(packages)
+    program, environment = find_sshd(packages)
     host, login = new_key_pair(), new_key_pair()
     _write_key(place / "host", host)
     key = _write_key(place / "login", login)
@@ -89,8 +76,7 @@ def guest(place: Path) -> Iterator[Guest]:
         f"AuthorizedKeysFile {place}/login.pub\nPermitRootLogin prohibit-password\n"
     )
     # sshd wants a user of its own; this machine need not get one.
-    users = Path("/etc/passwd").read_text().replace("\nsshd:", "\nother:")
-    (place / "passwd").write_text(f"{users}sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin\n")
+    (place / "passwd").write_text(passwd())
     start = f"mount --bind {place}/passwd /etc/passwd && mkdir -p /run/sshd && exec {program} -D -e -f"
     with (place / "sshd.log").open("wb") as log:
         sshd = subprocess.Popen(

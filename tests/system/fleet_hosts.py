@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,9 +12,10 @@ import yaml
 from support import ROOT
 from tiny import wait_until
 
+from sshd import find_sshd, passwd
+
 SCRIPT = Path(__file__).with_name("fleet_host.sh")
 UNSHARE = ("unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc")
-SSHD_PACKAGES = ("openssh-server", "libwrap0")
 
 
 @dataclass
@@ -86,25 +85,6 @@ class Fleet:
             host.power_off()
 
 
-def find_sshd(directory: Path) -> tuple[Path, dict[str, str]]:
-    """Return an sshd and the environment it needs: the system's, or one unpacked from its package.
-
-    Unpacked only: installing it would open a port on the developer's machine, at every boot.
-    """
-    environment = dict(os.environ)
-    if found := shutil.which("sshd", path="/usr/sbin:/usr/local/sbin"):
-        return Path(found), environment
-    assert shutil.which("apt-get"), "this test needs sshd: install openssh-server"
-    packages = directory / "packages"
-    packages.mkdir()
-    packages.chmod(0o777)  # for apt's user
-    subprocess.run(["apt-get", "-q", "download", *SSHD_PACKAGES], cwd=packages, check=True, timeout=120)
-    for package in packages.glob("*.deb"):
-        subprocess.run(["dpkg-deb", "--extract", str(package), str(directory / "sshd")], check=True)
-    libraries = next((directory / "sshd").rglob("libwrap.so.0")).parent
-    return directory / "sshd/usr/sbin/sshd", environment | {"LD_LIBRARY_PATH": str(libraries)}
-
-
 def make_fleet(directory: Path, names: list[str], *, state: Path, variables: dict[str, object]) -> Fleet:
     """Make hosts that are off, keys for them, and the inventory: host keys pinned, one key to log in with.
 
@@ -125,7 +105,7 @@ def make_fleet(directory: Path, names: list[str], *, state: Path, variables: dic
         _keygen(own / "host_key")
         port = _free_port()
         known.append(f"[127.0.0.1]:{port} {(own / 'host_key.pub').read_text().strip()}")
-        (own / "passwd").write_text(_passwd())
+        (own / "passwd").write_text(passwd())
         (own / "sshd_config").write_text(
             f"ListenAddress 127.0.0.1:{port}\nHostKey {own}/host_key\nPidFile none\nUsePAM no\n"
             f"AuthorizedKeysFile {directory}/login.pub\nStrictModes no\nPermitRootLogin prohibit-password\n"
@@ -160,13 +140,6 @@ def _write_command(path: Path) -> None:
 
 def _keygen(path: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True, timeout=30)
-
-
-def _passwd() -> str:
-    """Return this machine's accounts with the one that sshd's unprivileged part runs as."""
-    text = Path("/etc/passwd").read_text()
-    has = any(line.startswith("sshd:") for line in text.splitlines())
-    return text if has else f"{text}sshd:x:64999:65534::/run/sshd:/usr/sbin/nologin\n"
 
 
 def _free_port() -> int:
