@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
@@ -13,6 +12,9 @@ from test_exports import counted, grown
 
 from harness.analysis.documents import result_schema
 from harness.shell.cli.main import run_cli
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["counted", "grown"]
 
