@@ -4,7 +4,7 @@ EXPERIMENT = fio/quick.yml
 SHELL_SCRIPTS = git ls-files -co --exclude-standard -- '*.sh' .ci/run playbooks/roles/guest_image/files/init
 YAML_FILES = .
 
-.PHONY: help setup run pool cost test lint clean
+.PHONY: help setup run pool cost test lint docs clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-8s%s\n' "$$t" "$$d"; done
@@ -34,6 +34,9 @@ lint: setup ## every linter
 	.venv/bin/yamllint -s $(YAML_FILES)
 	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/ansible-lint --offline -q
 	shellcheck $$($(SHELL_SCRIPTS))
+
+docs: setup ## make what the code says of itself anew: docs/cli.md, and tables in others
+	.venv/bin/pytest -q tests/unit/test_docs.py -k reference_pages --regenerate
 
 clean: ## remove .venv and caches; keep runs and what is provisioned
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .ansible *.egg-info

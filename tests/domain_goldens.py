@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.core.domain_xml import DiskSpec, DomainSpec, IOThreadSpec, domain_spec
+from harness.core.domain_xml import DiskSpec, DomainSpec, IOThreadSpec, RootSpec, domain_spec
 from harness.core.experiment import Experiment, load_experiment
-from harness.core.model import Accel, Backend
+from harness.core.model import Accel, Backend, Connection
 
 DIRECTORY = Path(__file__).parent / "data" / "domain"
 POOL = "many-disks"
@@ -26,11 +26,24 @@ def spec_of(experiment: Experiment) -> DomainSpec:
         run_id="20260101",
         emulator="/opt/old/qemu",
         accel=Accel.KVM if experiment.accel is Accel.KVM else Accel.TCG,
-        kernel="/state/images/vmlinuz",
-        initrd="/state/images/initramfs.cpio",
+        kernel="" if experiment.guest.disk_image else "/state/images/vmlinuz",
+        initrd="" if experiment.guest.disk_image else "/state/images/initramfs.cpio",
+        root=root_of(experiment),
         console_log="/runs/20260101/sessions/007-OLD/console.log",
         disk_path="/state/disks/disk.img",
     )
+
+
+def root_of(experiment: Experiment) -> RootSpec | None:
+    """Return what a guest of a disk image boots from, as the lab makes it."""
+    guest = experiment.guest
+    if guest.disk_image is None:
+        return None
+    if guest.connection is Connection.AGENT:
+        return RootSpec("/state/guest/root.qcow2")
+    if guest.ssh:
+        return RootSpec("/state/guest/root.qcow2", host_port=41234, guest_port=guest.ssh.port)
+    return RootSpec("/state/guest/root.qcow2", seed="/state/guest/seed.iso", host_port=41234)
 
 
 def many_disks(experiment: Experiment, count: int = 14) -> DomainSpec:

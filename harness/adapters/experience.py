@@ -10,7 +10,13 @@ from harness.adapters.files import read_json, write_json
 from harness.core.budget import Noise
 from harness.core.errors import InputError
 from harness.core.model import Accel
-from harness.core.planning import KVM_COSTS, TCG_COSTS, Costs
+from harness.core.planning import (
+    DISK_IMAGE_KVM_COSTS,
+    DISK_IMAGE_TCG_COSTS,
+    KVM_COSTS,
+    TCG_COSTS,
+    Costs,
+)
 from harness.core.records import IterationState
 
 if TYPE_CHECKING:
@@ -35,23 +41,31 @@ class Experience:
     measured: bool
 
 
-def recall(path: Path, accel: Accel) -> Experience:
-    """Return what an earlier run under an accelerator measured, or a guess."""
+def recall(path: Path, accel: Accel, *, disk_image: bool = False) -> Experience:
+    """Return what an earlier run under an accelerator, of the same kind of guest, measured, or a guess."""
     try:
-        entry = read_json(path)[accel.value]
+        entry = read_json(path)[_key(accel, disk_image=disk_image)]
         return Experience(Costs(**entry["costs"]), Noise(**entry["noise"]), measured=True)
     except (InputError, KeyError, TypeError):
-        guess = KVM_COSTS if accel is Accel.KVM else TCG_COSTS
+        kvm, tcg = (DISK_IMAGE_KVM_COSTS, DISK_IMAGE_TCG_COSTS) if disk_image else (KVM_COSTS, TCG_COSTS)
+        guess = kvm if accel is Accel.KVM else tcg
         return Experience(guess, _GUESSED_NOISE[accel], measured=False)
 
 
-def remember(path: Path, accel: Accel, experience: Experience) -> None:
-    """Keep what a run measured, under its accelerator."""
+def _key(accel: Accel, *, disk_image: bool) -> str:
+    return f"{accel.value}-disk" if disk_image else accel.value
+
+
+def remember(path: Path, accel: Accel, experience: Experience, *, disk_image: bool = False) -> None:
+    """Keep what a run measured, under its accelerator and kind of guest."""
     try:
         known = dict(read_json(path))
     except (InputError, TypeError, ValueError):
         known = {}
-    known[accel.value] = {"costs": asdict(experience.costs), "noise": asdict(experience.noise)}
+    known[_key(accel, disk_image=disk_image)] = {
+        "costs": asdict(experience.costs),
+        "noise": asdict(experience.noise),
+    }
     write_json(path, known)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness.adapters.emulator import MappingsProbe, crash_record, emulator_facts
 from harness.adapters.files import printable_lines, read_text, tail, write_atomic
 from harness.adapters.guest.agent import AgentConnection
+from harness.adapters.guest.disk_guest import settle
 from harness.adapters.guest.fio import Fio, target_of
 from harness.adapters.guest.pool import PoolGuest
 from harness.adapters.host.facts import volatile_settings
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from harness.adapters.guest.disk_guest import DiskGuest
+    from harness.adapters.guest.shell import GuestShell
     from harness.adapters.hypervisor import Domain, Hypervisor
+    from harness.core.domain_xml import RootSpec
     from harness.core.experiment import Experiment
     from harness.core.model import Accel, BuildRecord, GuestConfig, GuestImage
     from harness.core.planning import PlannedIteration, PlannedSession
@@ -70,6 +74,7 @@ class LibvirtLab:
         template: of the domain XML.
         fio_script: the text of fio/fio.sh; the guest runs just this version of it.
         disks: the file or device behind the disk of each guest configuration; None where there is none.
+        disk_guest: what guests boot from, where that is a disk image; None where the image is all there is.
     """
 
     hypervisor: Hypervisor
@@ -83,6 +88,7 @@ class LibvirtLab:
     disks: Mapping[GuestConfig, Path | None]
     timeouts: Timeouts
     stop: StopSignal
+    disk_guest: DiskGuest | None = None
 
     @contextlib.contextmanager
     def session(
@@ -94,9 +100,17 @@ class LibvirtLab:
             GuestError: it did not boot, or died.
             Interrupted: the user stopped the run.
         """
+        with contextlib.ExitStack() as stack:
+            root = stack.enter_context(self.disk_guest.root()) if self.disk_guest else None
+            yield stack.enter_context(self._booted(planned, directory, boot, root))
+
+    @contextlib.contextmanager
+    def _booted(
+        self, planned: PlannedSession, directory: Path, boot: int, root: RootSpec | None
+    ) -> Iterator[BootedGuest | PoolGuest]:
         build = self.builds[planned.variant]
         console = directory / "console.log"
-        xml = render_domain(self.domain_spec(planned, console), read_text(self.template))
+        xml = render_domain(self.domain_spec(planned, console, root), read_text(self.template))
         write_atomic(directory / "domain.xml", xml.encode())
         began = time.monotonic()
         domain = self._start(xml, build)
@@ -108,25 +122,29 @@ class LibvirtLab:
             telemetry.start()
             domain.on_change(waiter.wake)
             facts = emulator_facts(domain.pid, build)
-            agent = AgentConnection(domain, waiter, self.timeouts.agent)
-            if not agent.wait_ready(self.timeouts.boot):
-                raise GuestError(
-                    f"the guest on {build.name} did not answer within {self.timeouts.boot:.0f} s of its start"
-                    + console_tail(console),
-                    remedy="a slow host may need more: set timeouts.boot in the experiment",
-                )
-            ready = time.monotonic() - began
-            facts |= self._guest_facts(agent) | self._own_facts()
-            facts["qemu"] = view.facts(self.timeouts.agent)
-            yield self._guest(
-                Fio(agent, read_text(self.fio_script), self.timeouts.grace), probe, telemetry, ready, facts
-            )
+            with self._shell(domain, root, waiter) as shell:
+                await_answer(shell, f"the guest on {build.name}", self.timeouts.boot, console)
+                if root is not None:
+                    settle(shell, self.timeouts.boot)
+                ready = time.monotonic() - began
+                facts |= self._guest_facts(shell) | self._own_facts()
+                facts["qemu"] = view.facts(self.timeouts.agent)
+                fio = Fio(shell, read_text(self.fio_script), self.timeouts.grace, self.image.fio_script)
+                yield self._guest(fio, probe, telemetry, ready, facts)
         finally:
             view.close()
             waiter.close()
             telemetry.close()
             domain.destroy()
             _keep_qemu_log(domain, directory / "qemu.log")
+
+    @contextlib.contextmanager
+    def _shell(self, domain: Domain, root: RootSpec | None, waiter: Waiter) -> Iterator[GuestShell]:
+        if self.disk_guest is None or root is None:
+            yield AgentConnection(domain, waiter, self.timeouts.agent)
+            return
+        with self.disk_guest.shell(domain, root, waiter, self.timeouts.agent) as shell:
+            yield shell
 
     def _guest(
         self,
@@ -153,10 +171,11 @@ class LibvirtLab:
 
     def under(self, accel: Accel, *, boot_seconds: float | None = None) -> LibvirtLab:
         """Return the same lab under an accelerator, with the boot time-out that goes with it."""
-        boot = boot_seconds or self.experiment.timeouts.boot_seconds(accel)
+        disk_image = self.experiment.guest.disk_image is not None
+        boot = boot_seconds or self.experiment.timeouts.boot_seconds(accel, disk_image=disk_image)
         return replace(self, accel=accel, timeouts=replace(self.timeouts, boot=boot))
 
-    def domain_spec(self, planned: PlannedSession, console: Path) -> DomainSpec:
+    def domain_spec(self, planned: PlannedSession, console: Path, root: RootSpec | None = None) -> DomainSpec:
         """Return the guest of a session."""
         build, disk = self.builds[planned.variant], self.disks[planned.guest]
         pool = self.experiment.pool if self.experiment.workload is Workload.POOL_GROWTH else None
@@ -171,6 +190,7 @@ class LibvirtLab:
             initrd=self.image.initrd,
             console_log=str(console.absolute()),
             disk_path=str(disk) if disk else None,
+            root=root,
             disks=pool_disks(pool) if pool else None,
             iothreads=pool_iothreads(pool) if pool else None,
             extra_cmdline=PARALLEL_PROBE if pool else "",
@@ -184,14 +204,17 @@ class LibvirtLab:
             "host": volatile_settings(),
         }
 
-    def _guest_facts(self, agent: AgentConnection) -> dict[str, Any]:
+    def _guest_facts(self, shell: GuestShell) -> dict[str, Any]:
         pool_growth = self.experiment.workload is Workload.POOL_GROWTH
         target = target_of(burst_serials(self.experiment.pool)[0]) if pool_growth else TARGET
-        execution = agent.run(["/bin/sh", "-c", SCRIPT, "sh", target], grace=self.timeouts.grace)
+        # The first programs of a boot come from a cold disk, and may take as long as the boot.
+        grace = self.timeouts.boot if self.disk_guest else self.timeouts.grace
+        execution = shell.run(["/bin/sh", "-c", SCRIPT, "sh", target], grace=grace)
         if execution.exit_code:
+            said = printable_lines(execution.stderr.strip())
             raise GuestError(
-                f"the guest has no disk {target} or no fio: {execution.stderr.strip()}",
-                remedy="look at the session's console.log",
+                f"the guest has no disk {target} that is free to be measured, or no fio: {said}",
+                remedy="with `prepare: false`, fio has to be in the image; else look at console.log",
             )
         guest = parse_guest(printable_lines(execution.stdout))
         return {"guest_kernel": guest.pop("kernel"), "guest_fio": guest.pop("fio"), "guest": guest}
@@ -222,6 +245,27 @@ class BootedGuest:
         self._telemetry.begin(iteration.number, ramp=ramp, runtime=runtime)
         execution = self._fio.run(iteration.cell, [TARGET], runtime=runtime, ramp=ramp)
         return replace(execution, mappings=self._telemetry.end())
+
+
+def await_answer(shell: GuestShell, guest: str, timeout: float, console: Path) -> None:
+    """Wait for a guest's first answer.
+
+    Args:
+        shell: the way in.
+        guest: what to call it.
+        timeout: seconds.
+        console: its console's log.
+
+    Raises:
+        GuestError: there was none, with what is known of the reason.
+        Interrupted: the user stopped the run.
+    """
+    if not shell.wait_ready(timeout):
+        why, remedy = shell.why_silent()
+        raise GuestError(
+            f"{guest} did not answer within {timeout:.0f} s of its start: {why}{console_tail(console)}",
+            remedy=remedy,
+        )
 
 
 def console_tail(console: Path) -> str:

@@ -8,15 +8,17 @@ import shlex
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from harness.core.errors import HarnessError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+    from typing import IO
 
 SHOWN_LINES = 5
 """How many of the last lines of stderr an error shows."""
@@ -172,12 +174,10 @@ def background(
     Raises:
         HarnessError: the program is missing or cannot be started.
     """
-    # Should the harness be killed itself, the kernel ends the process with it.
-    guard = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
     with output.open("wb") as stream:
         try:
             process = subprocess.Popen(  # noqa: S603 - this is the gateway
-                [*guard, *argv],
+                [*_guarded(), *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
@@ -192,6 +192,103 @@ def background(
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def _guarded() -> list[str]:
+    """Return what has the kernel end a process with the harness, should that be killed."""
+    return ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
+
+
+class Gathered:
+    """A process whose output is gathered, up to a limit, while somebody else waits for its end.
+
+    In a session of its own, so that a Ctrl-C does not reach it. Use as a context manager: what is left of
+    the process afterwards is killed.
+
+    Args:
+        argv: the program and its arguments.
+        input: what it reads on stdin.
+        limit_bytes: of each stream; a process that writes more is killed.
+        on_end: called, in another thread, when it has ended.
+
+    Raises:
+        HarnessError: the program is missing or cannot be started.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        input: bytes,  # noqa: A002 - as subprocess.run calls it
+        limit_bytes: int,
+        on_end: Callable[[], None],
+    ) -> None:
+        self._limit = limit_bytes
+        self._on_end = on_end
+        self._ended = threading.Event()
+        self.overflowed = False
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - this is the gateway
+                [*_guarded(), *argv],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise HarnessError(f"cannot start {argv[0]}: {error.strerror}") from error
+        assert self._process.stdin and self._process.stdout and self._process.stderr  # noqa: S101, PT018
+        self._out, self._err = bytearray(), bytearray()
+        self._threads = [
+            threading.Thread(target=self._feed, args=(self._process.stdin, input), daemon=True),
+            threading.Thread(target=self._gather, args=(self._process.stdout, self._out), daemon=True),
+            threading.Thread(target=self._gather, args=(self._process.stderr, self._err), daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+        threading.Thread(target=self._wait, daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._kill()
+        # Not for the end of its output: another process may have been handed the pipes (an ssh that shares
+        # a connection does that), and holds them for as long as it likes.
+        self._process.wait()
+
+    def ended(self) -> bool:
+        """Return whether it has ended, and its output is whole."""
+        return self._ended.is_set()
+
+    def result(self) -> Completed:
+        """Return what it left behind, once it has ended."""
+        return Completed(self._process.returncode, _text(bytes(self._out)), _text(bytes(self._err)))
+
+    def _feed(self, stream: IO[bytes], data: bytes) -> None:
+        with contextlib.suppress(OSError), stream:
+            stream.write(data)
+
+    def _gather(self, stream: IO[bytes], into: bytearray) -> None:
+        with stream:
+            while data := stream.read1(2**16):  # type: ignore[attr-defined]
+                if len(into) + len(data) > self._limit:
+                    self.overflowed = True
+                    self._kill()
+                    return
+                into += data
+
+    def _wait(self) -> None:
+        self._process.wait()
+        for thread in self._threads:
+            thread.join()
+        self._ended.set()
+        self._on_end()
+
+    def _kill(self) -> None:
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def attached(argv: Sequence[str], *, stopped: Callable[[], bool], timeout: float, grace: float) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -270,15 +271,62 @@ def look_for_builds(
         return {name: Lookup(**found) for name, found in json.loads(report.read_bytes()).items()}
 
 
+def prepare_guest(
+    *,
+    ssh_options: list[str],
+    user: str,
+    port: int,
+    fio_script: Path,
+    agent: bool,
+    playbooks: Path,
+    on_task: Callable[[TaskEvent], None],
+    cancelled: Callable[[], bool],
+) -> None:
+    """Run ``guest.yml`` on a booted guest.
+
+    Args:
+        ssh_options: how ssh gets into it: key, pinned host key, socket of the connection that is open.
+        user: who logs in.
+        port: on the loopback, forwarded to the guest.
+        fio_script: fio/fio.sh.
+        agent: whether the guest will be reached by its agent.
+        playbooks: directory of the playbooks.
+        on_task: hears of each task's start and end.
+        cancelled: asked all the time; true stops the playbook.
+
+    Raises:
+        ProvisionError: a task failed; names task and message.
+        Interrupted: ``cancelled`` said so.
+    """
+    guest = {
+        "ansible_host": "127.0.0.1",
+        "ansible_port": port,
+        "ansible_user": user,
+        "ansible_ssh_args": shlex.join([*ssh_options, "-o", "ControlMaster=no"]),
+        # Not in a home directory: whose user that is, and whether there is one, is the image's business.
+        "ansible_remote_tmp": "/tmp/.harness-ansible",  # noqa: S108 - in the guest
+    }
+    _play(
+        "guest.yml",
+        {"guest_fio_script": str(fio_script.resolve()), "guest_fio_agent": agent},
+        playbooks=playbooks,
+        inventory={"all": {"hosts": {"guest": guest}}},
+        on_task=on_task,
+        cancelled=cancelled,
+        remedy="correct the image; or have fio in it and write `prepare: false` under guest",
+    )
+
+
 def _play(
     playbook: str,
-    variables: Mapping[str, str],
+    variables: Mapping[str, Any],
     *,
     playbooks: Path,
-    inventory: Path,
+    inventory: Path | dict[str, Any],
     on_task: Callable[[TaskEvent], None],
     cancelled: Callable[[], bool],
     check: bool = False,
+    remedy: str | None = None,
 ) -> _Watcher:
     """Run a playbook to its end; ``check``: in check mode.
 
@@ -295,7 +343,7 @@ def _play(
         runner = ansible_runner.run(
             private_data_dir=str(private),
             playbook=str(playbooks.resolve() / playbook),
-            inventory=str(inventory.resolve()),
+            inventory=str(inventory.resolve()) if isinstance(inventory, Path) else inventory,
             extravars=dict(variables),
             **({"cmdline": "--check"} if check else {}),
             envvars=_environment(playbooks) | {MARK: private.name},
@@ -310,7 +358,7 @@ def _play(
     if runner.status == "canceled":
         # A compiler that goes on would disturb the next measurement.
         end_marked(private.name)
-    _check(runner.status, watcher)
+    _check(runner.status, watcher, playbook, remedy)
     return watcher
 
 
@@ -326,7 +374,7 @@ def _environment(playbooks: Path) -> dict[str, str]:
     }
 
 
-def _check(status: str, watcher: _Watcher) -> None:
+def _check(status: str, watcher: _Watcher, playbook: str, remedy: str | None) -> None:
     """Raise what a playbook's end deserves."""
     if status == "successful":
         return
@@ -335,12 +383,15 @@ def _check(status: str, watcher: _Watcher) -> None:
     failure = watcher.failure
     if failure is not None:
         role = f"{failure.role} : " if failure.role else ""
-        raise ProvisionError(f"task '{role}{failure.task}' failed on {failure.host}: {failure.message}")
+        raise ProvisionError(
+            f"task '{role}{failure.task}' failed on {failure.host}: {failure.message}", remedy=remedy
+        )
     said = "\n".join(f"  {line}" for line in watcher.said)
     raise ProvisionError(
         f"ansible-playbook ended with status {status} before any task failed"
         + (f":\n{said}" if said else ""),
-        remedy="run it by hand: .venv/bin/ansible-playbook -i inventory/local.yml playbooks/provision.yml",
+        remedy=remedy
+        or f"run it by hand: .venv/bin/ansible-playbook -i inventory/local.yml playbooks/{playbook}",
     )
 
 

@@ -61,6 +61,16 @@ class Workspace:
         """Where disk images are made."""
         return self.state / "disks"
 
+    @property
+    def images(self) -> Path:
+        """Where guest images are kept."""
+        return self.state / "images"
+
+    @property
+    def guest(self) -> Path:
+        """Where the disks of the guest are that runs now; whatever is there outside of a run is left over."""
+        return self.state / "guest"
+
     def manifest(self, experiment_name: str) -> Path:
         """Where provisioning says what it made for an experiment."""
         return self.state / "manifests" / f"{experiment_name}.json"

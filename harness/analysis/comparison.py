@@ -26,8 +26,9 @@ RESULT_COLUMNS = (
 
 EXTRA_COLUMNS = (
     "stray_baseline", "stray_contender", "small", "reason", "device_bound", "n_baseline", "n_contender",
+    "se",
 )  # fmt: skip
-"""Columns beyond the contract's, in memory and in JSON."""
+"""Columns beyond the contract's, in memory and in JSON; ``se``: standard error of the change, log units."""
 
 
 def compare(

@@ -52,6 +52,7 @@ Blocks = Annotated[int, Field(description="Blocks in which both builds gave a nu
 Mde = Annotated[
     Number, Field(description="The smallest change that would be found 4 times in 5, a fraction.")
 ]
+StandardError = Annotated[Number, Field(description="Standard error of the change, of its logarithm.")]
 Stray = Annotated[int, Field(description="Blocks far from the others.")]
 StrayOld = Annotated[int, Field(description="Those of them whose baseline session strays.")]
 StrayNew = Annotated[int, Field(description="Those of them whose contender session strays.")]
@@ -79,6 +80,7 @@ class Cell(TypedDict):
     verdict: Judged
     n_blocks: Blocks
     mde: Mde
+    se: StandardError
     stray: Stray
     stray_baseline: StrayOld
     stray_contender: StrayNew
@@ -103,6 +105,7 @@ class Pooled(TypedDict):
     verdict: Judged
     n_blocks: Blocks
     mde: Mde
+    se: StandardError
     stray: Stray
     stray_baseline: StrayOld
     stray_contender: StrayNew

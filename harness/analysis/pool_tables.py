@@ -103,11 +103,10 @@ def _judgements(report: PoolReport) -> list[str]:
 
 def judgement_of(variant: PoolVariant) -> tuple[str, str]:
     """Return how a variant's pool grew and what became of QEMU, a sentence each."""
-    return growth_sentence(variant), fate_sentence(variant)
+    return _growth(variant), _fate(variant)
 
 
-def growth_sentence(variant: PoolVariant) -> str:
-    """Return whether a variant's pool grows, and how fast."""
+def _growth(variant: PoolVariant) -> str:
     slope = variant.slope
     words = {
         Growth.UNBOUNDED: "grows without bound",
@@ -127,8 +126,7 @@ def growth_sentence(variant: PoolVariant) -> str:
     return f"{variant.name} {words[variant.growth]}{rate}{ahead}."
 
 
-def fate_sentence(variant: PoolVariant) -> str:
-    """Return what became of a variant's QEMU."""
+def _fate(variant: PoolVariant) -> str:
     fatal = variant.fatal
     if fatal is None:
         last = variant.rounds[-1] if variant.rounds else None

@@ -86,7 +86,7 @@ def unpaired_rows(sessions: Sessions, rule: Rule) -> tuple[dict[str, Any], dict[
 
 
 def _empty_rows(cells: int) -> dict[str, Any]:
-    unknown = ("baseline", "contender", "change", "ci_low", "ci_high", "p_value", "p_adjusted", "mde")
+    unknown = ("baseline", "contender", "change", "ci_low", "ci_high", "p_value", "p_adjusted", "mde", "se")
     counts = ("n_blocks", "stray", "stray_baseline", "stray_contender", "n_baseline", "n_contender")
     return (
         {name: np.full(cells, np.nan) for name in unknown}
@@ -155,6 +155,7 @@ def _judge(rows: dict[str, Any], differences: FloatArray, rule: Rule) -> None:
     rows["ci_low"][counted], rows["ci_high"][counted] = _bounds(found)
     rows["p_value"][counted], rows["p_adjusted"][counted] = found.p_value, p_adjusted
     rows["verdict"][counted], rows["small"][counted] = verdict.astype(object), small
+    rows["se"][counted] = found.standard_error
     for count in np.unique(blocks):
         same = blocks == count
         rows["mde"][counted[same]] = minimum_detectable_effect(

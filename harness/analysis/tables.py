@@ -80,9 +80,9 @@ def render_all(
     if not others:
         return render(first, fmt, ci=ci)
     if fmt == TableFormat.CSV:
-        return _csv_text(pd.concat([_csv_frame(one).assign(metric=one.metric.name) for one in comparisons]))
+        return csv_text(pd.concat([csv_frame(one).assign(metric=one.metric.name) for one in comparisons]))
     if fmt == TableFormat.JSON:
-        return _json_text(_document(first) | {"further": [_document(other) for other in others]})
+        return json_text(document(first) | {"further": [document(other) for other in others]})
     tables = [render(one, fmt, ci=ci) for one in _said_once(comparisons)]
     if fmt == TableFormat.COMMIT:
         # The table of a commit message does not say what it shows.
@@ -118,7 +118,8 @@ def interval(low: float, high: float) -> str:
     return f"[{percent(low)}, {percent(high)}]"
 
 
-def _key_columns(comparison: Comparison) -> list[Column]:
+def key_columns(comparison: Comparison) -> list[Column]:
+    """Return the columns that name the cells."""
     frame = comparison.frames[comparison.contenders[0]]
     return [
         Column(_HEADS.get(name, clean(name).upper()), [clean(value) for value in frame[name]])
@@ -145,18 +146,19 @@ def _intervals(frame: pd.DataFrame, head: str) -> Column:
     return Column(head, [interval(low, high) for low, high in bounds], left=True)
 
 
-def _level(comparison: Comparison) -> str:
+def level(comparison: Comparison) -> str:
+    """Return the level of the intervals: ``95%``."""
     return f"{(1 - comparison.alpha) * 100:g}%"
 
 
 def _commit_columns(comparison: Comparison, *, ci: bool) -> list[Column]:
     first = comparison.contenders[0]
-    columns = [*_key_columns(comparison), _values(comparison, first, "baseline", comparison.baseline)]
+    columns = [*key_columns(comparison), _values(comparison, first, "baseline", comparison.baseline)]
     for name in comparison.contenders:
         frame = comparison.frames[name]
         columns += [_values(comparison, name, "contender", name), _changes(frame)]
         if ci and comparison.no_verdict is None:
-            columns.append(_intervals(frame, f"{_level(comparison)} CI"))
+            columns.append(_intervals(frame, f"{level(comparison)} CI"))
     return columns
 
 
@@ -171,7 +173,7 @@ def _commit_with_intervals(comparison: Comparison) -> str:
         complete = counts[counts > 0]
         few, many = (complete.min(), complete.max()) if len(complete) else (0, 0)
         sessions = f"{many}" if few == many else f"{few} to {many}"
-        how = f"{sessions} sessions of each build, interleaved; {_level(comparison)} Hodges-Lehmann intervals"
+        how = f"{sessions} sessions of each build, interleaved; {level(comparison)} Hodges-Lehmann intervals"
     else:
         how = f"Estimates only: {how}"
     footer = [
@@ -186,7 +188,8 @@ def _lines(lines: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _p(value: float) -> str:
+def shown_p(value: float) -> str:
+    """Return a p value as people read it; ``-`` when there is none."""
     if math.isnan(value):
         return _NOTHING
     return f"<{_SMALLEST_P}" if value < _SMALLEST_P else f"{value:.3f}"
@@ -211,7 +214,7 @@ def _note(row: dict[str, Any], crashes: list[str]) -> str:
 def full_columns(comparison: Comparison, contender: str) -> list[Column]:
     """Return the columns of the text and Markdown tables, the pooled row last where there are verdicts."""
     frame, pooled = comparison.frames[contender], comparison.pooled(contender)
-    keys = _key_columns(comparison)
+    keys = key_columns(comparison)
     values = [
         _values(comparison, contender, "baseline", comparison.baseline),
         _values(comparison, contender, "contender", contender),
@@ -231,11 +234,11 @@ def full_columns(comparison: Comparison, contender: str) -> list[Column]:
         *values,
         Column("CHANGE", [percent(row["change"]) for row in rows], left=True),
         Column(
-            f"{_level(comparison)} INTERVAL",
+            f"{level(comparison)} INTERVAL",
             [interval(row["ci_low"], row["ci_high"]) for row in rows],
             left=True,
         ),
-        Column("P(ADJ)", [_p(row.get("p_adjusted", row["p_value"])) for row in rows]),
+        Column("P(ADJ)", [shown_p(row.get("p_adjusted", row["p_value"])) for row in rows]),
         *_floor_column(comparison, frame),
         Column("VERDICT", [_verdict(row["verdict"]) for row in rows], left=True),
         Column("MDE", [percent(row["mde"], sign=False) for row in rows]),
@@ -316,16 +319,18 @@ def _markdown(comparison: Comparison) -> str:
 
 
 def _csv(comparison: Comparison) -> str:
-    return _csv_text(_csv_frame(comparison))
+    return csv_text(csv_frame(comparison))
 
 
-def _csv_text(frame: pd.DataFrame) -> str:
+def csv_text(frame: pd.DataFrame) -> str:
+    """Return a frame as CSV; a column ``metric`` leads."""
     if "metric" in frame.columns:
         frame = frame[["metric", *(name for name in frame.columns if name != "metric")]]
     return str(frame.to_csv(index=False, lineterminator="\n"))
 
 
-def _csv_frame(comparison: Comparison) -> pd.DataFrame:
+def csv_frame(comparison: Comparison) -> pd.DataFrame:
+    """Return the rows of the CSV, with a column ``variant`` where there are several contenders."""
     frames = []
     for contender, frame in comparison.frames.items():
         part = frame[[*comparison.key_columns, *RESULT_COLUMNS]].copy()
@@ -336,15 +341,17 @@ def _csv_frame(comparison: Comparison) -> pd.DataFrame:
 
 
 def _json(comparison: Comparison) -> str:
-    return _json_text(_document(comparison))
+    return json_text(document(comparison))
 
 
-def _json_text(document: dict[str, Any]) -> str:
+def json_text(document: dict[str, Any]) -> str:
+    """Return a document as JSON; what is not finite is null."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
     return orjson.dumps(document, default=str, option=options).decode()
 
 
-def _document(comparison: Comparison) -> dict[str, Any]:
+def document(comparison: Comparison) -> dict[str, Any]:
+    """Return what the JSON format holds."""
     pooled = [{"variant": name, **comparison.pooled(name)} for name in comparison.contenders]
     columns = [*comparison.key_columns, *RESULT_COLUMNS, *EXTRA_COLUMNS, *CRASH_COLUMNS]
     return {

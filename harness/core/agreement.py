@@ -17,7 +17,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import InputError
-from harness.core.provenance import comparable
+from harness.core.provenance import comparable, without_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -260,7 +260,7 @@ def domain_settings(xml: str) -> dict[str, str]:
         root = ET.fromstring(xml)  # noqa: S314 - our own file, and expat expands no external entity
     except ET.ParseError as error:
         raise ValueError(f"not XML: {error}") from error
-    settings = dict(_flatten(root, root.tag))
+    settings = {path: without_port(value) for path, value in _flatten(root, root.tag)}
     own = tuple(f"{root.tag}/{path}" for path in _OWN)
     return {
         path: value

@@ -27,6 +27,7 @@ __all__ = [
     "IOThreadSpec",
     "PlacementSpec",
     "Requirement",
+    "RootSpec",
     "domain_spec",
     "render_domain",
     "requirements",
@@ -40,6 +41,10 @@ CMDLINE = "console=ttyS0 quiet panic=-1"
 """The guest kernel's command line before the experiment's own additions."""
 
 _FIRST_SLOT = 0x10
+_NETWORK_SLOT = 0x1E
+MAC = "52:54:00:12:34:56"
+"""Of the guest's network card: the same at every boot, so that the guest finds the card it knows."""
+
 _SLOTS = 14
 _FUNCTIONS = 8
 _LETTERS = 26
@@ -127,6 +132,35 @@ class DiskSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class RootSpec:
+    """A disk that the guest boots from, and how SSH gets in.
+
+    Attributes:
+        overlay: the qcow2 that takes what the guest writes; it is thrown away.
+        seed: cloud-init's seed disk; None where there is none.
+        host_port: on the host's loopback, forwarded to the guest's sshd; None: the guest has no network.
+        guest_port: of the guest's sshd.
+        outgoing: whether the guest may speak to anybody else.
+    """
+
+    overlay: str
+    seed: str | None = None
+    host_port: int | None = None
+    guest_port: int = 22
+    outgoing: bool = False
+
+    def network_args(self, bus: str) -> tuple[str, ...]:
+        """Return QEMU's options for the network; libvirt knows no forwarding by QEMU itself."""
+        if self.host_port is None:
+            return ()
+        restrict = "off" if self.outgoing else "on"
+        forward = f"hostfwd=tcp:127.0.0.1:{self.host_port}-:{self.guest_port}"
+        # Without the option ROM: nothing boots from the network.
+        device = f"virtio-net-pci,netdev=harness0,mac={MAC},romfile=,bus={bus},addr={_NETWORK_SLOT:#x}"
+        return ("-netdev", f"user,id=harness0,restrict={restrict},{forward}", "-device", device)
+
+
+@dataclass(frozen=True, slots=True)
 class PlacementSpec:
     """Host CPUs and memory; the pins are those of threads the guest has."""
 
@@ -159,14 +193,15 @@ class DomainSpec:
         cpu: ``host-passthrough``, ``maximum`` or a model's name.
         memory_bytes: the guest's memory.
         vcpus: virtual CPUs.
-        kernel: path on the host.
-        initrd: path on the host.
-        cmdline: the kernel's whole command line.
+        kernel: path on the host; None where the root disk's boot loader finds one.
+        initrd: path on the host, likewise.
+        cmdline: the kernel's whole command line, likewise.
         console_log: the file the serial console is written to.
         iothreads: in the order of their numbers.
         disks: the first is vda.
         placement: host CPUs and memory.
         agent_socket: the guest agent's UNIX socket; None leaves its place to libvirt.
+        root: the disk it boots from; None where kernel and initrd are all.
         extra_qemu_args: appended to QEMU's command line.
     """
 
@@ -180,14 +215,15 @@ class DomainSpec:
     cpu: str
     memory_bytes: int
     vcpus: int
-    kernel: str
-    initrd: str
-    cmdline: str
+    kernel: str | None
+    initrd: str | None
+    cmdline: str | None
     console_log: str
     iothreads: tuple[IOThreadSpec, ...] = ()
     disks: tuple[DiskSpec, ...] = ()
     placement: PlacementSpec = PlacementSpec()
     agent_socket: str | None = None
+    root: RootSpec | None = None
     extra_qemu_args: tuple[str, ...] = ()
 
     @property
@@ -218,6 +254,8 @@ class DomainSpec:
         for index, disk in enumerate(self.null_disks):
             args += ["-blockdev", null_blockdev(disk)]
             args += ["-device", _null_device(disk, bus, index, len(self.null_disks))]
+        if self.root:
+            args += self.root.network_args(bus)
         return (*args, *self.extra_qemu_args)
 
 
@@ -273,6 +311,7 @@ def domain_spec(
     console_log: str,
     disk_path: str | None = None,
     agent_socket: str | None = None,
+    root: RootSpec | None = None,
     disks: tuple[DiskSpec, ...] | None = None,
     iothreads: tuple[IOThreadSpec, ...] | None = None,
     extra_cmdline: str = "",
@@ -288,10 +327,11 @@ def domain_spec(
         emulator: the build's.
         accel: the decided one, kvm or tcg.
         kernel: the image's; the experiment's own goes first, as does its initrd.
-        initrd: the image's.
+        initrd: the image's; empty, as the kernel, where the root disk has a boot loader.
         console_log: the file for the serial console.
         disk_path: the image the harness made, where the experiment names no path.
         agent_socket: the guest agent's socket; None leaves it to libvirt.
+        root: the disk it boots from; it comes first among the disks.
         disks: instead of the experiment's one disk, for workloads with disks of their own.
         iothreads: instead of the experiment's, as disks.
         extra_cmdline: goes between the harness's command line and the experiment's.
@@ -304,6 +344,7 @@ def domain_spec(
     if accel is Accel.AUTO:
         raise ValueError("the accelerator is not decided")
     guest = experiment.guest
+    booted = guest.kernel or kernel or None
     threads = _iothreads(experiment.disk) if iothreads is None else iothreads
     chosen = (_disk(experiment.disk, disk_path),) if disks is None else disks
     if sum(disk.backend is Backend.NULL_CO for disk in chosen) > _SLOTS * _FUNCTIONS:
@@ -321,14 +362,19 @@ def domain_spec(
         cpu=_cpu(guest.cpu, accel),
         memory_bytes=guest.memory,
         vcpus=guest.vcpus,
-        kernel=guest.kernel or kernel,
-        initrd=guest.initrd or initrd,
-        cmdline=" ".join(part for part in (CMDLINE, extra_cmdline, guest.cmdline) if part),
+        kernel=booted,
+        initrd=(guest.initrd or initrd or None) if booted else None,
+        cmdline=" ".join(part for part in (CMDLINE, extra_cmdline, guest.cmdline) if part)
+        if booted
+        else None,
         console_log=console_log,
         iothreads=threads,
-        disks=tuple(replace(disk, target=_target(index)) for index, disk in enumerate(chosen)),
+        disks=tuple(
+            replace(disk, target=_target(index)) for index, disk in enumerate(chosen, _own_disks(root))
+        ),
         placement=_placement(experiment.placement, guest.vcpus, threads),
         agent_socket=agent_socket,
+        root=root,
         extra_qemu_args=extra_qemu_args,
     )
 
@@ -371,6 +417,11 @@ def _disk(disk: Disk, made: str | None) -> DiskSpec:
         queue_size=disk.queue_size,
         latency_ns=None if disk.latency is None else round(disk.latency * 1e9),
     )
+
+
+def _own_disks(root: RootSpec | None) -> int:
+    """Return how many disks stand before those that are measured: the root disk, and the seed."""
+    return 0 if root is None else 1 + (root.seed is not None)
 
 
 def _target(index: int) -> str:

@@ -14,29 +14,35 @@ QUEUE_SETTINGS = (
 
 SCRIPT = f"""\
 disk=$(readlink -f "$1") && cd "/sys/block/${{disk##*/}}" || exit 1
+if grep "^$disk" /proc/mounts /proc/swaps >&2; then exit 1; fi
 fio=$(fio --version) || exit 1
 set -- mq/*
 echo "hw_queues:$#"
 echo "fio:$fio"
 grep -Hs . {" ".join(f"queue/{name}" for name in QUEUE_SETTINGS)} device/features \
-    /proc/sys/kernel/osrelease /proc/cmdline /sys/devices/system/cpu/online /proc/modules
+    /etc/os-release /proc/sys/kernel/osrelease /proc/cmdline /sys/devices/system/cpu/online /proc/modules
 sed -e 's/^/cpuinfo:/' -e '/^cpuinfo:$/q' /proc/cpuinfo
 exit 0
 """
-"""Prints ``file:line`` for every line; $1 is the measured disk. It fails where there is none, or no fio.
+"""Prints ``file:line`` for every line; $1 is the measured disk. It fails where there is none or
+one in use, or no fio.
 
-Four processes in all: under emulation each takes milliseconds of the session's start.
+Five processes in all: under emulation each takes milliseconds of the session's start.
 """
+
+
+WHO = "echo fio:$(fio --version); grep -Hs . /etc/os-release /proc/sys/kernel/osrelease; exit 0"
+"""The part of it that needs no measured disk: which system this is."""
 
 
 def parse_guest(text: str) -> dict[str, Any]:
     """Return what ``SCRIPT`` printed.
 
     Returns:
-        ``kernel``, ``fio`` and ``command_line``; ``cpus`` (a CPU list such as ``0-3``) and ``cpu`` (``model``
-        and ``flags`` of the first, sorted); ``modules``, sorted; ``disk``: ``features`` (the virtio feature
-        bits that device and driver agreed on), ``hw_queues`` and the settings of its queue. What was not
-        printed is None.
+        ``kernel``, ``fio``, ``distribution`` and ``command_line``; ``cpus`` (a CPU list such as ``0-3``) and
+        ``cpu`` (``model`` and ``flags`` of the first, sorted); ``modules``, sorted; ``disk``: ``features``
+        (the virtio feature bits that device and driver agreed on), ``hw_queues`` and the settings of its
+        queue. What was not printed is None.
     """
     lines: dict[str, list[str]] = defaultdict(list)
     for line in text.splitlines():
@@ -48,6 +54,7 @@ def parse_guest(text: str) -> dict[str, Any]:
     return {
         "kernel": first.get("/proc/sys/kernel/osrelease"),
         "fio": first.get("fio"),
+        "distribution": _release(lines["/etc/os-release"]),
         "command_line": first.get("/proc/cmdline"),
         "cpus": first.get("/sys/devices/system/cpu/online"),
         "cpu": _cpu(lines["cpuinfo"]),
@@ -58,6 +65,13 @@ def parse_guest(text: str) -> dict[str, Any]:
             **{name: first.get(f"queue/{name}") for name in QUEUE_SETTINGS},
         },
     }
+
+
+def _release(lines: list[str]) -> str | None:
+    """Return what os-release calls the distribution."""
+    fields = dict(line.split("=", 1) for line in lines if "=" in line)
+    name = fields.get("PRETTY_NAME") or fields.get("NAME")
+    return name.strip().strip("\"'") if name else None
 
 
 def _cpu(lines: list[str]) -> dict[str, Any]:

@@ -309,14 +309,19 @@ class BuildRecord:
 
 @dataclass(frozen=True, slots=True)
 class GuestImage:
-    """A provisioned guest image.
+    """A provisioned guest image: kernel and initramfs, or a disk.
 
     Attributes:
-        kernel: path of the kernel on the host.
-        initrd: path of the initramfs on the host.
-        sha256: over kernel and initramfs.
+        kernel: path of the kernel on the host; empty where the disk brings its own.
+        initrd: path of the initramfs on the host, likewise.
+        sha256: over kernel and initramfs; of a disk image, that of the user's file.
         kernel_version: the guest kernel's release.
         fio_version: fio in the guest.
+        source: the user's disk image; None of the others here and below without one.
+        disk: the harness's own copy of it (qcow2), made ready for fio, which sessions have their overlays on.
+        disk_sha256: of that copy.
+        distribution: as the guest calls itself.
+        fio_script: fio.sh in the guest, where the playbook put it.
     """
 
     kernel: str
@@ -324,3 +329,8 @@ class GuestImage:
     sha256: str
     kernel_version: str
     fio_version: str
+    source: str | None = None
+    disk: str | None = None
+    disk_sha256: str | None = None
+    distribution: str | None = None
+    fio_script: str | None = None

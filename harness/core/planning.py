@@ -35,6 +35,8 @@ class Costs:
 
 TCG_COSTS = Costs(session=8.0, iteration=1.0)
 KVM_COSTS = Costs(session=4.0, iteration=0.4)
+DISK_IMAGE_TCG_COSTS = Costs(session=60.0, iteration=2.0)
+DISK_IMAGE_KVM_COSTS = Costs(session=25.0, iteration=0.5)
 
 
 @dataclass(frozen=True, slots=True)

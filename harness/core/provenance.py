@@ -28,6 +28,7 @@ _PER_BOOT = (
     (re.compile(r"(?<=\bfd=)[0-9]+"), "..."),
     (re.compile(r"(?<=\"fd\":\")[0-9]+"), "..."),
 )
+_PORT = re.compile(r"(?<=hostfwd=tcp:127\.0\.0\.1:)[0-9]+")
 _GUEST_NAME = re.compile(r"(?:^|,)guest=([^,]*)")
 
 
@@ -47,6 +48,11 @@ def comparable(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in flat.items() if value is not None}
 
 
+def without_port(text: str) -> str:
+    """Return a setting without the port that one boot's SSH was forwarded from."""
+    return _PORT.sub("...", text)
+
+
 def argv_settings(argv: Sequence[str]) -> list[str]:
     """Return QEMU's command line as ``-option value`` strings, sorted, without what belongs to one boot."""
     name, uuid = _after(argv, "-name"), _after(argv, "-uuid")
@@ -59,6 +65,7 @@ def argv_settings(argv: Sequence[str]) -> list[str]:
             value = value.replace(text, "...")  # noqa: PLW2901 - one after the other
         for pattern, replacement in _PER_BOOT:
             value = pattern.sub(replacement, value)  # noqa: PLW2901 - likewise
+        value = without_port(value)  # noqa: PLW2901 - likewise
         found.append(f"{option} {value}".strip())
     return sorted(found)
 

@@ -146,14 +146,14 @@ def _cells(comparison: Comparison, frame: pd.DataFrame) -> str:
     """Return the cells of a verdict with change and interval, the largest change first."""
     order = frame["change"].abs().sort_values(ascending=False, kind="stable").index
     rows = records(frame.loc[order])
-    level = f"{(1 - comparison.alpha) * 100:g}%"
     said = [
-        f"{cell_name(row, comparison.key_columns)}: {percent(row['change'])}, {level} interval "
+        f"{cell_name(row, comparison.key_columns)}: {percent(row['change'])} "
         f"{interval(row['ci_low'], row['ci_high'])}"
         for row in rows[:_NAMED]
     ]
     more = [f"and {len(rows) - _NAMED} more"] if len(rows) > _NAMED else []
-    return "; ".join([*said, *more])
+    level = f"{(1 - comparison.alpha) * 100:g}% interval{'' if len(rows) == 1 else 's'}"
+    return "; ".join([*said, *more, level])
 
 
 def _share(count: int, total: int) -> str:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from harness.analysis.remarks import shortened
 from harness.analysis.spread import session_values
 from harness.analysis.tables import explanation, full_columns, records, render
 from harness.report.answer import TONES, answer, place
@@ -115,7 +116,7 @@ def matrix_page(report: MatrixReport) -> Page:
         answer=said,
         tone=tone,
         sections=sections,
-        notices=[*notices, *dict.fromkeys(warned)],
+        notices=[*notices, *shortened(list(dict.fromkeys(warned)))],
     )
 
 

@@ -6,13 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis.pool import Fate, Growth
-from harness.analysis.pool_tables import (
-    explanation,
-    fate_sentence,
-    growth_sentence,
-    pool_columns,
-    render_pool,
-)
+from harness.analysis.pool_tables import explanation, judgement_of, pool_columns, render_pool
 from harness.report.background import provenance_section, repeat_section
 from harness.report.charts import columns_of, encoding, tips
 from harness.report.page import Cell, Charts, Heading, Page, Points, Section, Table, Tone
@@ -38,7 +32,7 @@ def pool_page(story: PoolStory) -> Page:
     """Return the page of a pool-growth run."""
     report, background = story.report, story.background
     host = str((report.environment.get("host") or {}).get("name") or "")
-    judged = [text for v in report.variants for text in (growth_sentence(v), fate_sentence(v))]
+    judged = [sentence for variant in report.variants for sentence in judgement_of(variant)]
     sections = [
         Section("results", "Results", [_table(report), Points(judged)]),
         Section("rounds", "Round by round", [Charts(_charts(report))]),
@@ -62,7 +56,7 @@ def _answer(report: PoolReport) -> str:
 
 
 def _outcome(variant: PoolVariant) -> str:
-    growth = growth_sentence(variant).rstrip(".").partition(":")[0].partition(";")[0]
+    growth = judgement_of(variant)[0].rstrip(".").partition(":")[0].partition(";")[0]
     fatal = variant.fatal
     if fatal is None:
         last = f" at {variant.rounds[-1].vmas:,} VMAs" if variant.rounds else ""

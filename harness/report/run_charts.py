@@ -150,7 +150,7 @@ def _time_chart(
                     "y": {"field": "value", "type": "quantitative", "title": what, "axis": {"format": "~s"}},
                     "detail": {"field": "session", "type": "nominal"},
                     "color": channels["color"],
-                    "strokeDash": {"field": "variant", "type": "nominal", "legend": None,
+                    "strokeDash": {"field": "variant", "type": "nominal", "title": None,
                                    "scale": {"domain": list(names), "range": _DASHES}},
                     "tooltip": tips(("variant", "variant"), ("session", "session")),
                 },

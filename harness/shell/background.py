@@ -91,7 +91,11 @@ def difference_rows(found: Sequence[Mapping[str, Any]], variants: Sequence[str])
     for (device, why, known), names in only.items():
         text = ", ".join(sorted(names))
         values = {name: text if name in known else "does not know them" for name in variants}
-        rows.append(Difference(f"{_DEVICES}{device}: {len(names)} properties", values, why))
+        rows.append(
+            Difference(
+                f"{_DEVICES}{device}: {len(names)} propert{'y' if len(names) == 1 else 'ies'}", values, why
+            )
+        )
     return rows
 
 

@@ -220,7 +220,7 @@ class Campaign:
             record.state = SessionState.DONE
         except GuestError as error:
             # What is kept and shown may quote the guest: nothing in it commands a terminal.
-            record.state, boot.failure = SessionState.FAILED, printable_lines(error.message)
+            record.state, boot.failure = SessionState.FAILED, _told(error)
             if isinstance(error, GuestDiedError):
                 self._died(session, record, error)
             else:
@@ -325,3 +325,9 @@ class Campaign:
 
 def _stamp(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds")
+
+
+def _told(error: GuestError) -> str:
+    """Return why a session failed, and what to do about it, for the console and the record."""
+    remedy = f"\nremedy: {error.remedy}" if error.remedy else ""
+    return printable_lines(f"{error.message}{remedy}")

@@ -10,6 +10,7 @@ import yaml
 
 from harness.adapters.disks import check_disks
 from harness.adapters.files import read_text
+from harness.adapters.guest.image import check_image
 from harness.core.errors import InputError
 from harness.core.experiment import Experiment, load_experiment
 from harness.core.model import Workload
@@ -90,6 +91,7 @@ def declare(path: Path, changes: Changes | None = None) -> Declared:
         experiment = load_experiment(_changed(experiment, changes), f"{source}, changed by the command line")
         text = experiment.to_yaml()
     check_disks(experiment, source)
+    check_image(experiment, source)
     return Declared(experiment, source, text, aa=changes is not None and changes.aa)
 
 

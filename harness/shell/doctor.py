@@ -10,7 +10,7 @@ from harness.adapters.host import accel, tuning
 from harness.adapters.host.facts import cpu_facts, free_bytes, read_setting
 from harness.adapters.host.locks import host_holder
 from harness.core.errors import HarnessError, InputError
-from harness.core.model import Accel
+from harness.core.model import Accel, GuestImage
 from harness.core.quiet.findings import Finding, Health
 from harness.core.quiet.snapshot import Owner
 from harness.shell.quieting import told
@@ -33,6 +33,7 @@ def examine(workspace: Workspace) -> list[Finding]:
         _kvm(workspace),
         _libvirt(workspace, running=holder is not None),
         *_builds(workspace),
+        *_disk_images(workspace, running=holder is not None),
         _fio(),
         _valgrind(),
         _space(workspace),
@@ -106,6 +107,24 @@ def _builds(workspace: Workspace) -> list[Finding]:
             Finding("QEMU", Health.NOTE, "no build is provisioned yet", "harness provision fio/quick.yml")
         ]
     return [Finding("QEMU", Health.OK, f"{version} [{sha[:12]}]") for sha, version in found.items()]
+
+
+def _disk_images(workspace: Workspace, *, running: bool) -> list[Finding]:
+    """Name the copies of users' disk images, and what a run that was killed left behind."""
+    found = []
+    for record in sorted(workspace.images.glob("disk-*/image.json")):
+        try:
+            image = GuestImage(**read_json(record)["image"])
+        except (InputError, KeyError, TypeError):
+            again = f"remove {record.parent}: the next run makes it anew"
+            found.append(Finding("guest image", Health.BROKEN, f"{record} is damaged", again))
+            continue
+        text = f"copy of {image.source} [{image.sha256[:12]}]: {image.distribution or 'used as it is'}"
+        found.append(Finding("guest image", Health.OK, f"{text}, {image.fio_version}"))
+    if workspace.guest.exists() and not running:
+        left = f"a run that was killed left its guest's disks in {workspace.guest}"
+        found.append(Finding("guest image", Health.NOTE, left, "the next run removes them"))
+    return found
 
 
 def _fio() -> Finding:

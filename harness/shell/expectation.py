@@ -150,4 +150,5 @@ def _experience(experiment: Experiment, workspace: Workspace) -> tuple[Accel, Ex
     if accel is Accel.AUTO:
         decision = remembered(workspace.accel_cache)
         accel = decision.accel if decision else Accel.TCG
-    return accel, recall(workspace.experience, accel)
+    disk_image = experiment.guest.disk_image is not None
+    return accel, recall(workspace.experience, accel, disk_image=disk_image)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -41,18 +41,21 @@ def store_at(store: Path | None, state: Path | None) -> HistoryStore:
 
 
 def add(store: HistoryStore, paths: Sequence[Path]) -> list[Added]:
-    """File runs: all, or none when one of them cannot be.
+    """File runs, or bundles of them: all, or none when one of them cannot be.
 
     Raises:
         InputError: with every problem of every path.
     """
+    from harness.shell.bundles import readable
     from harness.shell.filing import read_run
 
     runs: list[FiledRun] = []
     problems: list[Problem] = []
     for path in paths:
         try:
-            runs.append(read_run(path))
+            with readable(path) as directory:
+                # Filed is where the bundle is, not where it was unpacked for a moment.
+                runs.append(replace(read_run(directory), path=str(path.absolute())))
         except InputError as error:
             problems += error.problems
     if problems:

@@ -46,7 +46,8 @@ def learn(run: RunDirectory, path: Path) -> None:
     sample = spread * math.sqrt(1 - _SESSION_SHARE)
     unit = Noise(session=0.0, sample=1.0).of_session(runtime=plan.runtime, repeats=1)
     noise = Noise(session=session, sample=sample / unit)
-    remember(path, Accel(run.record.accel), Experience(costs, noise, measured=True))
+    disk_image = run.record.guest_image.get("disk") is not None
+    remember(path, Accel(run.record.accel), Experience(costs, noise, measured=True), disk_image=disk_image)
 
 
 def session_spread(frame: pd.DataFrame) -> float | None:

@@ -138,7 +138,9 @@ def guest_lines(facts: Mapping[str, Any], image: Mapping[str, Any]) -> list[str]
     kernel = facts.get("guest_kernel") or image.get("kernel_version")
     if kernel is None:
         return []  # there was no guest
-    text = f"Linux {kernel}, {facts.get('guest_fio') or image.get('fio_version')}"
+    distribution = (facts.get("guest") or {}).get("distribution") or image.get("distribution")
+    text = f"{distribution}, " if distribution else ""
+    text += f"Linux {kernel}, {facts.get('guest_fio') or image.get('fio_version')}"
     if guest := facts.get("guest"):
         disk = guest.get("disk") or {}
         text += (

@@ -51,7 +51,9 @@ def report_run(path: Path, judgements: Sequence[Judgement], noise_floor: Path | 
         InputError: as `compare_run`, `compare_counts` and `pool_report`.
     """
     if holds_counts(path):
-        return report_counts(path, compare_counts(path, margin=judgements[0].margin))
+        return report_counts(
+            path, compare_counts(path, margin=judgements[0].margin, roles=judgements[0].roles)
+        )
     if workload_of(path) is Workload.POOL_GROWTH:
         return report_pool(path)
     return render_page(matrix_page(matrix_report(path, judgements, noise_floor)))
@@ -63,7 +65,8 @@ def report_counts(path: Path, comparison: CostComparison) -> str:
     Raises:
         InputError: the directory is damaged.
     """
-    story = CostStory(path.name, comparison, background(path), explanations(path, comparison))
+    behind = background(path)
+    story = CostStory(behind.run_id, comparison, behind, explanations(path, comparison))
     return render_page(cost_page(story))
 
 
@@ -73,7 +76,8 @@ def report_pool(path: Path) -> str:
     Raises:
         InputError: as `pool_report`.
     """
-    return render_page(pool_page(PoolStory(path.name, pool_report(path), background(path))))
+    behind = background(path)
+    return render_page(pool_page(PoolStory(behind.run_id, pool_report(path), behind)))
 
 
 def two_reports(old: Path, new: Path, judgements: Sequence[Judgement]) -> MatrixReport:
@@ -103,7 +107,7 @@ def matrix_report(
     story = replace(
         _story(run, found), percentiles=_percentiles(run, found, judgements[0]), noise_floor=floor
     )
-    return MatrixReport(path.name, comparisons, story)
+    return MatrixReport(story.background.run_id, comparisons, story)
 
 
 def _story(run: RunDirectory, found: RunSamples) -> Story:

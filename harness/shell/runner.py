@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import platform
+import re
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +15,7 @@ from harness import __version__
 from harness.adapters.ceiling import measure_ceiling
 from harness.adapters.disks import prepare_disks
 from harness.adapters.files import make_directory, sha256_of, write_atomic
+from harness.adapters.guest.disk_guest import disk_guest, remove_left_over
 from harness.adapters.host import accel as accel_probe
 from harness.adapters.host.facts import environment
 from harness.adapters.hypervisor import Hypervisor
@@ -20,6 +23,7 @@ from harness.adapters.lab import DOMAIN_PREFIX, LibvirtLab, Timeouts
 from harness.adapters.paths import check_paths
 from harness.adapters.provision import Manifest, ProvisionResult, TaskEvent, provision
 from harness.adapters.results.store import RunDirectory
+from harness.adapters.scratch import sweep
 from harness.adapters.waiting import Stop, SystemClock
 from harness.core.capabilities import qemu_version, requirements, unmet
 from harness.core.errors import HarnessError, InputError, Problem
@@ -31,6 +35,7 @@ from harness.resources import resource_dir
 from harness.shell.campaign import Campaign, Outcome, fio_judge, round_judge
 from harness.shell.declare import Declared, plan_of
 from harness.shell.noise_floor import check_applies, place_of
+from harness.shell.preparing import Preparation, check_image_unchanged, check_networks
 from harness.shell.quieting import host_for_run, watched
 from harness.shell.stopping import stopping_rule
 
@@ -40,6 +45,8 @@ if TYPE_CHECKING:
     from harness.adapters.host.accel import AccelDecision
     from harness.adapters.workspace import Workspace
     from harness.shell.events import Event
+
+_LONGEST_HOST = 32
 
 
 def provision_for(
@@ -89,12 +96,14 @@ class Runner:
     Attributes:
         say: told, in a sentence, what takes time.
         emit: told what happens during a run.
+        on_task: hears of the tasks of the playbook that prepares a guest.
     """
 
     workspace: Workspace
     stop: Stop
     say: Callable[[str], None]
     emit: Callable[[Event], None]
+    on_task: Callable[[TaskEvent], None] = lambda _event: None
 
     def start(
         self, declared: Declared, provisioned: Manifest, directory: Path, options: RunOptions
@@ -105,10 +114,14 @@ class Runner:
             HarnessError: it could not begin, or could not go on; the directory keeps what was measured.
         """
         experiment = declared.experiment
-        with self._host(experiment, options.max_map_count) as hypervisor:
+        with (
+            self._host(experiment, options.max_map_count) as hypervisor,
+            contextlib.ExitStack() as stack,
+        ):
             run_id = new_run_id(experiment)
             lab = self._lab(hypervisor, experiment, run_id, provisioned)
             check_requirements(declared, lab)
+            lab = self._on_disk(self._image_ready(lab, declared.source), stack)
             decision = self.decide_accel(experiment.accel, lab)
             if options.noise_floor is not None:
                 place = place_of(environment(), decision.accel)
@@ -140,11 +153,56 @@ class Runner:
         builds = {name: BuildRecord.read(build) for name, build in record.builds.items()}
         image = GuestImage(**record.guest_image)
         check_unchanged(builds)
-        with self._host(experiment, record.max_map_count) as hypervisor:
+        check_image_unchanged(image)
+        with (
+            self._host(experiment, record.max_map_count) as hypervisor,
+            contextlib.ExitStack() as stack,
+        ):
             lab = self._lab(hypervisor, experiment, record.run_id, Manifest(builds, image))
+            lab = self._on_disk(replace(lab, image=image), stack)
             with run.writing():
                 run.keep_lost_time(record)
                 return self._campaign(run, experiment, lab.under(Accel(record.accel)))
+
+    def prepare(self, declared: Declared, provisioned: Manifest) -> GuestImage:
+        """Make the copy of the experiment's disk image that its sessions boot, unless it is there.
+
+        Raises:
+            HarnessError: it could not be made.
+        """
+        experiment = declared.experiment
+        with self._host(experiment, None) as hypervisor:
+            lab = self._lab(hypervisor, experiment, new_run_id(experiment), provisioned)
+            check_requirements(declared, lab)
+            return self._image_ready(lab, declared.source).image
+
+    def _image_ready(self, lab: LibvirtLab, source: str) -> LibvirtLab:
+        """Return the lab with the copy of the disk image that its guests boot, made if need be."""
+        experiment = lab.experiment
+        if experiment.guest.disk_image is None:
+            return lab
+        check_networks(experiment, lab.builds, source)
+        # Whether KVM works is found out by booting a guest, and this one is the first.
+        known = None if experiment.accel is Accel.TCG else accel_probe.remembered(self.workspace.accel_cache)
+        preparation = Preparation(
+            hypervisor=lab.hypervisor,
+            workspace=self.workspace,
+            experiment=experiment,
+            builds=lab.builds,
+            accel=known.accel if known else Accel.TCG,
+            stop=self.stop,
+            say=self.say,
+            on_task=self.on_task,
+        )
+        return replace(lab, image=preparation.image())
+
+    def _on_disk(self, lab: LibvirtLab, stack: contextlib.ExitStack) -> LibvirtLab:
+        """Return the lab with what its guests boot from, until the stack is left."""
+        guest = lab.experiment.guest
+        if lab.image.disk is None:
+            return lab
+        booted = disk_guest(guest, Path(lab.image.disk), self.workspace.guest, connection=guest.connection)
+        return replace(lab, disk_guest=stack.enter_context(booted))
 
     def decide_accel(self, wanted: Accel, lab: LibvirtLab) -> AccelDecision:
         """Return the accelerator to use, booting a guest under KVM when this host was never asked before."""
@@ -179,7 +237,8 @@ class Runner:
         experiment = lab.experiment
         probe = PlannedSession(0, 0, experiment.baseline, experiment.guest_configs()[0], ())
         directory = make_directory(self.workspace.state / "probe")
-        with lab.under(Accel.KVM, boot_seconds=accel_probe.probe_seconds()).session(probe, directory):
+        seconds = accel_probe.probe_seconds(disk_image=lab.disk_guest is not None)
+        with lab.under(Accel.KVM, boot_seconds=seconds).session(probe, directory):
             pass
 
     @contextlib.contextmanager
@@ -198,6 +257,8 @@ class Runner:
             for name in hypervisor.domains(DOMAIN_PREFIX):
                 self.say(f"ending {name}, left behind by a run that was killed")
                 hypervisor.destroy(name)
+            remove_left_over(self.workspace.guest)
+            sweep()
             yield hypervisor
 
     def _lab(
@@ -215,7 +276,9 @@ class Runner:
             fio_script=resource_dir("fio") / "fio.sh",
             disks=prepare_disks(experiment, self.workspace.disks),
             timeouts=Timeouts(
-                boot=experiment.timeouts.boot_seconds(Accel.TCG),
+                boot=experiment.timeouts.boot_seconds(
+                    Accel.TCG, disk_image=experiment.guest.disk_image is not None
+                ),
                 agent=experiment.timeouts.agent,
                 grace=experiment.timeouts.fio_grace,
             ),
@@ -239,8 +302,9 @@ class Runner:
 
 
 def new_run_id(experiment: Experiment) -> str:
-    """Return the id of a run that begins now."""
-    return f"{experiment.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    """Return the id of a run that begins now on this host; those of a fleet begin together."""
+    host = re.sub(r"[^A-Za-z0-9-]", "-", platform.node().partition(".")[0])[:_LONGEST_HOST]
+    return f"{experiment.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{host}"
 
 
 def new_run(
@@ -336,10 +400,14 @@ def check_unchanged(builds: dict[str, BuildRecord]) -> None:
 def guest_image(experiment: Experiment, provisioned: Manifest) -> GuestImage:
     """Return the guest image: the user's own kernel and initramfs, or the provisioned one.
 
+    Of a disk image there is nothing to say before its copy is made.
+
     Raises:
         InputError: there is none.
     """
     guest = experiment.guest
+    if guest.disk_image:
+        return GuestImage("", "", "", "unknown", "unknown", source=guest.disk_image)
     if guest.kernel and guest.initrd:
         return GuestImage(guest.kernel, guest.initrd, "", "unknown", "unknown")
     if provisioned.guest_image is None:

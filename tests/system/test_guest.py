@@ -35,7 +35,7 @@ from harness.resources import resource_dir
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from harness.adapters.guest.agent import AgentConnection
+    from harness.adapters.guest.shell import GuestShell
     from harness.core.protocols import Execution
 
 pytest_plugins = ["tiny_fixtures"]
@@ -117,8 +117,8 @@ class Shell:
         return self.agent.run(["/bin/sh", "-s", "--", *arguments], stdin=script, grace=20)
 
     @property
-    def agent(self) -> AgentConnection:
-        return self.guest._fio.agent  # noqa: SLF001 - the way in that the harness itself uses
+    def agent(self) -> GuestShell:
+        return self.guest._fio.shell  # noqa: SLF001 - the way in that the harness itself uses
 
 
 def test_fio_sh_in_a_guest(lab: Callable[..., LibvirtLab], place: Path) -> None:

@@ -41,6 +41,7 @@ builds:
   OLD: {{git: {repository}, ref: v10.0.2}}
   NEW: {{git: {repository}, ref: master}}
 baseline: OLD
+matrix: {{rw: read, bs: 4k, iodepth: 1}}
 instructions: {{load: qemu-img, repeats: 2, requests: 2000}}
 """
 

@@ -14,6 +14,7 @@ import pytest
 from support import EXPERIMENT, ROOT, harness, run_alone
 from tiny import accepted, guests, sessions, wait_until
 
+from chromium import chromium
 from harness.adapters.results.unpacking import unpacked
 from harness.adapters.workspace import default_state_directory
 
@@ -96,6 +97,26 @@ def test_the_numbers_are_those_of_the_raw_json(finished: tuple[Path, str]) -> No
     (cell,) = json.loads(done.stdout)["cells"]
     assert cell["baseline"] == pytest.approx(statistics.median(iops["OLD"]))
     assert cell["contender"] == pytest.approx(statistics.median(iops["NEW"]))
+
+
+@pytest.mark.browser
+def test_the_report_of_a_real_run_opens(finished: tuple[Path, str], tmp_path: Path) -> None:
+    run, _out = finished
+    page = tmp_path / "report.html"
+    assert harness("report", str(run), "-o", str(page)).returncode == 0
+    cells = json.loads(harness("compare", str(run), "--json").stdout)["cells"]
+    with chromium(tmp_path / "profile") as browser:
+        browser.emulate(width=1200)
+        browser.open(page)
+        shown = browser.run(
+            "return [...document.querySelectorAll('[data-table] [data-column=baseline] data')]"
+            ".map((data) => Number(data.value))"
+        )
+        drawn = browser.run("return [...document.querySelectorAll('section:has(svg)')].map((s) => s.id)")
+        assert browser.complaints() == []
+        assert set(browser.requests()) == {page.as_uri()}
+    assert shown == [cell["baseline"] for cell in cells]
+    assert drawn == ["change", "iodepth", "latency", "sessions", "mappings"]
 
 
 def test_nothing_is_left_running(finished: tuple[Path, str]) -> None:

@@ -21,8 +21,10 @@ EXPERIMENTS = domain_goldens.experiments()
 
 # Settings of these sections that are no part of the domain, each with the reason.
 NOT_IN_XML = {
-    "guest.image": "says which kernel and initramfs are passed in",
-    "guest.connection": "how the harness talks to the guest once it runs",
+    "guest.prepare": "what is done to the image before any guest of it is measured",
+    "guest.ssh.user": "how the harness talks to the guest once it runs",
+    "guest.ssh.key": "likewise",
+    "guest.ssh.host_key": "likewise",
     "disk.destroy_data": "permission, checked before anything runs",
 }
 

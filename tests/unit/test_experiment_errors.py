@@ -124,8 +124,6 @@ def test_no_experiment_at_all(text: str, where: str, message: str) -> None:
         ),
         ("guest: {kernel: /k}", "guest.kernel", "without an initrd", "guest.initrd"),
         ("guest: {initrd: /k}", "guest.initrd", "without a kernel", "guest.kernel"),
-        ("guest: {image: /my.qcow2}", "guest.image", "not supported yet", "micro"),
-        ("guest: {connection: ssh}", "guest.connection", "not supported yet", "agent"),
         ("accel: tcg\nguest: {cpu: host-passthrough}", "guest.cpu", "needs KVM", "maximum"),
         ("protocol: {until: 1%, max_blocks: 5}", "protocol.max_blocks", "less than the 20", "raise"),
         # data

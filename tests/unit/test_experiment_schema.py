@@ -1,15 +1,15 @@
-"""The JSON Schema for editors and the reference of keys follow the types."""
+"""The JSON Schema for editors follows the types."""
 
 from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 
-from harness.core.experiment import BUILD_KINDS, Experiment, Section, json_schema, load_experiment
+from harness.core.experiment import json_schema, load_experiment
 from harness.core.experiment.yaml_text import read_yaml
 
 ROOT = Path(__file__).parents[2]
@@ -65,30 +65,6 @@ def test_shorthand_is_allowed(text: str) -> None:
 )
 def test_what_the_loader_refuses_an_editor_marks(text: str) -> None:
     assert errors(HEAD + text)
-
-
-def _sections(annotation: object) -> list[type[Section]]:
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return [annotation]
-    return [section for part in get_args(annotation) for section in _sections(part)]
-
-
-def _keys(section: type[Section], prefix: str = "") -> list[str]:
-    found: list[str] = []
-    for name, field in section.model_fields.items():
-        inner = _sections(field.annotation)
-        if name == "builds":
-            found += [f"builds.NAME.{key}" for kind in BUILD_KINDS.values() for key in kind.model_fields]
-        elif inner:
-            found += _keys(inner[0], f"{prefix}{name}.")
-        else:
-            found.append(f"{prefix}{name}")
-    return found
-
-
-@pytest.mark.parametrize("key", dict.fromkeys(_keys(Experiment)))
-def test_every_key_is_in_the_reference(key: str) -> None:
-    assert f"| `{key}` |" in (ROOT / "docs" / "experiment.md").read_text()
 
 
 def test_every_key_is_described_in_the_schema() -> None:

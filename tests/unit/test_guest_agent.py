@@ -141,7 +141,8 @@ def test_an_agent_that_forbids_guest_exec_is_explained(words: str) -> None:
     bench = Bench(HypervisorError(f"guest agent: {words}"))
     with pytest.raises(GuestError, match="guest-exec") as caught:
         bench.agent.run(["/bin/sh"], grace=LONG)
-    assert "allow it in the guest" in str(caught.value.remedy)
+    assert "connection: ssh" in str(caught.value.remedy)
+    assert "or allow" in str(caught.value.remedy)
 
 
 def test_another_error_of_the_agent_is_passed_on_without_that_remedy() -> None:

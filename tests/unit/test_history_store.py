@@ -30,7 +30,7 @@ from pathlib import Path
 from history_data import night
 from harness.adapters.results.history_store import HistoryStore
 
-store = HistoryStore(Path(sys.argv[1]))
+store = HistoryStore(Path(sys.argv[1]), patience_seconds=600)
 print("ready", flush=True)
 for number in range(int(sys.argv[2]), int(sys.argv[3])):
     store.add([night(number, {"randread-4k-1": 0.0, "randread-4k-8": -0.031})])

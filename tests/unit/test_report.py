@@ -206,9 +206,9 @@ def test_every_stray_session_of_the_table_has_its_ring() -> None:
 def test_the_answer_names_what_changed_where_and_how_sure_it_is() -> None:
     said, tone = answer(ordinary().comparisons[0])
     assert re.fullmatch(
-        r"NEW is slower than OLD in 1 of 2 cells \(randread 4k, iodepth 8: -\d+\.\d%, 95% interval "
-        r"\[-\d+\.\d%, -\d+\.\d%\]\) and the same as OLD in 1 of 2 cells \(within 2%\), measured on plain "
-        r"under TCG \(emulation\)\.",
+        r"NEW is slower than OLD in 1 of 2 cells \(randread 4k, iodepth 8: -\d+\.\d% "
+        r"\[-\d+\.\d%, -\d+\.\d%\]; 95% interval\) and the same as OLD in 1 of 2 cells "
+        r"\(within 2%\), measured on plain under TCG \(emulation\)\.",
         said,
     )
     assert tone is Tone.WORSE

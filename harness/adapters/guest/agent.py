@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from harness.adapters.files import printable_lines
+from harness.adapters.guest.shell import MAX_OUTPUT_BYTES
 from harness.core.errors import GuestError, HypervisorError
 from harness.core.protocols import Execution
 
@@ -18,9 +19,13 @@ if TYPE_CHECKING:
     from harness.adapters.waiting import Waiter
 
 _POLL_SECONDS = 0.05
+_MOST_POLL_SECONDS = 1.0
+_NO_AGENT = (
+    "a slow host may need more: set timeouts.boot in the experiment; in a disk image of your own, "
+    "qemu-guest-agent has to be installed and started at boot"
+)
 NEWS_SECONDS = 5.0
 """For libvirt to tell that a guest is dead, after its agent's socket has closed: QEMU's mappings go first."""
-_MAX_OUTPUT_BYTES = 16 * 2**20
 
 
 class AgentConnection:
@@ -48,6 +53,10 @@ class AgentConnection:
             self._waiter.sleep(NEWS_SECONDS)
             return False
         return True
+
+    def why_silent(self) -> tuple[str, str]:
+        """Return why no answer came, as far as that is known, and what to do about it."""
+        return "its agent did not answer", _NO_AGENT
 
     def run(self, argv: Sequence[str], *, stdin: str = "", due: float = 0.0, grace: float) -> Execution:
         """Run a program to its end.
@@ -83,7 +92,8 @@ class AgentConnection:
         )
 
     def _await_exit(self, pid: int, grace: float, argv: Sequence[str]) -> dict[str, Any]:
-        deadline = time.monotonic() + grace
+        began = time.monotonic()
+        deadline = began + grace
         while True:
             status: dict[str, Any] = self._command("guest-exec-status", {"pid": pid})
             if status["exited"]:
@@ -92,7 +102,9 @@ class AgentConnection:
                 raise GuestError(
                     f"{argv[0]} in the guest did not end within {grace:.0f} s of when it was due"
                 )
-            self._waiter.sleep(_POLL_SECONDS)
+            # Seldom, the longer it takes: a guest that still boots has better things to do than to answer.
+            waited = time.monotonic() - began
+            self._waiter.sleep(min(max(_POLL_SECONDS, waited / 20), _MOST_POLL_SECONDS))
 
     def _command(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -113,7 +125,10 @@ _FORBIDDEN = ("disabled", "not allowed", "has not been found", "CommandNotFound"
 
 def _remedy(message: str) -> str | None:
     if any(words in message for words in _FORBIDDEN):
-        return "this guest's agent forbids guest-exec; allow it in the guest, or use the built-in image"
+        return (
+            "this guest's agent forbids it, as RHEL's does by default: write `connection: ssh`, or allow "
+            "guest-exec and guest-exec-status in the guest (/etc/sysconfig/qemu-ga, /etc/qemu/qemu-ga.conf)"
+        )
     return None
 
 
@@ -125,6 +140,6 @@ def _decode(status: dict[str, Any], key: str) -> str:
     if status.get(key.replace("data", "truncated")):
         raise GuestError(f"the guest sent more than the agent passes on ({key})")
     data = base64.b64decode(status.get(key, ""))
-    if len(data) > _MAX_OUTPUT_BYTES:
+    if len(data) > MAX_OUTPUT_BYTES:
         raise GuestError(f"the guest sent {len(data)} bytes where fio's JSON was expected")
     return data.decode(errors="replace")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.adapters.guest.agent import AgentConnection
+    from harness.adapters.guest.shell import GuestShell
     from harness.core.model import Cell
     from harness.core.protocols import Execution
 
@@ -23,14 +23,16 @@ class Fio:
     """Runs fio in one guest.
 
     Attributes:
-        agent: the way into the guest.
+        shell: the way into the guest.
         script: the text of fio/fio.sh.
+        place: where fio.sh lies in the guest; None: the guest is handed the text each time.
         grace: seconds fio may take beyond ramp and runtime.
     """
 
-    agent: AgentConnection
+    shell: GuestShell
     script: str
     grace: float
+    place: str | None = None
 
     def run(self, cell: Cell, targets: Sequence[str], *, runtime: float, ramp: float) -> Execution:
         """Run fio for a time, on all targets at once.
@@ -59,9 +61,10 @@ class Fio:
         return self._run(arguments, due=due)
 
     def _run(self, arguments: list[str], *, due: float) -> Execution:
-        return self.agent.run(
-            ["/bin/sh", "-s", "--", *arguments], stdin=self.script, due=due, grace=self.grace
-        )
+        if self.place:
+            return self.shell.run(["/bin/sh", self.place, *arguments], due=due, grace=self.grace)
+        argv = ["/bin/sh", "-s", "--", *arguments]
+        return self.shell.run(argv, stdin=self.script, due=due, grace=self.grace)
 
 
 def fio_arguments(cell: Cell, targets: Sequence[str], *, runtime: float, ramp: float) -> list[str]:

@@ -1,29 +1,32 @@
 """The experiment file: typed, validated whole, every error at once."""
 
+from harness.core.experiment.builds import (
+    BUILD_KINDS,
+    Build,
+    GitBuild,
+    PackageBuild,
+    PathBuild,
+    SourceBuild,
+    TarballBuild,
+)
 from harness.core.experiment.loader import load_experiment
 from harness.core.experiment.model import (
-    BUILD_KINDS,
     GUEST_FACTOR_PATHS,
-    Build,
     Disk,
     Experiment,
-    GitBuild,
     Guest,
     Instructions,
     Matrix,
     Numa,
-    PackageBuild,
-    PathBuild,
     Placement,
     Poll,
     Pool,
     Protocol,
-    Section,
-    SourceBuild,
-    TarballBuild,
+    Ssh,
     Timeouts,
     json_schema,
 )
+from harness.core.experiment.section import Section
 from harness.core.experiment.values import read_percentage
 
 __all__ = [
@@ -45,6 +48,7 @@ __all__ = [
     "Protocol",
     "Section",
     "SourceBuild",
+    "Ssh",
     "TarballBuild",
     "Timeouts",
     "json_schema",

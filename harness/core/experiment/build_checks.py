@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.core.experiment.checks import Finding
-from harness.core.experiment.model import TarballBuild
+from harness.core.experiment.builds import TarballBuild
+from harness.core.experiment.finding import Finding
 from harness.core.experiment.source_values import is_url
 
 if TYPE_CHECKING:

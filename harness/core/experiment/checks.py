@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from math import prod
+from typing import TYPE_CHECKING
 
+from harness.core.experiment import build_checks, counting_checks, guest_checks, tuning_checks
+from harness.core.experiment.finding import Finding
 from harness.core.experiment.model import GUEST_FACTOR_PATHS, Experiment
-from harness.core.experiment.paths import Path, path_text
 from harness.core.experiment.values import nearest
 from harness.core.model import (
     FIO_FACTORS,
@@ -18,7 +19,6 @@ from harness.core.model import (
     Aio,
     Backend,
     Cache,
-    Connection,
     DiskFormat,
     GuestConfig,
     IOEngine,
@@ -26,6 +26,9 @@ from harness.core.model import (
     Workload,
 )
 from harness.core.units import format_size, parse_size
+
+if TYPE_CHECKING:
+    from harness.core.experiment.paths import Path
 
 _NVME_ADDRESS = re.compile(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[01][0-9a-fA-F]\.[0-7]")
 _DIRECT = (Cache.NONE, Cache.DIRECTSYNC)
@@ -35,26 +38,6 @@ MAX_RIG_DISKS = 27
 """The slots of a root bus that neither machine has devices of its own in."""
 
 MAX_CELLS = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A contradiction.
-
-    Attributes:
-        paths: the keys that contradict one another; the first is the one to report.
-        message: what is wrong.
-        remedy: how to put it right.
-    """
-
-    paths: tuple[Path, ...]
-    message: str
-    remedy: str
-
-    @property
-    def key(self) -> str:
-        """The key to report, as messages show it."""
-        return path_text(self.paths[0])
 
 
 _Check = Callable[[Experiment], Iterator[Finding]]
@@ -153,21 +136,9 @@ def _baseline(experiment: Experiment) -> Iterator[Finding]:
     )
 
 
-def _not_yet(experiment: Experiment) -> Iterator[Finding]:
-    guest = experiment.guest
-    if guest.image != "micro":
-        yield Finding(
-            (("guest", "image"),),
-            f"{guest.image!r}: images other than micro are not supported yet",
-            "write image: micro, or give a kernel and an initrd of your own",
-        )
-    if guest.connection is Connection.SSH:
-        yield Finding((("guest", "connection"),), "ssh is not supported yet", "write connection: agent")
-
-
 def _kernel(experiment: Experiment) -> Iterator[Finding]:
     guest = experiment.guest
-    if (guest.kernel is None) is (guest.initrd is None):
+    if (guest.kernel is None) is (guest.initrd is None) or (guest.kernel and guest.disk_image):
         return
     here, missing = ("kernel", "initrd") if guest.kernel else ("initrd", "kernel")
     yield Finding(
@@ -205,12 +176,6 @@ def _engines(experiment: Experiment) -> Iterator[Finding]:
             f"{synchronous[0]} keeps one request in flight: iodepth {depths[0]} would be 1 all the same",
             "use libaio or io_uring, or iodepth: 1 (numjobs adds requests in flight)",
         )
-
-
-def _tuning(experiment: Experiment) -> Iterator[Finding]:
-    from harness.core.experiment.tuning_checks import contradictions
-
-    yield from contradictions(experiment)
 
 
 def _pinned_beyond(experiment: Experiment) -> Iterator[Finding]:
@@ -273,22 +238,11 @@ def _too_many_disks(experiment: Experiment) -> Iterator[Finding]:
         )
 
 
-def _builds_from_source(experiment: Experiment) -> Iterator[Finding]:
-    from harness.core.experiment.build_checks import contradictions
-
-    yield from contradictions(experiment)
-
-
-def _instructions(experiment: Experiment) -> Iterator[Finding]:
-    from harness.core.experiment.counting_checks import contradictions
-
-    yield from contradictions(experiment)
-
-
 _WHOLE: tuple[_Check, ...] = (
-    _idle_sections, _matrix_size, _builds, _builds_from_source,
-    _baseline, _not_yet, _kernel, _cpu, _until, _engines,
-    _pinned_beyond, _poll_without_iothread, _instructions, _too_many_disks, _tuning,
+    _idle_sections, _matrix_size, _builds, build_checks.contradictions,
+    _baseline, guest_checks.contradictions, _kernel, _cpu, _until, _engines,
+    _pinned_beyond, _poll_without_iothread, counting_checks.contradictions, _too_many_disks,
+    tuning_checks.contradictions,
 )  # fmt: skip
 
 

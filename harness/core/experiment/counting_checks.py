@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.core.counting.rings import CHAIN
-from harness.core.experiment.checks import Finding
+from harness.core.experiment.finding import Finding
 from harness.core.experiment.model import Instructions
 from harness.core.model import Aio, Backend, CountLoad, ReadWrite, Workload
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import ValidationError
 
 from harness.core.errors import InputError, Problem
+from harness.core.experiment.builds import BUILD_KINDS
 from harness.core.experiment.checks import problems_of
-from harness.core.experiment.model import BUILD_KINDS, Experiment, Section
+from harness.core.experiment.model import Experiment
 from harness.core.experiment.paths import Path, path_text, related
+from harness.core.experiment.section import Section
 from harness.core.experiment.values import BadValueError, nearest, shown
 from harness.core.experiment.yaml_text import Flaw, YamlTextError, read_yaml
 
@@ -97,7 +99,14 @@ def _validate(document: dict[str, Any], source: str) -> tuple[Experiment | None,
             break
         except ValidationError as error:
             errors = [_Located(details, remains) for details in error.errors(include_url=False)]
-            problems += [problem for e in errors if (problem := e.problem(source)) not in problems]
+            said = {problem.where for problem in problems}
+            problems += [
+                problem
+                for e in errors
+                if (problem := e.problem(source)) not in problems
+                # What was wrong is taken out, and then missing.
+                and not (e.kind == "missing" and problem.where in said)
+            ]
             remains, further = _without(errors, remains)
             broken += further
     if experiment is None:

@@ -6,11 +6,12 @@ No ``from __future__ import annotations`` here: pydantic reads these annotations
 from itertools import product
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
 
 from harness.core.errors import InputError, Problem
-from harness.core.experiment import source_values as sv
 from harness.core.experiment import values as v
+from harness.core.experiment.builds import BuildChoice
+from harness.core.experiment.section import Section
 from harness.core.experiment.yaml_text import write_yaml
 from harness.core.model import (
     FIO_FACTORS,
@@ -39,6 +40,9 @@ from harness.core.units import format_size
 
 RW_ALIASES = {"readwrite": "rw"}
 
+MICRO = "micro"
+"""The guest image that the harness builds."""
+
 WorkloadName = Annotated[Workload, v.choice_reader(Workload), v.choice_schema(Workload)]
 AccelName = Annotated[Accel, v.choice_reader(Accel), v.choice_schema(Accel)]
 BackendName = Annotated[Backend, v.choice_reader(Backend), v.choice_schema(Backend)]
@@ -61,136 +65,20 @@ _T = TypeVar("_T")
 Values = Annotated[tuple[_T, ...], v.OneOrMore()]
 
 
-class Section(BaseModel):
-    """A part of an experiment file: frozen, and without unknown keys."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=False, use_attribute_docstrings=False
-    )
-
-
-# -- builds --------------------------------------------------------------------------------------------------
-
-
-class PathBuild(Section):
-    """A QEMU binary that is already there."""
-
-    path: v.AbsolutePath = Field(description="The QEMU binary, e.g. /usr/bin/qemu-system-x86_64.")
-
-    @property
-    def kind(self) -> str:
-        """How the build is made."""
-        return "path"
-
-
-class PackageBuild(Section):
-    """QEMU from a distribution package, unpacked into a prefix of its own."""
-
-    package: v.PackageWord = Field(description="The package, e.g. qemu-system-x86.")
-    suite: v.PackageWord | None = Field(
-        default=None,
-        description="The distribution's suite, e.g. bookworm-backports; default: the host's own.",
-    )
-    version: v.PackageWord | None = Field(
-        default=None, description="The exact package version; default: the newest of the suite."
-    )
-
-    @property
-    def kind(self) -> str:
-        """How the build is made."""
-        return "package"
-
-
-class SourceBuild(Section):
-    """What builds from source have in common."""
-
-    patches: sv.Patches = Field(
-        default=(), description="Patches applied in this order, named relative to the experiment file."
-    )
-    configure: sv.ConfigureArguments = Field(
-        default=(), description="Further arguments of QEMU's configure, after the harness's own."
-    )
-
-
-class GitBuild(SourceBuild):
-    """QEMU built from a commit of a git repository."""
-
-    git: sv.GitLocation = Field(
-        description="The repository: a path from / or ~ on the measuring host, or a URL."
-    )
-    ref: sv.GitRef = Field(
-        default="HEAD", description="A branch, tag or commit, or an expression such as v10.0.0~3."
-    )
-
-    @property
-    def kind(self) -> str:
-        """How the build is made."""
-        return "git"
-
-
-class TarballBuild(SourceBuild):
-    """QEMU built from a source tarball."""
-
-    tarball: sv.TarballLocation = Field(
-        description="The tarball: a path from / or ~ on the measuring host, relative to the experiment file, "
-        "or a URL."
-    )
-    checksum: sv.Checksum | None = Field(
-        default=None, description="Its checksum, sha256:...; required for a URL."
-    )
-
-    @property
-    def kind(self) -> str:
-        """How the build is made."""
-        return "tarball"
-
-
-Build = PathBuild | PackageBuild | GitBuild | TarballBuild
-BUILD_KINDS: dict[str, type[Build]] = {
-    "path": PathBuild,
-    "package": PackageBuild,
-    "git": GitBuild,
-    "tarball": TarballBuild,
-}
-"""The key that says what kind of build it is, with the type of that kind."""
-
-
-def _build_kind(value: object) -> str | None:
-    if isinstance(value, Build):
-        return value.kind
-    return next((kind for kind in BUILD_KINDS if kind in value), None) if isinstance(value, dict) else None
-
-
-def _one_kind(value: object) -> object:
-    """Refuse what does not say in exactly one way where the build comes from."""
-    if isinstance(value, Build):
-        return value
-    remedy = f"write {' or '.join(f'{kind}: ...' for kind in BUILD_KINDS)}"
-    if not isinstance(value, dict):
-        raise v.BadValueError(f"{v.shown(value)} where a build is expected", remedy)
-    kinds = [kind for kind in BUILD_KINDS if kind in value]
-    if len(kinds) > 1:
-        raise v.BadValueError(
-            f"a build is made in one way, here are {' and '.join(kinds)}", "keep one of them"
-        )
-    if not kinds:
-        near = next((near for key in value if (near := v.nearest(key, BUILD_KINDS))), None)
-        meant = f"did you mean {near}? " if near else ""
-        raise v.BadValueError("it does not say where this QEMU comes from", f"{meant}{remedy}")
-    return value
-
-
-BuildChoice = Annotated[
-    Annotated[PathBuild, Tag("path")]
-    | Annotated[PackageBuild, Tag("package")]
-    | Annotated[GitBuild, Tag("git")]
-    | Annotated[TarballBuild, Tag("tarball")],
-    Discriminator(_build_kind),
-    BeforeValidator(_one_kind),
-]
-
-
 # -- the guest and its disk ----------------------------------------------------------------------------------
+
+
+class Ssh(Section):
+    """How to log in to an image of the user's that has no cloud-init; by a key, never by a password."""
+
+    key: v.AbsolutePath = Field(description="Your private key, as this host's ssh reads it; no passphrase.")
+    host_key: v.PublicKey = Field(
+        description="The guest's public host key (ssh-ed25519 AAAA...): no other host is spoken to."
+    )
+    user: v.LoginName = Field(
+        default="root", description="Who logs in: root, or somebody who may sudo without a password."
+    )
+    port: v.Port = Field(default=22, description="The port of the guest's sshd.")
 
 
 class Guest(Section):
@@ -198,7 +86,18 @@ class Guest(Section):
 
     memory: v.MemorySize = Field(default=2**30, description="Memory of the guest.")
     vcpus: v.VcpuCount = Field(default=2, description="Virtual CPUs.")
-    image: v.Line = Field(default="micro", description="The guest's system: micro (built by the harness).")
+    image: v.Line = Field(
+        default=MICRO,
+        description="The guest's system: micro (built by the harness), or the path of a disk image.",
+    )
+    prepare: v.Switch = Field(
+        default=True,
+        description="Have a playbook put fio into a copy of the image, once; false: it is there already.",
+    )
+    ssh: Ssh | None = Field(
+        default=None,
+        description="How to log in to an image without cloud-init, whose seed does it otherwise.",
+    )
     kernel: v.AbsolutePath | None = Field(
         default=None, description="A kernel of your own instead of the image's; together with initrd."
     )
@@ -212,8 +111,23 @@ class Guest(Section):
         description="The CPU model: auto (host-passthrough under KVM, maximum under TCG) or a name.",
     )
     connection: ConnectionName = Field(
-        default=Connection.AGENT, description="How the harness reaches into the guest."
+        default=Connection.AGENT, description="How the harness reaches into the guest: agent or ssh."
     )
+
+    @property
+    def disk_image(self) -> str | None:
+        """The user's disk image; None where the guest is the micro one."""
+        return None if self.image == MICRO else self.image
+
+    @property
+    def prepares(self) -> bool:
+        """Whether a playbook puts fio into a copy of the image."""
+        return self.disk_image is not None and self.prepare
+
+    @property
+    def reached_by_ssh(self) -> bool:
+        """Whether SSH is ever needed: to measure, or to prepare the image."""
+        return self.disk_image is not None and (self.connection is Connection.SSH or self.prepare)
 
 
 class Poll(Section):
@@ -415,13 +329,17 @@ class Protocol(Section):
 BOOT_SECONDS = {Accel.KVM: 60.0, Accel.TCG: 180.0}
 """How long a guest may take to boot where the file does not say: emulation is slow."""
 
+IMAGE_BOOT_SECONDS = {Accel.KVM: 180.0, Accel.TCG: 900.0}
+"""Likewise from a disk image: firmware, boot loader, services, cloud-init."""
+
 
 class Timeouts(Section):
     """After what time the harness gives up waiting."""
 
     boot: v.PositiveDuration | None = Field(
         default=None,
-        description="From the guest's start to its agent's answer; default 60s under KVM, 180s under TCG.",
+        description="From the guest's start to its answer; default 60s under KVM, 180s under TCG; where the "
+        "image is a disk, 180s and 900s.",
     )
     agent: v.PositiveDuration = Field(default=10.0, description="One answer of the guest agent.")
     fio_grace: v.PositiveDuration = Field(
@@ -429,9 +347,10 @@ class Timeouts(Section):
     )
     destroy: v.PositiveDuration = Field(default=30.0, description="The end of the QEMU process.")
 
-    def boot_seconds(self, accel: Accel) -> float:
+    def boot_seconds(self, accel: Accel, *, disk_image: bool = False) -> float:
         """Return how long a guest may take to boot under an accelerator."""
-        return self.boot if self.boot is not None else BOOT_SECONDS.get(accel, BOOT_SECONDS[Accel.TCG])
+        known = IMAGE_BOOT_SECONDS if disk_image else BOOT_SECONDS
+        return self.boot if self.boot is not None else known.get(accel, known[Accel.TCG])
 
 
 class Instructions(Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.core.experiment.checks import Finding
+from harness.core.experiment.finding import Finding
 from harness.core.model import Tuning, Workload
 
 if TYPE_CHECKING:

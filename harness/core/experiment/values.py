@@ -99,6 +99,7 @@ CountedDisks = Annotated[int, whole_reader(1, 16), _whole_schema(1, 16)]
 # Each round's light disk takes a function on the bus and an IOThread; so do the disks of the burst.
 RoundCount = Annotated[int, whole_reader(3, 64), _whole_schema(3, 64)]
 BurstDiskCount = Annotated[int, whole_reader(1, 32), _whole_schema(1, 32)]
+Port = Annotated[int, whole_reader(1, 65535), _whole_schema(1, 65535)]
 QueueCount = Annotated[int, whole_reader(1, 1023), _whole_schema(1, 1023)]
 
 
@@ -334,6 +335,22 @@ VariantName = Annotated[
         "(it goes into file names and column heads)",
     ),
     _shape(NAME_PATTERN),
+]
+_LOGIN = r"^[a-z_][a-z0-9_.-]{0,31}$"
+LoginName = Annotated[
+    str,
+    pattern_reader(_LOGIN, "a user's name", "write root, or the image's user, e.g. fedora"),
+    _shape(_LOGIN),
+]
+_PUBLIC_KEY = r"^(ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/]+=*( .*)?$"
+PublicKey = Annotated[
+    str,
+    pattern_reader(
+        _PUBLIC_KEY,
+        "a public key",
+        "write the line of the guest's /etc/ssh/ssh_host_ed25519_key.pub: ssh-ed25519 AAAA...",
+    ),
+    _shape(_PUBLIC_KEY),
 ]
 _PACKAGE = r"^[A-Za-z0-9][A-Za-z0-9.+_~:@-]*$"
 PackageWord = Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from harness.analysis.costs import CostComparison
     from harness.analysis.result import Comparison
+    from harness.analysis.verdicts import Verdict
     from harness.shell.comparing import Judgement
     from harness.shell.roles import Roles
 
@@ -36,6 +37,8 @@ _EXIT_CODES = {"slower": 3, "unclear": 4}
 @click.command()
 @click.argument("old", metavar="RUN_DIR|OLD", type=PATH)
 @click.argument("new", metavar="[NEW]", type=PATH, required=False)
+@click.argument("more", metavar="", type=PATH, nargs=-1)
+@click.option("--fleet", is_flag=True, help="Of several hosts: what benchmark.yml made, or a run a host.")
 @click.option(
     "--format",
     "form",
@@ -58,7 +61,16 @@ _EXIT_CODES = {"slower": 3, "unclear": 4}
 )
 @fail_on_option
 @reads_bundles("old", "new", "noise_floor")
-def command(old: Path, new: Path | None, *, as_json: bool, form: str, **options: Any) -> int:
+def command(
+    old: Path,
+    new: Path | None,
+    more: tuple[Path, ...],
+    *,
+    fleet: bool,
+    as_json: bool,
+    form: str,
+    **options: Any,
+) -> int:
     """Print the OLD/NEW/CHANGE table.
 
     Of one run directory; or of two sets of results, each a run directory, a directory of fio JSON files
@@ -72,13 +84,17 @@ def command(old: Path, new: Path | None, *, as_json: bool, form: str, **options:
       harness compare old.csv new.csv --format commit
       harness compare runs/X --format json --fail-on slower
       harness compare runs/instructions-X --explain
+      harness compare --fleet runs/fleet-quick-1a2b3c4d
     """
     from harness.adapters.guestless.store import holds_counts
     from harness.core.model import Workload
     from harness.shell.results import workload_of
 
     asked = _Asked(old=old, new=new, form="json" if as_json else form, **options)
-    given = [path for path in (old, new) if path is not None]
+    given = [path for path in (old, new, *more) if path is not None]
+    if fleet:
+        return _of_fleet(asked, given)
+    refuse_given({"a third result": more}, "that goes with a fleet only (--fleet)")
     if any(holds_counts(path) for path in given):
         return _of_counts(asked)
     if asked.explain:
@@ -166,6 +182,34 @@ def _of_samples(asked: _Asked) -> int:
     return exit_code(comparisons, asked.fail_on)
 
 
+def _of_fleet(asked: _Asked, paths: list[Path]) -> int:
+    from harness.analysis.fleet_tables import render_fleet
+    from harness.shell.fleet import compare_fleet
+
+    of_one = {"--noise-floor": asked.noise_floor, "--ci": asked.ci, "--explain": asked.explain}
+    refuse_given(of_one | {"--format html": asked.form == "html"}, "that goes with no fleet (--fleet)")
+    _require_fio(paths)
+    fleets = [compare_fleet(paths, judgement) for judgement in asked.judgements()]
+    click.echo(render_fleet(fleets, asked.form), nl=False)
+    _say_beside(asked.form, [found.pooled for found in fleets])
+    if asked.form in {"commit", "csv"}:
+        click.echo(f"harness: note: geometric means over {fleets[0].pooled.footer[0]}", err=True)
+    return exit_code(fleets, asked.fail_on)
+
+
+def _require_fio(paths: list[Path]) -> None:
+    """Refuse runs of other workloads: counts need no second host, and rounds are judged by themselves."""
+    from harness.adapters.guestless.store import holds_counts
+    from harness.core.model import Workload
+    from harness.shell.results import workload_of
+
+    found = [child for path in paths for child in ((path, *path.iterdir()) if path.is_dir() else (path,))]
+    if any(holds_counts(path) for path in found):
+        raise click.UsageError("--fleet: counts of instructions are compared one run at a time")
+    if any(workload_of(path) is Workload.POOL_GROWTH for path in found):
+        raise click.UsageError("--fleet: a run of pool-growth is judged by itself, by its rounds")
+
+
 def _say_beside(form: str, comparisons: Sequence[Comparison]) -> None:
     """Say on stderr what a format that holds only data leaves out: nothing is dropped in silence."""
     from harness.analysis.remarks import shortened
@@ -231,7 +275,11 @@ def _of_counts(asked: _Asked) -> int:
     return cost_exit_code(comparison, asked.fail_on)
 
 
-def exit_code(comparisons: Sequence[Comparison], fail_on: tuple[str, ...]) -> int:
+class _Verdicts(Protocol):
+    def verdicts(self) -> set[Verdict | None]: ...
+
+
+def exit_code(comparisons: Sequence[_Verdicts], fail_on: tuple[str, ...]) -> int:
     """Return the exit code that all verdicts ask for; ``slower`` weighs more than ``unclear``.
 
     Where no verdict was possible nothing is clear.

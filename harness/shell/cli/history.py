@@ -53,7 +53,7 @@ def command() -> None:
 
 
 @command.command("add")
-@click.argument("runs", metavar="RUN_DIR...", type=PATH, nargs=-1, required=True)
+@click.argument("runs", metavar="RUN_DIR|BUNDLE...", type=PATH, nargs=-1, required=True)
 @_store_option
 @state_dir_option
 @json_option

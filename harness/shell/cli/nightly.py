@@ -100,7 +100,7 @@ def command(
     night's directory; removes nights that are too old. playbooks/nightly.yml installs it as a systemd timer.
 
     \b
-      harness nightly fio/nightly.yml --follow NEW --fail-on slower --keep-days 30
+      harness nightly nightly.yml --follow NEW --fail-on slower --keep-days 30
     """
     from harness.adapters.workspace import Workspace
     from harness.shell.console import Console

@@ -33,17 +33,23 @@ def command(experiment: Path, *, state_dir: Path | None, quiet: bool, as_json: b
     \b
       harness provision fio/quick.yml
     """
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
+    from harness.adapters.provision import Manifest
     from harness.adapters.workspace import Workspace
     from harness.shell.console import Console
     from harness.shell.declare import declare
-    from harness.shell.runner import provision_for
+    from harness.shell.runner import Runner, provision_for
 
     console = Console(quiet=quiet)
     declared = declare(experiment)
     with stopping_on_signals() as stop:
-        result = provision_for(declared, Workspace.at(state_dir), on_task=console.task, stop=stop)
+        workspace = Workspace.at(state_dir)
+        result = provision_for(declared, workspace, on_task=console.task, stop=stop)
+        if declared.experiment.guest.disk_image:
+            runner = Runner(workspace, stop, console.say, lambda _event: None, on_task=console.task)
+            image = runner.prepare(declared, Manifest(result.builds, None))
+            result = replace(result, guest_image=image)
     if as_json:
         print_json(asdict(result))
         return
@@ -51,5 +57,6 @@ def command(experiment: Path, *, state_dir: Path | None, quiet: bool, as_json: b
         click.echo(f"{name}: {build.version} ({build.sha256[:12]}) {build.emulator}")
     if result.guest_image:
         image = result.guest_image
-        click.echo(f"guest: Linux {image.kernel_version}, {image.fio_version} ({image.sha256[:12]})")
+        whose = f"{image.distribution or image.source}, " if image.source else ""
+        click.echo(f"guest: {whose}Linux {image.kernel_version}, {image.fio_version} ({image.sha256[:12]})")
     click.echo(f"changed={result.changed} ok={result.ok}")

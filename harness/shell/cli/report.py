@@ -6,7 +6,18 @@ from pathlib import Path
 
 import click
 
-from harness.shell.cli.options import PATH, alpha_option, margin_option, noise_floor_option
+from harness.shell.cli.options import (
+    NOT_OF_COUNTS,
+    NOT_OF_ROUNDS,
+    PATH,
+    accept_differences_option,
+    alpha_option,
+    margin_option,
+    metric_option,
+    noise_floor_option,
+    reads_bundles,
+    refuse_given,
+)
 
 
 @click.command()
@@ -19,19 +30,14 @@ from harness.shell.cli.options import PATH, alpha_option, margin_option, noise_f
     metavar="FILE",
     help="Where to write it; an older report is replaced, nothing else; - is stdout.",
 )
-@click.option(
-    "--metric",
-    default="iops",
-    show_default=True,
-    metavar="NAME[,NAME...]",
-    help="What the answer is about; further ones get a section each.",
-)
+@metric_option
 @margin_option
 @alpha_option
 @noise_floor_option
-@click.option(
-    "--accept-differences", is_flag=True, help="Judge although sessions differ in more than the build."
-)
+@accept_differences_option
+@click.option("--baseline", metavar="VARIANT", help="Compare with this one [default: the experiment's].")
+@click.option("--contender", metavar="VARIANT", help="Compare this one only [default: all others].")
+@reads_bundles("run_dir", "noise_floor")
 def command(
     run_dir: Path,
     *,
@@ -41,24 +47,41 @@ def command(
     alpha: float | None,
     noise_floor: Path | None,
     accept_differences: bool,
+    baseline: str | None,
+    contender: str | None,
 ) -> None:
     """Write a run's report: one HTML file with the answer, table, charts, provenance, how to repeat it.
 
-    It works offline and from disk, in light and dark, on a phone and on paper.
+    It works offline and from disk, in light and dark, on a phone and on paper. Of two sets of results the
+    same page comes from compare OLD NEW --format html.
 
     \b
       harness report runs/quick-20260101T120000 -o report.html
       harness report runs/X --noise-floor runs/AA -o report.html
-      harness compare old.csv new.csv --format html > report.html
+      harness report run.tar.zst -o - > report.html
     """
+    from harness.adapters.guestless.store import holds_counts
     from harness.analysis.metrics import find_metrics
+    from harness.core.model import Workload
     from harness.shell.comparing import Judgement
     from harness.shell.reporting import check_output, report_run, write_report
+    from harness.shell.results import workload_of
+    from harness.shell.roles import Roles
 
     path = None if output == "-" else Path(output)
     if path is not None:
         check_output(path)
-    judgements = [Judgement(found.name, margin, alpha, accept_differences) for found in find_metrics(metric)]
+    of_samples: dict[str, object] = {"--noise-floor": noise_floor, "--alpha": alpha}
+    of_samples |= {"--metric": metric != "iops", "--accept-differences": accept_differences}
+    if holds_counts(run_dir):
+        refuse_given(of_samples, NOT_OF_COUNTS)
+    elif workload_of(run_dir) is Workload.POOL_GROWTH:
+        of_samples |= {"--margin": margin, "--baseline": baseline, "--contender": contender}
+        refuse_given(of_samples, NOT_OF_ROUNDS)
+    roles = Roles(baseline, contender)
+    judgements = [
+        Judgement(found.name, margin, alpha, accept_differences, roles) for found in find_metrics(metric)
+    ]
     html = report_run(run_dir, judgements, noise_floor)
     if path is None:
         click.echo(html, nl=False)

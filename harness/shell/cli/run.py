@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from harness.shell.campaign import Outcome
     from harness.shell.console import Console
     from harness.shell.declare import Declared
+    from harness.shell.events import Event
     from harness.shell.guestless import GuestlessRunner
     from harness.shell.runner import Runner, RunOptions
 
@@ -269,17 +270,21 @@ def _start(
     options: RunOptions,
 ) -> tuple[RunDirectory, Outcome]:
     with console.progress() as progress:
-        runner = _runner(declared.experiment)(workspace, stop, console.say, progress.emit)
+        runner = _runner(declared.experiment, workspace, console, stop, progress.emit)
         return runner.start(declared, found, directory, options)
 
 
-def _runner(experiment: Experiment) -> type[Runner | GuestlessRunner]:
+def _runner(
+    experiment: Experiment, workspace: Workspace, console: Console, stop: Stop, emit: Callable[[Event], None]
+) -> Runner | GuestlessRunner:
     from harness.core.model import Workload
     from harness.shell.guestless import GuestlessRunner
     from harness.shell.runner import Runner
 
     guestless = experiment.workload is Workload.POOL_GROWTH and experiment.pool.guestless
-    return GuestlessRunner if guestless else Runner
+    if guestless:
+        return GuestlessRunner(workspace, stop, console.say, emit)
+    return Runner(workspace, stop, console.say, emit, on_task=console.task)
 
 
 def _resume(
@@ -291,7 +296,7 @@ def _resume(
     run = RunDirectory.open(directory)
     experiment = load_experiment(run.experiment, f"{directory}/experiment.yml")
     with console.progress() as progress:
-        return run, _runner(experiment)(workspace, stop, console.say, progress.emit).resume(run)
+        return run, _runner(experiment, workspace, console, stop, progress.emit).resume(run)
 
 
 def _report(directory: Path, outcome: Outcome, console: Console, result: Callable[[], int]) -> int:

@@ -36,12 +36,15 @@ class Browser:
     def open(self, page: Path) -> None:
         """Open a page from disk and wait until every chart that is not folded away is drawn."""
         self.driver.get(page.as_uri())
-        drawn = "return !document.querySelector('.chart') || document.documentElement.dataset.drawn === 'yes'"
-        WebDriverWait(self.driver, _PATIENCE_S).until(lambda _driver: self.run(drawn))
+        self.wait("return !document.querySelector('.chart') || performance.getEntriesByName('drawn').length")
 
     def run(self, script: str, *arguments: Any) -> Any:
         """Run JavaScript in the page and return what it returns."""
         return self.driver.execute_script(script, *arguments)
+
+    def wait(self, script: str) -> Any:
+        """Wait until JavaScript returns something true, and return that."""
+        return WebDriverWait(self.driver, _PATIENCE_S).until(lambda _driver: self.run(script))
 
     def emulate(self, *, width: int, height: int = 900, dark: bool = False, media: str = "") -> None:
         """Be a screen of this size, and of this taste."""
