@@ -133,7 +133,7 @@ def task_event(event: Mapping[str, Any]) -> TaskEvent | None:
 def failure_message(result: Mapping[str, Any]) -> str:
     """Return why a task failed: the module's message and the last lines of what the command said."""
     parts = [str(result.get("msg") or "failed without a message").strip()]
-    for stream in ("stderr", "module_stderr", "stdout", "module_stdout", "exception"):
+    for stream in ("stderr", "module_stderr", "stdout", "module_stdout"):
         said = str(result.get(stream) or "").strip()
         if said and said not in parts[0]:
             parts += [f"  {line}" for line in said.splitlines()[-SHOWN_LINES:]]
