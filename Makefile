@@ -24,7 +24,7 @@ cost: setup ## count instructions a request of QEMU 7.2 and 10.0; a minute, on a
 test: setup ## all tests, after providing the builds and the guest they boot, and a browser
 	@./bootstrap.sh test
 	.venv/bin/harness provision $(EXPERIMENT)
-	.venv/bin/pytest -m 'not slow'
+	.venv/bin/pytest
 
 lint: setup ## every linter
 	@./bootstrap.sh dev
