@@ -177,7 +177,7 @@ def background(
     with output.open("wb") as stream:
         try:
             process = subprocess.Popen(  # noqa: S603 - this is the gateway
-                [*_guarded(), *argv],
+                _guarded(argv),
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
@@ -194,9 +194,15 @@ def background(
         process.wait()
 
 
-def _guarded() -> list[str]:
-    """Return what has the kernel end a process with the harness, should that be killed."""
-    return ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
+def _guarded(argv: Sequence[str]) -> list[str]:
+    """Return a command that the kernel ends with the harness, should that be killed.
+
+    Raises:
+        HarnessError: the program is missing; the guard would start all the same, and say so to nobody.
+    """
+    if shutil.which(argv[0]) is None:
+        raise HarnessError(f"the program {argv[0]} is not there", remedy="install it, or put it in PATH")
+    return [*(["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []), *argv]
 
 
 class Gathered:
@@ -229,7 +235,7 @@ class Gathered:
         self.overflowed = False
         try:
             self._process = subprocess.Popen(  # noqa: S603 - this is the gateway
-                [*_guarded(), *argv],
+                _guarded(argv),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

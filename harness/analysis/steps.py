@@ -27,7 +27,7 @@ FEWEST_NIGHTS = 3
 """Nights that make a level: one or two bad ones are no step."""
 
 _NIGHTS_A_YEAR = 365
-_STRICTNESS = 0.15
+_STRICTNESS = 0.1
 """How much rarer than once a year a step must be by its own p, for the best of many places was chosen, every
 night anew. Found by simulation (tests/unit/history_bars.py)."""
 
@@ -36,6 +36,9 @@ _GENEROSITY = 0.4
 
 _MOST_ALIKE = 0.8
 """Neighbouring nights are taken to be no more alike than this: else no step could be told from drift."""
+
+_CAUTION = 1.5
+"""Standard errors above the estimate by which neighbouring nights are taken to be alike: few nights hardly tell."""
 
 _SIDES = 2
 
@@ -164,10 +167,10 @@ def _inflation(before: int, after: int, rho: float) -> float:
 
 
 def _autocorrelation(log: FloatArray, bounds: Sequence[int]) -> float:
-    """Return how alike neighbouring nights are beside the steps, one standard error above the estimate."""
+    """Return how alike neighbouring nights are beside the steps, cautiously."""
     levels = np.repeat([np.median(log[a:b]) for a, b in pairwise(bounds)], np.diff(bounds))
     ranks = _ranks(log - levels)
     ranks -= ranks.mean()
     found = (ranks[1:] @ ranks[:-1]) / (ranks @ ranks)
     n = len(log)
-    return float(np.clip(found + 1 / n + 1 / math.sqrt(n), 0, _MOST_ALIKE))
+    return float(np.clip(found + 1 / n + _CAUTION / math.sqrt(n), 0, _MOST_ALIKE))

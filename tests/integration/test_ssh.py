@@ -20,7 +20,7 @@ from harness.adapters.guest.disk_guest import free_port
 from harness.adapters.guest.seed import new_key_pair
 from harness.adapters.guest.ssh import HOST, SshAccess, SshConnection
 from harness.adapters.waiting import Stop, Waiter
-from harness.core.errors import GuestError, Interrupted
+from harness.core.errors import GuestError, HarnessError, Interrupted
 from harness.core.guest_seed import KeyPair, known_host
 from sshd import find_sshd, passwd
 
@@ -185,3 +185,11 @@ def test_a_lost_connection_is_no_exit_code(guest: Guest) -> None:
         connection._access = lost  # noqa: SLF001 - likewise
         with pytest.raises(GuestError, match="connection to the guest is lost"):
             connection.run(["/bin/true"], grace=LONG)
+
+
+def test_without_an_ssh_program_nobody_waits(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    connection = SshConnection(guest.access, guest.port, Bench().waiter)
+    with connection, pytest.raises(HarnessError, match="the program ssh is not there") as caught:
+        connection.wait_ready(60)
+    assert caught.value.remedy == "install it, or put it in PATH"
