@@ -38,7 +38,7 @@ _MOST_ALIKE = 0.8
 """Neighbouring nights are taken to be no more alike than this: else no step could be told from drift."""
 
 _CAUTION = 1.5
-"""Standard errors above the estimate by which neighbouring nights are taken to be alike: few nights hardly tell."""
+"""Standard errors by which nights are taken to be more alike than estimated: few nights tell little."""
 
 _SIDES = 2
 
