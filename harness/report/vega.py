@@ -70,8 +70,20 @@ class Chart:
 
     @property
     def payload(self) -> Spec:
-        """What the page's script draws."""
-        return {"spec": self.spec, "columns": self.columns}
+        """What the page's script draws: without layers that nothing of the data would be seen in.
+
+        Where there are too few sessions for any interval the library complains of an axis without an extent.
+        """
+        layers = self.spec.get("layer")
+        if layers is None:
+            return {"spec": self.spec, "columns": self.columns}
+        drawn = [layer for layer in layers if not self._is_empty(layer)]
+        return {"spec": {**self.spec, "layer": drawn}, "columns": self.columns}
+
+    def _is_empty(self, layer: Spec) -> bool:
+        places = (layer.get("encoding", {}).get(channel, {}).get("field") for channel in ("x", "y"))
+        columns = [self.columns[field] for field in places if field in self.columns]
+        return any(all(value is None for value in column) for column in columns)
 
 
 def series_colours(names: Sequence[str]) -> Spec:

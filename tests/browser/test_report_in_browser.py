@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 HOSTILE = "</script><script>document.title = 'run'</script><img src=//x.invalid/ onerror=alert(1)>\u202e"
-NAMES = ("small", "large", "hostile", "pool")
+NAMES = ("small", "short", "large", "hostile", "pool")
 WIDE, NARROW = 1280, 360
 
 
@@ -38,12 +38,14 @@ def small() -> MatrixReport:
 
 @pytest.fixture(scope="module")
 def pages(small: MatrixReport) -> Iterator[dict[str, Path]]:
-    """The pages of a run, of one with many cells and variants, of hostile names, of pool-growth."""
+    """Pages: of a run, a short one, one with many cells and variants, of hostile names, of pool-growth."""
     variants = ("master", "batch8", "batch16", "one with a name that goes on for rather long")
     cells = matrix(["randread"], ["4k", "64k"], [2**power for power in range(10)])
     hostile = ("OLD" + HOSTILE, "NEW" + HOSTILE)
     made = {
         "small": matrix_page(small),
+        # Two blocks: too few for any interval.
+        "short": matrix_page(report(cells=matrix(["randread"], ["4k"], [1, 8]), blocks=2)),
         "large": matrix_page(report(variants, cells, blocks=6, readings=20, percentiles=["clat_p99_ns"])),
         "hostile": matrix_page(report(hostile, [("randread" + HOSTILE, "4k", 1)], blocks=8, text=HOSTILE)),
         "pool": pool_page(PoolStory("pool", pool(), small.story.background)) if small.story else None,
