@@ -37,7 +37,7 @@ _GENEROSITY = 0.4
 _MOST_ALIKE = 0.8
 """Neighbouring nights are taken to be no more alike than this: else no step could be told from drift."""
 
-_CAUTION = 1.5
+_CAUTION = 2.0
 """Standard errors by which nights are taken to be more alike than estimated: few nights tell little."""
 
 _SIDES = 2
