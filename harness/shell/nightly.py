@@ -105,6 +105,7 @@ class Nightly:
                 if code in _MEASURED:
                     nights.keep_commit(commit, night)
                 codes += self._file(night, beside_last=last not in {None, commit})
+            codes.append(self._step(["builds", "prune", *self._older, *self._state]))
             code = worst(codes)
             write_json(night / "night.json", {"commit": commit, "last": last, "exit_code": code})
             self._tidy(nights)
@@ -144,7 +145,12 @@ class Nightly:
             self.say("against the night before:")
             pair = ["--baseline", LAST_NIGHT, "--contender", self.job.follow]
             steps.append(["compare", run, *pair, *self._fail_on])
-        return [1 if (code := self._verb(step)) is None or code < 0 else code for step in steps]
+        return [self._step(step) for step in steps]
+
+    def _step(self, arguments: list[str]) -> int:
+        """Do what comes beside the measuring; what hangs or is killed has failed."""
+        code = self._verb(arguments)
+        return 1 if code is None or code < 0 else code
 
     def _verb(
         self, arguments: list[str], *, seconds: float = _STEP_SECONDS, grace: float = 5.0
@@ -155,6 +161,11 @@ class Nightly:
     @property
     def _fail_on(self) -> list[str]:
         return [word for verdict in self.job.fail_on for word in ("--fail-on", verdict)]
+
+    @property
+    def _older(self) -> list[str]:
+        """Builds go with the nights that measured them."""
+        return [] if self.job.keep is None else ["--older-than", f"{self.job.keep.days}d"]
 
     @property
     def _state(self) -> list[str]:
