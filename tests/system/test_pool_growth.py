@@ -68,7 +68,10 @@ def test_the_old_pool_aborts_and_the_capped_one_survives(
     }
     assert old["outcome"]["round"] == len(old["rounds"]) + 1
     assert len(new["rounds"]) == 5
-    assert (old["growth"], new["growth"]) == ("unbounded", "bounded")
+    assert old["growth"] == "unbounded"
+    # Five rounds on a busy host may leave a trickle open; it is none of OLD's kind.
+    assert new["growth"] in {"bounded", "unclear"}
+    assert new["slope"]["ci_high"] < 0.05 * old["slope"]["ci_low"]
     # Fair: what is in flight needs a fraction of what is allowed, and both had the same.
     assert 2 * old["in_flight"] < 0.26 * limit
     assert old["rounds"][-1]["vmas"] > 0.6 * limit
