@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 CONFIGURE = """\
 #!/bin/sh
@@ -126,3 +123,11 @@ def tarball(directory: Path) -> Path:
     path = directory / "qemu-10.0.2.tar.xz"
     subprocess.run(["tar", "-cJf", str(path), "-C", str(directory), tree.name], check=True)
     return path
+
+
+def runs(pid: str) -> bool:
+    """Return whether a process still runs; one that nobody has waited for yet has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -15,7 +15,7 @@ import pytest
 
 import modules
 from source_builds import Builder, missing_tools, version
-from stand_in import FILES, commit, git, patch, repository, tarball, write_tree
+from stand_in import FILES, commit, git, patch, repository, runs, tarball, write_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -201,8 +201,8 @@ def test_a_build_that_was_killed_is_gone_on_with(builder: Builder, qemu: Path, s
     (stage,) = builder.working()
     assert (stage / "build" / "build.ninja").exists()
     # What the dead module had started ends too: ninja tells its compilers.
-    compiler = Path("/proc", begun.read_text().split()[0])
-    wait_for(lambda: not compiler.exists())
+    compiler = begun.read_text().split()[0]
+    wait_for(lambda: not runs(compiler))
     slow_compiler.with_name("gate").touch()
     made = builder.make(**wanted)
     assert made["changed"]
