@@ -12,7 +12,7 @@ name=$1 dir=$2 state=$3 sshd=$4
 
 hostname "$name"
 mount -t tmpfs -o mode=1777 tmpfs /run/lock
-mount -t tmpfs -o mode=755 tmpfs /run/user
+[ ! -d /run/user ] || mount -t tmpfs -o mode=755 tmpfs /run/user
 mkdir -p "$dir/upper" "$dir/work" "$state" /run/sshd
 mount -t overlay overlay -o "lowerdir=$state,upperdir=$dir/upper,workdir=$dir/work" "$state"
 # libvirt's own files are not shared: others use those of the machine while this host lives.
