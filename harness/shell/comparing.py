@@ -91,6 +91,20 @@ def compare_run(
         return _beside(comparison, {}, [f"the noise floor is not shown: {why}"])
 
 
+def compare_metrics(
+    path: Path, judgements: Sequence[Judgement], noise_floor: Path | None = None
+) -> list[Comparison]:
+    """Compare the variants of one run by several metrics; its samples are read once.
+
+    Raises:
+        InputError: as `compare_run`.
+    """
+    run = RunDirectory.open(path)
+    refuse_running(path, run.present)
+    found = read_samples(run)
+    return [compare_run(path, judgement, noise_floor, found) for judgement in judgements]
+
+
 def read_noise_floor(
     path: Path, experiment: Experiment, place: Mapping[str, object], judgement: Judgement
 ) -> tuple[dict[CellKey, float], list[str]]:

@@ -23,7 +23,7 @@ from harness.core.errors import InputError
 from harness.core.experiment import load_experiment
 from harness.core.model import Workload
 from harness.core.records import RunState
-from harness.shell.comparing import Judgement, NotMeasuredError, adjacent, compare_run
+from harness.shell.comparing import Judgement, NotMeasuredError, adjacent, compare_metrics
 from harness.shell.costing import compare_counts, key_of, read_counts
 from harness.shell.pool_report import pool_report
 
@@ -146,14 +146,11 @@ def _result(path: Path, workload: Workload, wanted: Wanted) -> Result:
         return compare_counts(path, margin=wanted.margin)
     if workload is Workload.POOL_GROWTH:
         return pool_report(path)
-    return tuple(
-        compare_run(
-            path,
-            Judgement(metric.name, wanted.margin, wanted.alpha, wanted.accept_differences),
-            wanted.noise_floor,
-        )
+    judgements = [
+        Judgement(metric.name, wanted.margin, wanted.alpha, wanted.accept_differences)
         for metric in find_metrics(wanted.metrics)
-    )
+    ]
+    return tuple(compare_metrics(path, judgements, wanted.noise_floor))
 
 
 def render_table(judged: Judged, form: str) -> str:

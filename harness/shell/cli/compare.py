@@ -162,7 +162,7 @@ class _Asked:
 
 def _of_samples(asked: _Asked) -> int:
     from harness.analysis.tables import render_all
-    from harness.shell.comparing import compare_run, compare_two
+    from harness.shell.comparing import compare_metrics, compare_two
 
     if asked.ci and asked.form != "commit":
         raise click.UsageError("--ci goes with --format commit; the other formats have intervals anyway")
@@ -171,12 +171,10 @@ def _of_samples(asked: _Asked) -> int:
     judgements = asked.judgements()
     if asked.form == "html":
         return _page(asked, judgements)
-    comparisons = [
-        compare_two(asked.old, asked.new, judgement)
-        if asked.new
-        else compare_run(asked.old, judgement, asked.noise_floor)
-        for judgement in judgements
-    ]
+    if asked.new is not None:
+        comparisons = [compare_two(asked.old, asked.new, judgement) for judgement in judgements]
+    else:
+        comparisons = compare_metrics(asked.old, judgements, asked.noise_floor)
     click.echo(render_all(comparisons, asked.form, ci=asked.ci), nl=False)
     _say_beside(asked.form, comparisons)
     return exit_code(comparisons, asked.fail_on)
