@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.core.units import parse_duration
 from harness.shell.cli.options import (
     json_option,
     print_json,
     quiet_option,
+    reading,
     state_dir_option,
     stopping_on_signals,
 )
@@ -24,19 +26,13 @@ if TYPE_CHECKING:
 _DAY_SECONDS = 86400
 
 
-def _age(_ctx: click.Context, _option: click.Parameter, value: str | None) -> float | None:
+def _age(value: str) -> float:
     """Read ``30d``, ``12h``, ``90m`` as seconds."""
-    if value is None:
-        return None
-    from harness.core.errors import InputError
-    from harness.core.units import parse_duration
-
     days = value.strip().removesuffix("d") if value.strip().endswith("d") else None
     try:
         return float(days) * _DAY_SECONDS if days is not None else parse_duration(value)
     except ValueError as error:
-        remedy = "write e.g. --older-than 30d (or 12h)"
-        raise InputError.single("--older-than", f"{value!r} is not an age", remedy) from error
+        raise ValueError(f"{value!r} is not an age") from error
 
 
 @click.group()
@@ -133,7 +129,7 @@ def explain(key_or_experiment: str, *, state_dir: Path | None, quiet: bool, as_j
     "--older-than",
     "older_than",
     metavar="AGE",
-    callback=_age,
+    callback=reading(_age, "30d (or 12h)"),
     help="Only what was not used for so long: 30d.",
 )
 @click.option("--named-too", is_flag=True, help="Also what an experiment's manifest names.")

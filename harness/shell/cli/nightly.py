@@ -4,45 +4,17 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from harness.shell.cli.options import PATH, experiment_argument, state_dir_option, stopping_on_signals
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-def _reading(
-    parse: Callable[[str], float], example: str
-) -> Callable[[click.Context, click.Parameter, str | None], float | None]:
-    """Return what reads a duration or a size, with an error that names the option."""
-
-    def read(_ctx: click.Context, option: click.Parameter, value: str | None) -> float | None:
-        if value is None:
-            return None
-        from harness.core.errors import InputError
-
-        name = option.opts[0]
-        try:
-            return parse(value)
-        except ValueError as error:
-            raise InputError.single(name, str(error), f"write e.g. {name} {example}") from error
-
-    return read
-
-
-def _duration(text: str) -> float:
-    from harness.core.units import parse_duration
-
-    return parse_duration(text)
-
-
-def _size(text: str) -> int:
-    from harness.core.units import parse_size
-
-    return parse_size(text)
+from harness.core.units import parse_duration, parse_size
+from harness.shell.cli.options import (
+    PATH,
+    experiment_argument,
+    reading,
+    state_dir_option,
+    stopping_on_signals,
+)
 
 
 @click.command()
@@ -62,7 +34,7 @@ def _size(text: str) -> int:
     default="8h",
     show_default=True,
     metavar="TIME",
-    callback=_reading(_duration, "8h"),
+    callback=reading(parse_duration, "8h"),
     help="End a run that takes longer.",
 )
 @click.option(
@@ -76,7 +48,7 @@ def _size(text: str) -> int:
 @click.option(
     "--keep-size",
     metavar="SIZE",
-    callback=_reading(_size, "50GiB"),
+    callback=reading(parse_size, "50GiB"),
     help="Remove the oldest nights when all take more (50GiB).",
 )
 @click.option("--fail-on", type=click.Choice(["slower", "unclear"]), multiple=True, help="Exit with 3 or 4.")

@@ -21,24 +21,40 @@ _T = TypeVar("_T")
 PATH: Any = click.Path(path_type=Path)
 
 
-def _percentage(
-    example: str, *, risk: bool = False
+def reading(
+    parse: Callable[[str], float], example: str, *, remedy: str = "write e.g."
 ) -> Callable[[click.Context, click.Parameter, str | None], float | None]:
-    """Return what reads a share such as ``2%`` or ``0.02``, as an experiment file reads it."""
+    """Return what reads an option's value, with an error that names the option and an example.
+
+    Args:
+        parse: raises ValueError, whose words become the error's.
+        example: a value that can be read.
+        remedy: the words before option and example.
+    """
 
     def read(_ctx: click.Context, option: click.Parameter, value: str | None) -> float | None:
         if value is None:
             return None
         from harness.core.errors import InputError
-        from harness.core.experiment import read_percentage
 
         name = option.opts[0]
         try:
-            return read_percentage(value, risk=risk)
+            return parse(value)
         except ValueError as error:
-            raise InputError.single(name, str(error), f"give a percentage: {name} {example}") from error
+            raise InputError.single(name, str(error), f"{remedy} {name} {example}") from error
 
     return read
+
+
+def _percentage(example: str, *, risk: bool = False) -> Callable[..., float | None]:
+    """Return what reads a share such as ``2%`` or ``0.02``, as an experiment file reads it."""
+
+    def parse(value: str) -> float:
+        from harness.core.experiment import read_percentage
+
+        return read_percentage(value, risk=risk)
+
+    return reading(parse, example, remedy="give a percentage:")
 
 
 experiment_argument = click.argument("experiment", type=PATH)
