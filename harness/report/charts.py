@@ -242,26 +242,50 @@ def _depth_chart(comparison: Comparison, name: str, rows: Sequence[dict[str, Any
     )
     unit = f", {metric.unit}" if metric.unit else ""
     y = {"field": "value", "type": "quantitative", "title": f"{metric.label}{unit}", "axis": {"format": "~s"}}
-    dodge = {"xOffset": {"field": "variant", "type": "nominal", "scale": {"domain": names, "padding": 0.3}}}
+    spec = side_by_side(names, along=("depth", "iodepth"), y=y, tip=tip, height_px=220)
+    told = "; ".join(f"{row['variant']} at {row['depth']}: {row['text']} {row['interval']}" for row in data)
+    return Chart(name, f"{metric.label} against iodepth, {name}: {told}", spec, columns_of(data))
+
+
+def side_by_side(
+    names: Sequence[str],
+    *,
+    along: tuple[str, str],
+    y: Spec,
+    tip: list[Spec],
+    height_px: int,
+    size: int = 70,
+    intervals: Spec | None = None,
+) -> Spec:
+    """Return a chart of every variant's values with their intervals, next to each other at each place.
+
+    Args:
+        names: of the variants.
+        along: field and title of the places.
+        y: the channel of the values; ``low`` and ``high`` are their bounds.
+        tip: the tooltip.
+        height_px: of the chart.
+        size: of a point, px².
+        intervals: what the layer of intervals has beside its mark.
+    """
+    field, title = along
     channels = encoding(names)
-    spec = {
-        "height": 220,
+    return {
+        "height": height_px,
         "encoding": {
-            "x": {"field": "depth", "type": "ordinal", "sort": None, "title": "iodepth",
+            "x": {"field": field, "type": "ordinal", "sort": None, "title": title,
                   "axis": {"labelAngle": 0, "grid": False}},
-            **dodge,
+            "xOffset": {"field": "variant", "type": "nominal", "scale": {"domain": names, "padding": 0.3}},
         },
         "layer": [
             {"mark": {"type": "line", "strokeWidth": 1.5, "opacity": 0.55},
              "encoding": {"y": y, "color": channels["color"]}},
-            {"mark": {"type": "rule", "strokeWidth": 2},
+            {**(intervals or {}), "mark": {"type": "rule", "strokeWidth": 2},
              "encoding": {"y": {**y, "field": "low"}, "y2": {"field": "high"}, "color": channels["color"],
                           "tooltip": tip}},
-            {"mark": {"type": "point", "size": 70}, "encoding": {"y": y, **channels, "tooltip": tip}},
+            {"mark": {"type": "point", "size": size}, "encoding": {"y": y, **channels, "tooltip": tip}},
         ],
     }  # fmt: skip
-    told = "; ".join(f"{row['variant']} at {row['depth']}: {row['text']} {row['interval']}" for row in data)
-    return Chart(name, f"{metric.label} against iodepth, {name}: {told}", spec, columns_of(data))
 
 
 def _bounds(comparison: Comparison, low: float, high: float) -> str:

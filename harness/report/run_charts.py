@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from harness.analysis.tables import records
 from harness.report.answer import cell_name
-from harness.report.charts import columns_of, encoding, finite, tips, variant_intervals, variants
+from harness.report.charts import (
+    columns_of,
+    encoding,
+    finite,
+    side_by_side,
+    tips,
+    variant_intervals,
+    variants,
+)
 from harness.report.vega import Chart, Spec
 
 if TYPE_CHECKING:
@@ -62,23 +70,11 @@ def _latency_chart(comparison: Comparison, name: str, rows: Sequence[dict[str, A
                ("interval", "interval"))  # fmt: skip
     y = {"field": "value", "type": "quantitative", "title": "completion latency, us",
          "scale": {"type": "log"}, "axis": {"format": "~s", "tickCount": 3}}  # fmt: skip
-    channels = encoding(names)
-    spec = {
-        "height": 200,
-        "encoding": {
-            "x": {"field": "percentile", "type": "ordinal", "sort": None, "title": "percentile",
-                  "axis": {"labelAngle": 0, "grid": False}},
-            "xOffset": {"field": "variant", "type": "nominal", "scale": {"domain": names, "padding": 0.3}},
-        },
-        "layer": [
-            {"mark": {"type": "line", "strokeWidth": 1.5, "opacity": 0.55},
-             "encoding": {"y": y, "color": channels["color"]}},
-            {"transform": [{"filter": "datum.low > 0"}], "mark": {"type": "rule", "strokeWidth": 2},
-             "encoding": {"y": {**y, "field": "low"}, "y2": {"field": "high"}, "color": channels["color"],
-                          "tooltip": tip}},
-            {"mark": {"type": "point", "size": 56}, "encoding": {"y": y, **channels, "tooltip": tip}},
-        ],
-    }  # fmt: skip
+    # A logarithm has no place for a bound of zero.
+    positive: Spec = {"transform": [{"filter": "datum.low > 0"}]}
+    spec = side_by_side(
+        names, along=("percentile", "percentile"), y=y, tip=tip, height_px=200, size=56, intervals=positive
+    )
     told = "; ".join(f"{row['variant']} {row['percentile']}: {row['text']}" for row in rows)
     return Chart(name, f"Percentiles of completion latency, {name}: {told}", spec, columns_of(rows))
 
