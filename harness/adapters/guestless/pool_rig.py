@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from harness.adapters import process
 from harness.adapters.emulator import MappingsProbe, crash_record, emulator_facts
 from harness.adapters.files import tail
-from harness.adapters.guestless.qtest import ConnectionLostError, QtestSocket, listening
+from harness.adapters.guestless.qtest import ConnectionLostError, QtestSocket, accepted, listening
 from harness.adapters.guestless.virtio_load import shared_memory
 from harness.adapters.scratch import scratch
 from harness.core.counting import rig
@@ -32,7 +32,6 @@ from harness.core.protocols import Execution
 
 if TYPE_CHECKING:
     import mmap
-    import socket
     from collections.abc import Callable, Iterator, Mapping
 
     from harness.core.counting.pci import Doorbell
@@ -87,7 +86,13 @@ class PoolRigLab:
             argv = [build.emulator, *rig_arguments(self.pool, self.machine, files, memory=memory)]
             running = stack.enter_context(process.background(argv, output=log))
             watched = _Watched(running, build.name, log, self.stop)
-            connection = stack.enter_context(watched.accepted(server))
+            connection = stack.enter_context(
+                accepted(
+                    server,
+                    lambda started: watched.until(started, _GRACE_SECONDS),
+                    answer_seconds=_ANSWER_SECONDS,
+                )
+            )
             facts = emulator_facts(running.pid, build) | {
                 "accel": "tcg",
                 "host_kernel": platform.release(),
@@ -213,22 +218,6 @@ class _Watched:
             raise GuestError(f"{self.build}: {error.message}") from error
         except (DeviceRefusedError, RequestFailedError) as error:
             raise GuestError(f"{self.build}: {error}") from error
-
-    @contextlib.contextmanager
-    def accepted(self, server: socket.socket) -> Iterator[socket.socket]:
-        """Take the connection that QEMU makes once it has started."""
-        server.settimeout(0)
-        found: list[socket.socket] = []
-
-        def accept() -> bool:
-            with contextlib.suppress(BlockingIOError):
-                found.append(server.accept()[0])
-            return bool(found)
-
-        self.until(accept, _GRACE_SECONDS)
-        with found[0] as connection:
-            connection.settimeout(_ANSWER_SECONDS)
-            yield connection
 
 
 def _layouts(pool: Pool) -> list[QueueLayout]:

@@ -17,7 +17,7 @@ from harness.core.counting.qtest import (
 from harness.core.errors import HarnessError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _ANSWER_BYTES = 4096
@@ -91,3 +91,28 @@ def listening(path: Path) -> Iterator[socket.socket]:
         server.bind(str(path))
         server.listen(1)
         yield server
+
+
+@contextlib.contextmanager
+def accepted(
+    server: socket.socket, until: Callable[[Callable[[], bool]], None], *, answer_seconds: float
+) -> Iterator[socket.socket]:
+    """Take the connection that QEMU makes once it has started.
+
+    Args:
+        server: as `listening` gives it.
+        until: waits for something to become true.
+        answer_seconds: how long an answer may take.
+    """
+    server.settimeout(0)
+    found: list[socket.socket] = []
+
+    def accept() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            found.append(server.accept()[0])
+        return bool(found)
+
+    until(accept)
+    with found[0] as connection:
+        connection.settimeout(answer_seconds)
+        yield connection

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.adapters.guestless.callgrind import counting
-from harness.adapters.guestless.qtest import ConnectionLostError, QtestSocket, listening
+from harness.adapters.guestless.qtest import ConnectionLostError, QtestSocket, accepted, listening
 from harness.core.counting import rig as rigs
 from harness.core.counting.pci import DeviceRefusedError, Feature, VirtioPci
 from harness.core.counting.rings import (
@@ -28,7 +28,6 @@ from harness.core.counting.rings import (
 from harness.core.errors import HarnessError
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Iterator
 
     from harness.adapters.guestless.callgrind import Counted, Thread, Valgrind
@@ -105,7 +104,10 @@ def serve(
         shared_memory(Path(files.memory), memory) as shared,
         listening(Path(files.qtest)) as server,
         counting(valgrind.command(argv, directory), directory, stop=stop, timeout=timeout) as counted,
-        _accepted(server, counted) as connection,
+        # Answers may take long under valgrind on a busy host, but not for ever.
+        accepted(
+            server, lambda started: counted.until(started, "starting QEMU"), answer_seconds=_ANSWER_SECONDS
+        ) as connection,
     ):
         try:
             queues, sectors = _set_up(load, QtestSocket(connection), shared, layouts)
@@ -154,24 +156,6 @@ def shared_memory(path: Path, size: int) -> Iterator[mmap.mmap]:
             yield shared
     finally:
         os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _accepted(server: socket.socket, counted: Counted) -> Iterator[socket.socket]:
-    """Take the connection that QEMU makes once it has started."""
-    server.settimeout(0)
-    found: list[socket.socket] = []
-
-    def accept() -> bool:
-        with contextlib.suppress(BlockingIOError):
-            found.append(server.accept()[0])
-        return bool(found)
-
-    counted.until(accept, "starting QEMU")
-    with found[0] as connection:
-        # Answers may take long under valgrind on a busy host, but not for ever.
-        connection.settimeout(_ANSWER_SECONDS)
-        yield connection
 
 
 def _set_up(
