@@ -10,8 +10,8 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
+from harness.analysis.statistics import t_quantile
 from harness.core.mappings import Mappings
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def growth_slope(sessions: Sequence[Sequence[float]]) -> Slope:
     estimate = float(x @ y) / spread
     freedom = len(x) - len(usable) - 1
     error = math.sqrt(float(np.sum((y - estimate * x) ** 2)) / freedom / spread)
-    half = float(stats.t.ppf((1 + _LEVEL) / 2, freedom)) * error
+    half = t_quantile((1 - _LEVEL) / 2, freedom) * error
     return Slope(estimate, estimate - half, estimate + half)
 
 

@@ -139,7 +139,7 @@ def _standard_error(averages: FloatArray, blocks: int) -> FloatArray:
         return np.full(averages.shape[:-1], np.inf)
     low, high = _bounds(averages, blocks, _SPREAD_TAIL)
     half: FloatArray = (high - low) / 2
-    return half / _t_quantile(float(null_cdf(blocks)[cutoff - 1]), blocks - 1)
+    return half / t_quantile(float(null_cdf(blocks)[cutoff - 1]), blocks - 1)
 
 
 def _bounds(averages: FloatArray, blocks: int, tail: float) -> tuple[FloatArray, FloatArray]:
@@ -174,7 +174,7 @@ def blocks_needed(cells: int, alpha: float) -> int:
     return math.ceil(1 + math.log2(max(cells, 1) / alpha) - ROUNDING)
 
 
-def _t_quantile(exceeded: float, freedom: int) -> float:
+def t_quantile(exceeded: float, freedom: int) -> float:
     """Return what Student's t exceeds with a given probability."""
     # scipy takes long to import, and most commands never get here.
     from scipy.special import stdtrit
@@ -198,9 +198,9 @@ def minimum_detectable_effect(half_width: FloatArray, *, blocks: int, cells: int
     if blocks <= 1:
         return np.full_like(half_width, np.nan)
     freedom = blocks - 1
-    found = _t_quantile(alpha / (2 * cells), freedom) + _t_quantile(1 - POWER, freedom)
+    found = t_quantile(alpha / (2 * cells), freedom) + t_quantile(1 - POWER, freedom)
     bounded = np.where(np.isfinite(half_width), half_width, np.nan)
-    return np.expm1(_MDE_ALLOWANCE * found * bounded / _t_quantile(alpha / 2, freedom))
+    return np.expm1(_MDE_ALLOWANCE * found * bounded / t_quantile(alpha / 2, freedom))
 
 
 def expected_mde(*, blocks: int, cells: int, session_sd: float, alpha: float = 0.05) -> float:
@@ -226,7 +226,7 @@ def expected_mde(*, blocks: int, cells: int, session_sd: float, alpha: float = 0
 def expected_half_width(*, blocks: int, session_sd: float, alpha: float = 0.05) -> float:
     """Return the half-width (log units) to expect: a t interval's, a little wider for the signed rank."""
     spread = math.sqrt(2) * session_sd / math.sqrt(blocks * _SIGNED_RANK_EFFICIENCY)
-    return _t_quantile(alpha / 2, blocks - 1) * spread
+    return t_quantile(alpha / 2, blocks - 1) * spread
 
 
 def stray(values: FloatArray, center: FloatArray) -> BoolArray:

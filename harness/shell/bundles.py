@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +13,14 @@ from harness import __version__
 from harness.adapters.files import write_atomic
 from harness.adapters.results.bundle import BUNDLE_SUFFIX, NOISE_FLOOR, files_of_run, pack
 from harness.adapters.results.store import RunDirectory, is_run_directory
-from harness.adapters.results.unpacking import is_bundle, unpacked
 from harness.adapters.workspace import default_state_directory
 from harness.core.anonymity import Anonymiser, users_in
-from harness.core.errors import HarnessError, InputError
+from harness.core.errors import InputError
 from harness.core.experiment import load_experiment
 from harness.shell.exporting import Wanted, judge_run, render_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 _RECORDS = ("session.json", "count.json")
 """They name the SHA-256 of the files beside them."""
@@ -149,34 +146,3 @@ def _without_host(data: bytes, anonymiser: Anonymiser) -> bytes:
     if isinstance(host, dict) and host.get("name"):
         host["name"] = anonymiser.host(str(host["name"]))
     return _json(environment)
-
-
-@contextlib.contextmanager
-def readable(path: Path) -> Iterator[Path]:
-    """Give a run directory for what may be one, or a bundle of one; anything else as it is.
-
-    What is said of the unpacked files is said of the bundle.
-
-    Raises:
-        InputError: the bundle is none, is of a newer format, or is damaged.
-    """
-    if not is_bundle(path):
-        yield path
-        return
-    with unpacked(path) as directory:
-        try:
-            yield directory
-        except InputError as error:
-            problems = [
-                replace(
-                    problem,
-                    where=problem.where.replace(str(directory), str(path)),
-                    message=problem.message.replace(str(directory), str(path)),
-                    remedy=problem.remedy and problem.remedy.replace(str(directory), str(path)),
-                )
-                for problem in error.problems
-            ]
-            raise type(error)(problems) from error
-        except HarnessError as error:
-            error.message = error.message.replace(str(directory), str(path))
-            raise

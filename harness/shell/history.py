@@ -46,8 +46,8 @@ def add(store: HistoryStore, paths: Sequence[Path]) -> list[Added]:
     Raises:
         InputError: with every problem of every path.
     """
-    from harness.shell.bundles import readable
     from harness.shell.filing import read_run
+    from harness.shell.opening import readable
 
     runs: list[FiledRun] = []
     problems: list[Problem] = []

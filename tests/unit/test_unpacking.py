@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from harness.adapters.results.bundle import BUNDLE_FORMAT, MANIFEST, pack
 from harness.adapters.results.unpacking import Limits, unpacked
 from harness.core.errors import InputError
-from harness.shell.bundles import readable
 from harness.shell.cli.main import run_cli
+from harness.shell.opening import readable
 
 Captured = pytest.CaptureFixture[str]
 Edit = Callable[[tarfile.TarInfo], None]

@@ -107,7 +107,8 @@ def parse_total(text: str) -> int:
     Raises:
         CallgrindFormatError: there is no total: callgrind did not finish writing.
     """
-    return _total_of(text.splitlines())
+    # It stands at the end of megabytes.
+    return _total_of(text[max(text.rfind("\ntotals:"), 0) :].splitlines())
 
 
 def _total_of(lines: Iterable[str]) -> int:

@@ -124,7 +124,7 @@ def reads_bundles(*names: str) -> Callable[[Callable[..., _T]], Callable[..., _T
     def decorate(command: Callable[..., _T]) -> Callable[..., _T]:
         @functools.wraps(command)
         def call(**given: Any) -> _T:
-            from harness.shell.bundles import readable
+            from harness.shell.opening import readable
 
             with ExitStack() as stack:
                 paths = {name: given[name] for name in names if given[name] is not None}
