@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from harness.core.fio_checks import check_entry
 from harness.core.fio_document import FioOutputError, non_negative
 from harness.core.fio_options import DEFAULTS, settings, size_bytes
 from harness.core.fio_output import metrics
+from harness.core.fio_predicates import lasted
 from harness.core.fio_result import FioJob, FioResult, job_entries, read_document
 from harness.core.fio_snapshots import UNKNOWN_ETA, final_documents
 
@@ -24,9 +26,22 @@ if TYPE_CHECKING:
 
 _TIME = re.compile(r"([0-9]+)(us|ms|s|m|h|d)?")
 _MS = {"us": 0.001, "ms": 1.0, None: 1000.0, "s": 1000.0, "m": 60_000.0, "h": 3_600_000.0, "d": 86_400_000.0}
-_SHORT, _SHORT_MS = 0.01, 50.0  # fio ends with its last requests
+_SHORT = 0.01  # fio ends with its last requests
 _ENDS_EARLY = ("steadystate", "ss", "number_ios")
 _UNEVEN, _UNEVEN_MS = 0.1, 500.0
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What was asked of a measurement.
+
+    Attributes:
+        factors: rw, bs, iodepth, numjobs, ioengine.
+        settings: what else (direct, filename, size ...), and fio's version; in client mode the servers.
+    """
+
+    factors: Mapping[str, FactorValue]
+    settings: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +49,14 @@ class Measurement:
     """One measurement of one cell.
 
     Attributes:
-        factors: rw, bs, iodepth, numjobs, ioengine.
-        settings: what else was asked for (direct, filename, size ...), and fio's version; in client mode the
-            servers.
+        setup: what was asked.
         numbers: metric -> value, as `fio_output.metrics`.
-        identity: equal for two copies of one measurement; None when too little is there to tell.
+        identity: equal for two copies of one measurement; 0 when too little is there to tell.
     """
 
-    factors: Mapping[str, FactorValue]
-    settings: Mapping[str, str]
+    setup: Setup
     numbers: Mapping[str, float]
-    identity: tuple[object, ...] | None
+    identity: int
 
 
 def read_measurements(text: str) -> tuple[list[Measurement], list[str]]:
@@ -85,22 +97,53 @@ def _measurement(
     """
     jobs = tuple(job for _entry, job in pairs)
     _refuse_unmeasured(jobs)
-    factors = _factors(jobs, client=result.client)
+    setup = setup_of(result, jobs)
     for entry, job in pairs:
         check_entry(entry, job, result.fio_version)
         _refuse_cut_short(entry, job, reported_before=reported_before)
     _refuse_uneven(jobs)
+    values = metrics(FioResult(result.fio_version, result.timestamp, jobs, result.client))
+    when = non_negative(document, "timestamp_ms", "fio") or non_negative(document, "timestamp", "fio")
+    counts = tuple((job.host, part.total_ios, part.runtime_ms) for job in jobs for part in job.directions)
+    named = jobs[0].name, jobs[0].group
+    identity = identity_of(when, setup.factors, named, counts, values.get("clat_mean_ns"))
+    return Measurement(setup, values, identity)
+
+
+def setup_of(result: FioResult, jobs: tuple[FioJob, ...]) -> Setup:
+    """Return what was asked of jobs that ran at the same time.
+
+    Raises:
+        FioOutputError: they are no cell.
+    """
     asked = settings(jobs[0].options)
     if result.fio_version:
         asked["fio version"] = result.fio_version
     if result.client:
         asked["servers"] = ", ".join(sorted({job.host or "unknown" for job in jobs}))
-    values = metrics(FioResult(result.fio_version, result.timestamp, jobs, result.client))
-    when = non_negative(document, "timestamp_ms", "fio") or non_negative(document, "timestamp", "fio")
-    counts = tuple((job.host, part.total_ios, part.runtime_ms) for job in jobs for part in job.directions)
-    cell = tuple(factors.values())
-    identity = (when, cell, jobs[0].name, jobs[0].group, counts, values.get("clat_mean_ns"))
-    return Measurement(factors, asked, values, identity if when else None)
+    return Setup(_factors(jobs, client=result.client), asked)
+
+
+def identity_of(
+    when: float | None,
+    factors: Mapping[str, FactorValue],
+    job: tuple[str, int],
+    counts: tuple[tuple[str | None, int, float], ...],
+    latency: float | None,
+) -> int:
+    """Return what tells a measurement from every other, the same for its copies: 64 bits of a hash.
+
+    Args:
+        when: fio's clock at its end, in whatever unit it was printed; None or 0 gives no identity, 0.
+        factors: its cell.
+        job: its name, and its group's number.
+        counts: of every job and direction, the server, the requests and the milliseconds.
+        latency: mean completion latency in ns; None where it was not measured.
+    """
+    if not when:
+        return 0
+    whole = repr((when, tuple(factors.values()), *job, counts, latency))
+    return int.from_bytes(blake2b(whole.encode(errors="surrogatepass"), digest_size=8).digest()) or 1
 
 
 def _refuse_unmeasured(jobs: tuple[FioJob, ...]) -> None:
@@ -183,11 +226,11 @@ def _refuse_cut_short(entry: Document, job: FioJob, *, reported_before: bool) ->
     could not say yet how long it would take, the first of them.
     """
     reported_before = reported_before or entry.get("eta") == UNKNOWN_ETA
-    asked_ms = _asked_ms(job)
+    asked_ms = asked_ms_of(job)
     measured_ms = max(part.runtime_ms for part in job.directions)
     if asked_ms is None and not reported_before:
         return
-    if asked_ms is not None and measured_ms >= asked_ms * (1 - _SHORT) - _SHORT_MS:
+    if asked_ms is not None and lasted(measured_ms, asked_ms):
         return
     if any(key in job.options for key in _ENDS_EARLY):
         return
@@ -201,7 +244,8 @@ def _refuse_cut_short(entry: Document, job: FioJob, *, reported_before: bool) ->
         raise FioOutputError(f"the last report is an interim one: {share:.0%} of the size was done")
 
 
-def _asked_ms(job: FioJob) -> float | None:
+def asked_ms_of(job: FioJob) -> float | None:
+    """Return how long a job was to run, in ms; None where it was not told."""
     asked = _TIME.fullmatch(job.options.get("runtime", "").strip().lower())
     return int(asked[1]) * _MS[asked[2]] if asked and int(asked[1]) else None
 

@@ -13,11 +13,23 @@ checked, and since when fio prints it (read in the history of its stat.c):
 
 from __future__ import annotations
 
+import math
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from harness.core.fio_document import DIRECTIONS, FioOutputError, non_negative, subsection
+from harness.core.fio_document import FioOutputError, non_negative, subsection
 from harness.core.fio_options import PERFORMS, size_limits
+from harness.core.fio_predicates import (
+    LEAST_SHARE,
+    LEAST_WHOLE,
+    agrees,
+    is_mean_of,
+    is_whole,
+    lies_between,
+    moved_blocks,
+    stands_behind,
+)
 
 if TYPE_CHECKING:
     from harness.core.fio_document import Document
@@ -25,19 +37,11 @@ if TYPE_CHECKING:
 
 _REMEDY = "take the file out: a unit in it is wrong, or it was edited"
 _KIB = 1024
-_EXACT = 0.001
-# Bytes are counted when a request is done and requests when fio looks: a few in flight lie between.
-_BYTES_AN_IO = 0.02
-# A bucket of fio's distribution is up to 2.5 times as wide as its lower edge.
-_BUCKETS = 2.0
-_PERCENTILE = 0.05
-_TIME_BETWEEN = 10.0  # far from 1000, the step between units
-_LEAST_SHARE = 0.01  # fio prints this for any share below it
-_UNITS_NS = {"latency_ns": 1.0, "latency_us": 1e3, "latency_ms": 1e6}
+UNITS = {"latency_ns": 1.0, "latency_us": 1e3, "latency_ms": 1e6}
+"""Sections of a distribution -> nanoseconds."""
 _VERSION = re.compile(r"fio-(\d+)\.(\d+)")
 _NANOSECONDS_SINCE = (2, 99)
 _BYTES_SINCE = (2, 21)
-_RUNTIME_NOISE_MS = 50.0
 
 
 def check_entry(entry: Document, job: FioJob, version: str | None) -> None:
@@ -116,13 +120,11 @@ def _unit_of_io_bytes(section: Document, where: str, release: tuple[int, int] | 
 
 
 def _check_block_size(where: str, done_bytes: float, total: float, unit: int, job: FioJob) -> None:
-    limits = size_limits({**job.options, "bs": job.options.get("bs", "4096")}) if job.bs else None
+    limits = block_limits(job)
     if limits is None or not total:
         return
     mean = done_bytes / total
-    in_flight = 2.0 * (job.iodepth or 1) * (job.numjobs or 1)
-    slack = _BYTES_AN_IO + in_flight / total
-    if not limits[0] * (1 - slack) - unit <= mean <= limits[1] * (1 + slack) + unit:
+    if not moved_blocks(mean, *limits, in_flight(job) / total, unit):
         raise FioOutputError(
             f"{where} moved {mean:.0f} bytes a request, but the block size is {job.bs}", remedy=_REMEDY
         )
@@ -142,7 +144,7 @@ def _check_jobs_behind(job: FioJob) -> None:
     if job.job_runtime_ms is None or job.numjobs is None or not job.directions:
         return
     longest = max(direction.runtime_ms for direction in job.directions)
-    if job.job_runtime_ms > (job.numjobs + 0.5) * longest + _RUNTIME_NOISE_MS:
+    if not stands_behind(job.job_runtime_ms, job.numjobs, longest):
         raise FioOutputError(
             f"job_runtime says {job.job_runtime_ms / longest:.1f} jobs, but numjobs is {job.numjobs}: "
             "group_reporting over different jobs, or time spent without I/O",
@@ -162,7 +164,7 @@ def _check_percentiles(section: Document, key: str, where: str) -> None:
         if isinstance(value, int | float) and value
     ]
     for name, value in named:
-        if value is not None and not low * (1 - _PERCENTILE) - 1 <= value <= high * (1 + _PERCENTILE) + 1:
+        if value is not None and not lies_between(value, low, high):
             raise FioOutputError(
                 f"{where}.{key}: {name} is {value:g}, but all lie between {low:g} and {high:g}",
                 remedy=_REMEDY,
@@ -176,12 +178,12 @@ def _check_latency(entry: Document, job: FioJob) -> None:
     ]
     shares = list(_shares(entry))
     whole = sum(share for _low, _high, share in shares)
-    if not measured or len(measured) < len(job.directions) or whole < 50:  # noqa: PLR2004 - percent
+    if not measured or len(measured) < len(job.directions) or whole < LEAST_WHOLE:
         return
     mean = sum(value * ios for value, ios in measured) / sum(ios for _value, ios in measured)
-    low = sum(low * share for low, _high, share in shares if share > _LEAST_SHARE) / 100
+    low = sum(low * share for low, _high, share in shares if share > LEAST_SHARE) / 100
     high = sum(high * share for _low, high, share in shares) / 100
-    if not low / _BUCKETS <= mean <= high * _BUCKETS:
+    if not is_mean_of(mean, low, high):
         raise FioOutputError(
             f"the mean completion latency is {mean:g} ns, but its distribution says {low:g} to {high:g} ns",
             remedy=_REMEDY,
@@ -196,7 +198,7 @@ def _check_whole_latency(section: Document, where: str, suffix: str) -> None:
     )
     if not clat or not lat:
         return
-    if not clat * (1 - _PERCENTILE) - 1 <= lat <= _TIME_BETWEEN * (clat + (slat or 0.0)) + _TIME_BETWEEN:
+    if not is_whole(lat, slat or 0.0, clat):
         raise FioOutputError(
             f"{where}.lat{suffix}: mean is {lat:g}, but completion alone took {clat:g}", remedy=_REMEDY
         )
@@ -204,28 +206,50 @@ def _check_whole_latency(section: Document, where: str, suffix: str) -> None:
 
 def _shares(entry: Document) -> list[tuple[float, float, float]]:
     """Return (from ns, to ns, percent of the requests) of the distribution's buckets that hold any."""
-    found: list[tuple[float, float, float]] = []
+    sections = [subsection(entry, key, "job") for key in UNITS]
+    values = [
+        non_negative(section, name, key) or 0.0
+        for key, section in zip(UNITS, sections, strict=True)
+        for name in section
+    ]
+    found = zip(edges(*(tuple(section) for section in sections)), values, strict=True)
+    return [(low, high, share) for (low, high), share in found if share and high >= 0]
+
+
+@lru_cache(maxsize=64)
+def edges(*names: tuple[str, ...]) -> tuple[tuple[float, float], ...]:
+    """Return from where to where each bucket of a distribution reaches, in ns; (-1, -1) for what is none.
+
+    Args:
+        names: those of the buckets under each of `UNITS`: their upper edges, in that unit.
+    """
+    found: list[tuple[float, float]] = []
     edge = 0.0
-    for key, unit in _UNITS_NS.items():
-        for name in subsection(entry, key, "job"):
-            share = non_negative(entry[key], name, key) or 0.0
-            open_end = name.startswith(">=")
+    for unit, keys in zip(UNITS.values(), names, strict=True):
+        for name in keys:
             try:
-                upper = float("inf") if open_end else float(name) * unit
+                upper = math.inf if name.startswith(">=") else float(name) * unit
             except ValueError:
+                found.append((-1.0, -1.0))
                 continue
-            if share:
-                found.append((edge, upper, share))
+            found.append((edge, upper))
             edge = upper
-    return found
+    return tuple(found)
 
 
 def _agree(what: str, value: float, expected: float, slack: float) -> None:
     """Refuse a number that those beside it contradict."""
-    if abs(value - expected) > _EXACT * expected + slack:
+    if not agrees(value, expected, slack):
         raise FioOutputError(
             f"{what} is {value:g}, but what stands beside it makes {expected:g}", remedy=_REMEDY
         )
 
 
-__all__ = ["DIRECTIONS", "check_entry", "fio_release"]
+def block_limits(job: FioJob) -> tuple[int, int] | None:
+    """Return the smallest and the largest block of a job, in bytes; None where that cannot be told."""
+    return size_limits({**job.options, "bs": job.options.get("bs", "4096")}) if job.bs else None
+
+
+def in_flight(job: FioJob) -> float:
+    """Return how many requests may be counted whose bytes are not, or the other way round."""
+    return 2.0 * (job.iodepth or 1) * (job.numjobs or 1)

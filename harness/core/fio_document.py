@@ -23,15 +23,16 @@ DIRECTIONS = ("read", "write", "trim")
 _BEGINNING = '{"fio version"'
 _START = re.compile(r'\{\s*"fio version"')
 _NOT_A_NUMBER = re.compile(r"(:\s*)-?(?:nan|inf)(?=\s*[,}\]\n])", re.IGNORECASE)
-_LARGEST = 2.0**64  # fio's counters are 64 bits wide
+LARGEST = 2.0**64
+"""fio's counters are 64 bits wide."""
 _NUMBERS = (int, float)
 _JOB_LISTS = ("jobs", "client_stats")
 # Where two different values under one key would make the result a guess.
 _MEASURED = frozenset(
     {*_JOB_LISTS, *DIRECTIONS, "mixed", "iops", "bw", "bw_bytes", "total_ios", "runtime", "io_bytes"}
 )
-# Keys that no option of fio has, and that stand once in every direction: to count is to find doubles.
-_COUNTED = ("iops", "bw_bytes", "io_bytes")
+COUNTED = ("iops", "bw_bytes", "io_bytes")
+"""Keys that no option of fio has, and that stand once in every direction: to count is to find doubles."""
 
 
 class FioOutputError(HarnessError, ValueError):
@@ -102,7 +103,7 @@ def _plain(text: str) -> Document | None:
         for name in (*DIRECTIONS, "mixed")
         if isinstance(entry.get(name), dict)
     ]
-    once = all(text.count(f'"{key}"') == sum(key in section for section in sections) for key in _COUNTED)
+    once = all(text.count(f'"{key}"') == sum(key in section for section in sections) for key in COUNTED)
     return value if once else None
 
 
@@ -161,7 +162,7 @@ def non_negative(section: Document, key: str, where: str) -> float | None:
     if value is None:
         return None
     # Not isinstance: a bool is an int too, and this is called a hundred times a file.
-    if type(value) in _NUMBERS and 0 <= value <= _LARGEST:
+    if type(value) in _NUMBERS and 0 <= value <= LARGEST:
         return float(value)
     raise FioOutputError(f"{where}.{key} is {value!r:.40}, not a number of at least 0")
 

@@ -20,6 +20,7 @@ from harness.core.fio_document import (
     subsection,
 )
 from harness.core.fio_options import ALIASES, DEFAULTS, block_label, pattern
+from harness.core.fio_predicates import agrees_roughly
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 _CLIENT_TOTAL = "All clients"
 _BYTES_PER_KIB = 1024
 _NS_PER_US = 1000.0
-# fio prints counts and rates of one measurement: they may differ by rounding only.
-_CONSISTENCY = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +252,7 @@ def _agree(what: str, rate: float, total_ms: float, runtime_ms: float, *, roundi
     if runtime_ms <= 0:
         return
     expected = total_ms / runtime_ms
-    if abs(rate - expected) > _CONSISTENCY * expected + rounding:
+    if not agrees_roughly(rate, expected, rounding):
         raise FioOutputError(
             f"{what} is {rate:g}, but the counts beside it make {expected:g}",
             remedy="take the file out: a unit in it is wrong, or it was edited",

@@ -48,7 +48,7 @@ def numbers(output: str) -> list[tuple[dict[str, Any], dict[str, float]]] | None
         found, _problems = read_measurements(output)
     except FioOutputError:
         return None
-    return [(dict(part.factors), dict(part.numbers)) for part in found]
+    return [(dict(part.setup.factors), dict(part.numbers)) for part in found]
 
 
 @pytest.mark.parametrize("grouped", [False, True])
@@ -57,7 +57,7 @@ def test_every_version_gives_the_same_numbers(version: str, *, grouped: bool) ->
     found = one(
         text(version=version, iops=50_000, rw="randrw", bs="8k", iodepth=16, numjobs=4, grouped=grouped)
     )
-    assert found.factors == {
+    assert found.setup.factors == {
         "rw": "randrw", "bs": "8k", "iodepth": 16, "numjobs": 4, "ioengine": "libaio",
     }  # fmt: skip
     assert found.numbers["iops"] == pytest.approx(50_000, rel=1e-6)
@@ -186,7 +186,7 @@ def test_what_several_servers_did_at_the_same_time_adds_up() -> None:
     assert servers[-1]["jobname"] == "All clients"
     assert found.numbers["iops"] == sum(server["read"]["iops"] for server in servers[:-1])
     assert found.numbers["iops"] == pytest.approx(servers[-1]["read"]["iops"], rel=0.01)
-    assert found.settings["servers"] == "127.0.0.1:18765, 127.0.0.1:18766"
+    assert found.setup.settings["servers"] == "127.0.0.1:18765, 127.0.0.1:18766"
 
 
 def test_a_depth_that_fio_chose_itself_is_no_cell() -> None:
@@ -194,10 +194,10 @@ def test_a_depth_that_fio_chose_itself_is_no_cell() -> None:
 
 
 def test_block_sizes_are_what_fio_took_them_for() -> None:
-    assert one(load("bssplit.json")).factors["bs"] == "4k/50:16k/50"
-    assert one(load("kib.json")).factors["bs"] == "4000"
-    assert one(text(bs="4k", options={"bs": "4096"})).factors["bs"] == "4k"
-    assert one(text(bs="4k", options={"bs": "4k,16k"})).factors["bs"] == "4k", "it only reads"
+    assert one(load("bssplit.json")).setup.factors["bs"] == "4k/50:16k/50"
+    assert one(load("kib.json")).setup.factors["bs"] == "4000"
+    assert one(text(bs="4k", options={"bs": "4096"})).setup.factors["bs"] == "4k"
+    assert one(text(bs="4k", options={"bs": "4k,16k"})).setup.factors["bs"] == "4k", "it only reads"
     assert "4096 bytes a request, but the block size is 16k" in reason(text(bs="4k", options={"bs": "16k"}))
 
 
@@ -206,12 +206,16 @@ def test_a_block_size_that_is_not_given_is_fios_default_or_refused() -> None:
         document = report(bs=size)
         del document["jobs"][0]["job options"]["bs"]
         found, _problems = read_measurements(json.dumps(document))
-        assert [part.factors["bs"] for part in found] == expected
+        assert [part.setup.factors["bs"] for part in found] == expected
 
 
 def test_global_options_stand_behind_the_jobs_own_in_any_place() -> None:
     found = one(text(iodepth=4, shared={"rw": "randread", "bs": "4k", "ioengine": "libaio", "direct": "1"}))
-    assert (found.factors["rw"], found.factors["iodepth"], found.settings["direct"]) == ("randread", 4, "1")
+    assert (found.setup.factors["rw"], found.setup.factors["iodepth"], found.setup.settings["direct"]) == (
+        "randread",
+        4,
+        "1",
+    )
 
 
 def test_runs_one_after_the_other_in_one_file_are_repeats_and_interim_reports_are_not() -> None:

@@ -8,7 +8,6 @@ import lzma
 import os
 import zlib
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,6 +17,8 @@ import zstandard
 
 from harness.core.fio_cells import Measurement, read_measurements
 from harness.core.fio_document import FioOutputError
+from harness.core.fio_plain import PlainReports
+from harness.core.fio_table import FioTable, join, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,22 +29,8 @@ MOST_BYTES = 256 * 2**20
 _HEAD = 4096
 _ZSTD_STEP = 512  # compressed bytes at a time: a step makes 16 MiB at most, whatever the file says
 _WORTH_A_POOL = 1000
+_AT_ONCE = 1000
 _UNREADABLE = (FioOutputError, OSError, EOFError, zlib.error, lzma.LZMAError, UnicodeDecodeError)
-
-
-@dataclass(frozen=True, slots=True)
-class FileResult:
-    """What one file holds.
-
-    Attributes:
-        path: the file.
-        measurements: what it measured.
-        problems: why it, or a part of it, is left out.
-    """
-
-    path: Path
-    measurements: Sequence[Measurement]
-    problems: Sequence[str]
 
 
 def find_files(root: Path) -> Iterator[Path]:
@@ -62,30 +49,52 @@ def find_files(root: Path) -> Iterator[Path]:
     yield from unreadable
 
 
-def read_files(paths: Sequence[Path]) -> Iterator[FileResult]:
-    """Read files, in order; many of them with every core."""
+def read_files(paths: Sequence[Path]) -> FioTable:
+    """Read files; many of them with every core. What cannot be used is among the table's problems."""
     if len(paths) < _WORTH_A_POOL:
-        yield from map(read_file, paths)
-        return
+        return _read_some(paths)
+    parts = range(0, len(paths), _AT_ONCE)
     # Not fork: numpy's threads do not survive it.
     with ProcessPoolExecutor(_cores(), mp_context=get_context("forkserver")) as pool:
-        yield from pool.map(read_file, paths, chunksize=100)
+        tables = pool.map(_read_some, [paths[first : first + _AT_ONCE] for first in parts])
+        return join(list(zip(parts, tables, strict=True)))
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def read_file(path: Path) -> FileResult:
+def _read_some(paths: Sequence[Path]) -> FioTable:
+    plain = PlainReports()
+    careful: list[int] = []
+    measured: list[tuple[int, Sequence[Measurement]]] = []
+    problems: list[tuple[int, str]] = []
+    for number, path in enumerate(paths):
+        try:
+            data = _read_bytes(path)
+        except _UNREADABLE as error:
+            problems.append((number, _words(error)))
+            continue
+        if not plain.take(number, data):
+            careful.append(number)
+    table, refused = plain.finish()
+    for number in sorted([*careful, *refused]):
+        found, reasons = _read_carefully(paths[number])
+        measured.append((number, found))
+        problems += [(number, reason) for reason in reasons]
+    return join([(0, table), (0, table_of(measured, problems))])
+
+
+def _read_carefully(path: Path) -> tuple[Sequence[Measurement], Sequence[str]]:
     """Return what a file holds; never raises for what is in it."""
     try:
-        if not path.is_file():
-            what = "its files cannot be listed" if path.is_dir() else "it is no regular file"
-            return FileResult(path, (), (what,))
-        measurements, problems = read_measurements(read_text(path))
+        return read_measurements(_decoded(_read_bytes(path)))
     except _UNREADABLE as error:
-        return FileResult(path, (), (error.message if isinstance(error, FioOutputError) else str(error),))
-    return FileResult(path, measurements, problems)
+        return (), (_words(error),)
+
+
+def _words(error: Exception) -> str:
+    return error.message if isinstance(error, FioOutputError) else str(error)
 
 
 def read_text(path: Path) -> str:
@@ -95,14 +104,37 @@ def read_text(path: Path) -> str:
         FioOutputError: too large, or no text.
         OSError, EOFError, zlib.error, lzma.LZMAError, UnicodeDecodeError: unreadable or damaged.
     """
-    with path.open("rb") as raw:
+    return _decoded(_read_bytes(path))
+
+
+def _read_bytes(path: Path) -> bytes:
+    """Return what a file holds, unpacked.
+
+    Raises:
+        FioOutputError, OSError, EOFError, zlib.error, lzma.LZMAError: as `read_text`.
+    """
+    with _opened(path) as raw:
         head = raw.read(_HEAD)
-        raw.seek(0)
-        data = _unpack(raw, head)
+        if head.startswith(b"{"):
+            data = head + raw.read(MOST_BYTES + 1 - len(head))
+        else:
+            raw.seek(0)
+            data = _unpack(raw, head)
     if len(data) > MOST_BYTES:
         raise FioOutputError(f"it is larger than any fio output ({MOST_BYTES // 2**20} MiB)")
     if b"\0" in data[:_HEAD]:
         raise FioOutputError("it is no text")
+    return data
+
+
+def _opened(path: Path) -> IO[bytes]:
+    # A pipe would wait for who writes it: ask before opening.
+    if not path.is_file():
+        raise FioOutputError("its files cannot be listed" if path.is_dir() else "it is no regular file")
+    return path.open("rb")
+
+
+def _decoded(data: bytes) -> str:
     return data.decode("utf-8-sig")
 
 

@@ -7,13 +7,15 @@ the JSON itself, never from file names. What cannot be read is named with the re
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+import os
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from harness.adapters.results.csv_table import NOT_FACTORS, is_csv, read_csv
-from harness.adapters.results.fio_files import FileResult, find_files, read_file, read_files
+from harness.adapters.results.fio_files import find_files, read_files
 from harness.adapters.results.mixing import Origin, different_sides, mixed_cells, scattered_repeats
 from harness.adapters.results.store import is_run_directory
 from harness.analysis.remarks import SKIPPED, worst_first
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from harness.core.fio_cells import Measurement
+    from harness.core.fio_table import FioTable
     from harness.core.model import FactorValue
 
 NOT_INTERLEAVED = "the two sides were not measured in interleaved sessions by this harness"
@@ -51,25 +53,19 @@ class Imported:
             block pairs it with anything.
         factors: further factors that have more than one value, in the order they were found.
         warnings: what was left out, and why.
-        origins: of every row, the file and what it was measured with; empty where that is not known.
-        copies: what tells each row's measurement from every other, likewise.
+        table: the measurements behind the rows, in their order; None where only the numbers are known.
+        files: the table's files.
     """
 
     samples: pd.DataFrame
     factors: tuple[str, ...]
     warnings: tuple[str, ...] = ()
-    origins: tuple[Origin, ...] = ()
-    copies: tuple[tuple[object, ...] | None, ...] = ()
+    table: FioTable | None = None
+    files: tuple[Path, ...] = ()
 
-
-@dataclass
-class _Found:
-    """What has been found so far."""
-
-    measurements: list[Measurement] = field(default_factory=list)
-    origins: list[Origin] = field(default_factory=list)
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-    seen: dict[tuple[object, ...], str] = field(default_factory=dict)
+    def origins(self) -> list[tuple[int, Origin]]:
+        """Return the first row of each set-up, and where it comes from; in their order."""
+        return _origins(self.table, self.files) if self.table is not None else []
 
 
 def read_results(path: Path, variant: str, *, accept_differences: bool = False) -> Imported:
@@ -89,13 +85,13 @@ def read_results(path: Path, variant: str, *, accept_differences: bool = False) 
     if path.is_dir():
         files = list(find_files(path))
         _refuse_runs_inside(path, files)
-        return _imported(path, read_files(files), variant, accept_differences=accept_differences)
+        return _imported(path, files, variant, accept_differences=accept_differences)
     if not path.is_file():
         raise InputError.single(str(path), "does not exist", "name a run directory, a directory or a CSV")
     if is_csv(path):
         rows, factors = read_csv(path)
-        return _samples(rows, variant, factors)
-    return _imported(path, [read_file(path)], variant, accept_differences=accept_differences)
+        return _samples(pd.DataFrame(rows), variant, factors)
+    return _imported(path, [path], variant, accept_differences=accept_differences)
 
 
 def together(old: Imported, new: Imported) -> Imported:
@@ -150,115 +146,132 @@ def _refuse_runs_inside(root: Path, files: Sequence[Path]) -> None:
         )
 
 
-def _imported(
-    path: Path, results: Iterable[FileResult], variant: str, *, accept_differences: bool
-) -> Imported:
-    found = _Found()
-    for result in results:
-        _add(found, result)
-    if not found.measurements:
-        what = "nothing that can be used" if found.skipped else "no fio JSON"
-        raise InputError([Problem(str(path), f"holds {what}", _NOTHING), *_reasons(found)])
-    columns = _varied_settings(found)
+def _imported(path: Path, files: Sequence[Path], variant: str, *, accept_differences: bool) -> Imported:
+    table, skipped = _without_copies(read_files(files), files)
+    if not len(table):
+        what = "nothing that can be used" if skipped else "no fio JSON"
+        raise InputError([Problem(str(path), f"holds {what}", _NOTHING), *_reasons(skipped)])
+    columns = _varied_settings(table)
     keys = [
-        {**one.factors, **{name: _setting(origin, name) for name in columns}}
-        for one, origin in zip(found.measurements, found.origins, strict=True)
+        {**setup.factors, **{name: _setting(setup.settings, name) for name in columns}}
+        for setup in table.setups
     ]
-    rows = [{**key, **one.numbers} for key, one in zip(keys, found.measurements, strict=True)]
-    cells = [tuple(key[name] for name in (*_JSON_FACTORS, *columns)) for key in keys]
-    mixed = mixed_cells(cells, found.origins, (*_JSON_FACTORS[len(TABLE_FACTORS) :], *columns))
+    firsts = _origins(table, files)
+    origins = [origin for _row, origin in firsts]
+    cells = [tuple(keys[code].values()) for code in table.setup[[row for row, _origin in firsts]]]
+    mixed = mixed_cells(cells, origins, (*_JSON_FACTORS[len(TABLE_FACTORS) :], *columns))
     if mixed.problems and not accept_differences:
         raise InputError(list(mixed.problems))
-    warnings = [f"{SKIPPED}{file}: {reason}" for file, reason in found.skipped]
+    warnings = [f"{SKIPPED}{file}: {reason}" for file, reason in skipped]
     warnings += [f"{problem.where}: {problem.message}, which was accepted" for problem in mixed.problems]
     warnings += mixed.warnings
-    warnings += [f"{variant}: {warning}" for warning in scattered_repeats(cells, found.origins)]
-    imported = _samples(rows, variant, (*_JSON_FACTORS, *columns))
-    return replace(
-        imported,
-        warnings=tuple(warnings),
-        origins=tuple(found.origins),
-        copies=tuple(one.identity for one in found.measurements),
-    )
+    warnings += [f"{variant}: {warning}" for warning in scattered_repeats(_places(table, keys, files))]
+    frame = pd.DataFrame(keys).take(table.setup).reset_index(drop=True).assign(**table.numbers)
+    imported = _samples(frame, variant, (*_JSON_FACTORS, *columns))
+    return replace(imported, warnings=tuple(warnings), table=table, files=tuple(files))
 
 
-def _reasons(found: _Found) -> list[Problem]:
+def _reasons(skipped: Sequence[tuple[str, str]]) -> list[Problem]:
     """Return why each file is left out, those that may be worth a look first."""
-    ordered = worst_first(f"{reason}\0{file}" for file, reason in found.skipped)
+    ordered = worst_first(f"{reason}\0{file}" for file, reason in skipped)
     pairs = [text.split("\0") for text in ordered]
     problems = [Problem(file, reason) for reason, file in pairs[:_MOST_PROBLEMS]]
     more = len(pairs) - len(problems)
     return [*problems, Problem(f"{more} more files", "left out likewise")] if more else problems
 
 
-def _add(found: _Found, result: FileResult) -> None:
-    """Add what a file holds, but for what was there before; a file twice is one measurement."""
-    file = str(result.path)
-    found.skipped += [(file, problem) for problem in result.problems]
-    copies: dict[str, None] = {}
-    for one in result.measurements:
-        if one.identity is not None and one.identity in found.seen:
-            copies[found.seen[one.identity]] = None
-            continue
-        if one.identity is not None:
-            found.seen[one.identity] = file
-        found.measurements.append(one)
-        found.origins.append(Origin(file, one.settings))
-    found.skipped += [(file, f"it holds the same measurement as {other}") for other in copies]
+def _without_copies(table: FioTable, files: Sequence[Path]) -> tuple[FioTable, list[tuple[str, str]]]:
+    """Return each measurement once, and what is left out of which file; a file twice is one measurement."""
+    skipped = [(number, str(files[number]), why) for number, why in table.problems]
+    known = table.identity != 0
+    _values, first, which = np.unique(table.identity, return_index=True, return_inverse=True)
+    original = first[which]
+    copy = known & (original != np.arange(len(table)))
+    pairs = dict.fromkeys(zip(table.file[copy].tolist(), table.file[original[copy]].tolist(), strict=True))
+    skipped += [
+        (number, str(files[number]), f"it holds the same measurement as {files[other]}")
+        for number, other in pairs
+    ]
+    skipped.sort(key=lambda one: one[0])
+    return table.take(np.flatnonzero(~copy)), [(file, why) for _number, file, why in skipped]
 
 
-def _varied_settings(found: _Found) -> list[str]:
+def _origins(table: FioTable, files: Sequence[Path]) -> list[tuple[int, Origin]]:
+    _codes, rows = np.unique(table.setup, return_index=True)
+    return [
+        (row, Origin(str(files[table.file[row]]), table.setups[table.setup[row]].settings))
+        for row in sorted(rows.tolist())
+    ]
+
+
+def _places(
+    table: FioTable, keys: Sequence[Mapping[str, FactorValue]], files: Sequence[Path]
+) -> list[tuple[tuple[FactorValue, ...], str]]:
+    """Return every cell and the directories it was measured in, each pair once."""
+    cells = [tuple(key.values()) for key in keys]
+    directories = [os.path.dirname(file) for file in files]  # noqa: PTH120 - of a hundred thousand
+    pairs = zip(table.setup.tolist(), table.file.tolist(), strict=True)
+    return list(dict.fromkeys((cells[code], directories[number]) for code, number in pairs))
+
+
+def _varied_settings(table: FioTable) -> list[str]:
     """Return the settings that become columns: some cell was measured with several values of them."""
     values: dict[tuple[object, ...], dict[str, set[FactorValue]]] = {}
-    for one, origin in zip(found.measurements, found.origins, strict=True):
-        cell = values.setdefault(tuple(one.factors.items()), {})
+    for code in np.unique(table.setup):
+        setup = table.setups[code]
+        cell = values.setdefault(tuple(setup.factors.items()), {})
         for name in _FACTORS_WHEN_VARIED:
-            cell.setdefault(name, set()).add(_setting(origin, name))
+            cell.setdefault(name, set()).add(_setting(setup.settings, name))
     return [name for name in _FACTORS_WHEN_VARIED if any(len(cell[name]) > 1 for cell in values.values())]
 
 
-def _setting(origin: Origin, name: str) -> FactorValue:
-    value = origin.settings.get(name, _FACTORS_WHEN_VARIED[name])
+def _setting(settings: Mapping[str, str], name: str) -> FactorValue:
+    value = settings.get(name, _FACTORS_WHEN_VARIED[name])
     return int(value) if value.isascii() and value.isdigit() else value
 
 
 def _with_columns_of(side: Imported, other: Imported) -> Imported:
     """Give a side the columns that settings became on the other side."""
+    table = side.table
+    if table is None:
+        return side
     missing = [
         name
         for name in _FACTORS_WHEN_VARIED
-        if name in other.samples.columns and name not in side.samples.columns and side.origins
+        if name in other.samples.columns and name not in side.samples.columns
     ]
-    columns = {name: [_setting(origin, name) for origin in side.origins] for name in missing}
+    columns = {
+        name: pd.Series([_setting(setup.settings, name) for setup in table.setups]).take(table.setup).array
+        for name in missing
+    }
     return replace(side, samples=side.samples.assign(**columns))
 
 
 def _by_cell(side: Imported, factors: Sequence[str]) -> dict[tuple[FactorValue, ...], Origin]:
     """Return the origin of each cell's first measurement."""
-    if not side.origins:
-        return {}
-    cells = side.samples[[*TABLE_FACTORS, *factors]].itertuples(index=False, name=None)
+    origins = side.origins()
+    cells = side.samples.iloc[[row for row, _origin in origins]][[*TABLE_FACTORS, *factors]]
     found: dict[tuple[FactorValue, ...], Origin] = {}
-    for cell, origin in zip(cells, side.origins, strict=True):
+    for cell, (_row, origin) in zip(cells.itertuples(index=False, name=None), origins, strict=True):
         found.setdefault(cell, origin)
     return found
 
 
 def _on_both_sides(old: Imported, new: Imported) -> list[str]:
-    seen = {copy: origin.file for copy, origin in zip(old.copies, old.origins, strict=True) if copy}
-    return [
-        f"the same measurement is on both sides: {seen[copy]} and {origin.file}"
-        for copy, origin in zip(new.copies, new.origins, strict=True)
-        if copy in seen
-    ]
+    if old.table is None or new.table is None:
+        return []
+    before, after = old.table, new.table
+    common, there, here = np.intersect1d(before.identity, after.identity, return_indices=True)
+    pairs = sorted(zip(here.tolist(), there.tolist(), common.tolist(), strict=True))
+    files = [(old.files[before.file[was]], new.files[after.file[now]]) for now, was, known in pairs if known]
+    return [f"the same measurement is on both sides: {was} and {now}" for was, now in files]
 
 
 def _knows(side: pd.DataFrame, factor: str) -> bool:
     return factor in side.columns and bool(side[factor].notna().all())
 
 
-def _samples(rows: Sequence[Mapping[str, object]], variant: str, factors: tuple[str, ...]) -> Imported:
-    frame = pd.DataFrame(rows)
+def _samples(frame: pd.DataFrame, variant: str, factors: tuple[str, ...]) -> Imported:
     further = tuple(name for name in factors if name not in TABLE_FACTORS)
     # Each row is a repeat of its cell: numbered, so that it counts as a session.
     repeat = frame.groupby(list(factors), sort=False, dropna=False).cumcount()

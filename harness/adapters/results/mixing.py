@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from harness.analysis.ordering import cell_label
 from harness.core.errors import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from harness.core.model import FactorValue
 
@@ -54,8 +53,8 @@ def mixed_cells(cells: Sequence[Cell], origins: Sequence[Origin], factors: Seque
     """Say in which settings measurements of one cell differ; for each setting once, naming two files.
 
     Args:
-        cells: of each measurement, with every factor that is a column.
-        origins: of each measurement.
+        cells: of each measurement, with every factor that is a column; one of each set-up is enough.
+        origins: of each of them.
         factors: the further factors' names.
     """
     first: dict[Cell, Origin] = {}
@@ -100,14 +99,17 @@ def different_sides(
     ]
 
 
-def scattered_repeats(cells: Sequence[Cell], origins: Sequence[Origin]) -> list[str]:
+def scattered_repeats(places: Iterable[tuple[Cell, str]]) -> list[str]:
     """Return a warning where repeats of one cell lie in several directories: is it one build's?
 
     Nothing in fio's output says which host or build it was measured on.
+
+    Args:
+        places: a cell, and a directory that it was measured in.
     """
     where: dict[Cell, dict[str, None]] = defaultdict(dict)
-    for cell, origin in zip(cells, origins, strict=True):
-        where[cell][str(PurePath(origin.file).parent)] = None
+    for cell, directory in places:
+        where[cell][directory] = None
     several = dict.fromkeys(name for names in where.values() if len(names) > 1 for name in names)
     if not several:
         return []

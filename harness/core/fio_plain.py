@@ -1,0 +1,384 @@
+"""The plain report, read fast: one job, one direction, as fio prints it since 3.2 when nothing went wrong.
+
+`fio_cells.read_measurements` reads what anybody's fio may have printed, with care, and takes ten times
+as long as decoding does. Nearly every report of a hundred thousand is plain. Such a one is decoded into a
+fixed shape, and what `fio_checks` holds against an entry is computed for many at once. Whatever has another
+shape, or fails any of it, is left to the careful way: it decides, and says why.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+import numpy as np
+import orjson
+from msgspec import UNSET, Raw, UnsetType
+
+from harness.core.fio_cells import Setup, asked_ms_of, identity_of, setup_of
+from harness.core.fio_checks import block_limits, edges, fio_release, in_flight
+from harness.core.fio_document import COUNTED, LARGEST, FioOutputError
+from harness.core.fio_options import PERFORMS
+from harness.core.fio_output import PERCENTILES
+from harness.core.fio_predicates import (
+    LEAST_SHARE,
+    LEAST_WHOLE,
+    Number,
+    agrees,
+    agrees_roughly,
+    is_mean_of,
+    is_whole,
+    lasted,
+    lies_between,
+    moved_blocks,
+    stands_behind,
+)
+from harness.core.fio_result import read_document
+from harness.core.fio_snapshots import UNKNOWN_ETA
+from harness.core.fio_table import FioTable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+    FloatArray = npt.NDArray[np.float64]
+    BoolArray = npt.NDArray[np.bool_]
+
+_SINCE = (3, 2)
+_KEYS = tuple(f'"{key}"'.encode() for key in COUNTED)
+_KIB = 1024
+
+
+class _Latency(msgspec.Struct, frozen=True, gc=False):
+    min: float = math.nan
+    max: float = math.nan
+    mean: float = math.nan
+    samples: float = msgspec.field(name="N", default=math.nan)
+    percentile: dict[str, float] | None = None
+
+
+class _Direction(msgspec.Struct, gc=False):
+    iops: float
+    bw: float
+    bw_bytes: float
+    io_bytes: float
+    io_kbytes: float
+    runtime: float
+    total_ios: float
+    slat_ns: _Latency = _Latency()
+    clat_ns: _Latency = _Latency()
+    lat_ns: _Latency = _Latency()
+    clat: Raw | UnsetType = UNSET
+    lat: Raw | UnsetType = UNSET
+
+
+class _Job(msgspec.Struct, gc=False):
+    jobname: str
+    groupid: int
+    error: int
+    eta: int
+    read: _Direction
+    write: _Direction
+    trim: _Direction
+    job_runtime: float
+    usr_cpu: float
+    sys_cpu: float
+    options: dict[str, str] = msgspec.field(name="job options")
+    latency_ns: dict[str, float] = {}
+    latency_us: dict[str, float] = {}
+    latency_ms: dict[str, float] = {}
+    total_err: float = 0.0
+    mixed: Raw | UnsetType = UNSET
+    hostname: Raw | UnsetType = UNSET
+
+
+class _Report(msgspec.Struct, gc=False):
+    timestamp_ms: float
+    jobs: list[_Job]
+    version: str = msgspec.field(name="fio version")
+    shared: dict[str, str] = msgspec.field(name="global options", default_factory=dict)
+    client_stats: Raw | UnsetType = UNSET
+
+
+class _Asked(NamedTuple):
+    """What the options of a report say: computed once for all reports that have the same.
+
+    Attributes:
+        number: of the set-up.
+        limits: smallest and largest block, requests in flight, jobs, milliseconds asked for; NaN for none.
+    """
+
+    number: int
+    limits: tuple[float, float, float, float, float]
+
+
+class _Values(NamedTuple):
+    """What the checks and the metrics need of a report; each becomes a column."""
+
+    iops: Number
+    bw: Number
+    bw_bytes: Number
+    io_bytes: Number
+    io_kbytes: Number
+    runtime: Number
+    total: Number
+    job_runtime: Number
+    usr: Number
+    sys: Number
+    slat_mean: Number
+    clat_min: Number
+    clat_max: Number
+    clat_mean: Number
+    clat_samples: Number
+    lat_min: Number
+    lat_max: Number
+    lat_mean: Number
+    lat_samples: Number
+    smallest: Number
+    largest: Number
+    in_flight: Number
+    jobs: Number
+    asked_ms: Number
+    no_eta: Number
+
+
+class _Groups:
+    """Rows of values under the same keys."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[tuple[str, ...], ...], tuple[list[int], list[list[float]]]] = {}
+
+    def add(self, row: int, keys: tuple[tuple[str, ...], ...], values: list[float]) -> None:
+        rows, found = self._groups.setdefault(keys, ([], []))
+        rows.append(row)
+        found.append(values)
+
+    def matrices(self) -> Iterator[tuple[tuple[tuple[str, ...], ...], npt.NDArray[np.int64], FloatArray]]:
+        for keys, (rows, found) in self._groups.items():
+            yield keys, np.array(rows), np.array(found, dtype=np.float64)
+
+
+class PlainReports:
+    """Takes reports one by one and gives those that are plain, as a table."""
+
+    def __init__(self) -> None:
+        self._decoder = msgspec.json.Decoder(_Report)
+        self._setups: list[Setup] = []
+        self._asked: dict[tuple[object, ...], _Asked | None] = {}
+        self._rows: list[_Values] = []
+        self._codes: list[int] = []
+        self._files: list[int] = []
+        self._identities: list[int] = []
+        self._percentiles = {"clat": _Groups(), "lat": _Groups()}
+        self._shares = _Groups()
+
+    def take(self, file: int, data: bytes) -> bool:
+        """Read what a file holds; False where it is not plain."""
+        if not data.startswith(b"{") or not data.isascii():
+            return False
+        try:
+            report = self._decoder.decode(data)
+        except (msgspec.DecodeError, RecursionError):
+            return False
+        if len(report.jobs) != 1 or report.client_stats is not UNSET or not report.timestamp_ms > 0:
+            return False
+        # As `fio_document`: the last of equal keys wins, and nothing is said.
+        if any(data.count(key) != 3 for key in _KEYS):  # noqa: PLR2004 - once in each direction
+            return False
+        job = report.jobs[0]
+        if (
+            job.error
+            or job.eta not in {0, UNKNOWN_ETA}
+            or job.total_err
+            or job.mixed is not UNSET
+            or job.hostname is not UNSET
+        ):
+            return False
+        return self._add(file, data, report, job)
+
+    def _add(self, file: int, data: bytes, report: _Report, job: _Job) -> bool:
+        active = [
+            (name, section)
+            for name, section in (("read", job.read), ("write", job.write), ("trim", job.trim))
+            if section.iops or section.total_ios
+        ]
+        if len(active) != 1:
+            return False
+        name, section = active[0]
+        asked = self._asked_of(name, data, report, job)
+        if asked is None or section.clat is not UNSET or section.lat is not UNSET:
+            return False
+        slat, clat, lat = section.slat_ns, section.clat_ns, section.lat_ns
+        row = len(self._rows)
+        for kind, latency in (("clat", clat), ("lat", lat)):
+            if latency.percentile:
+                self._percentiles[kind].add(
+                    row, (tuple(latency.percentile),), list(latency.percentile.values())
+                )
+        sections = job.latency_ns, job.latency_us, job.latency_ms
+        self._shares.add(row, tuple(map(tuple, sections)), [v for part in sections for v in part.values()])
+        self._rows.append(
+            _Values(
+                section.iops, section.bw, section.bw_bytes, section.io_bytes, section.io_kbytes,
+                section.runtime, section.total_ios, job.job_runtime, job.usr_cpu, job.sys_cpu,
+                slat.mean, clat.min, clat.max, clat.mean, clat.samples,
+                lat.min, lat.max, lat.mean, lat.samples, *asked.limits, float(job.eta > 0),
+            )
+        )  # fmt: skip
+        self._codes.append(asked.number)
+        self._files.append(file)
+        counts = ((None, round(section.total_ios), section.runtime),)
+        known = clat.mean if clat.mean > 0 and clat.samples != 0 else None
+        latency_ns = None if known is None else known * round(section.total_ios) / round(section.total_ios)
+        factors = self._setups[asked.number].factors
+        self._identities.append(
+            identity_of(report.timestamp_ms, factors, (job.jobname, job.groupid), counts, latency_ns)
+        )
+        return True
+
+    def _asked_of(self, direction: str, data: bytes, report: _Report, job: _Job) -> _Asked | None:
+        key = (direction, report.version, tuple(report.shared.items()), tuple(job.options.items()))
+        if key not in self._asked:
+            self._asked[key] = self._look(direction, data)
+        return self._asked[key]
+
+    def _look(self, direction: str, data: bytes) -> _Asked | None:
+        """Read the options of a report as the careful way does; None where they are not plain."""
+        try:
+            result = read_document(orjson.loads(data))
+            setup = setup_of(result, result.jobs)
+        except FioOutputError:
+            return None
+        (job,) = result.jobs
+        release, limits, asked_ms = fio_release(result.fio_version), block_limits(job), asked_ms_of(job)
+        allowed = PERFORMS.get(job.rw or "")
+        if release is None or release < _SINCE or "latency_target" in job.options:
+            return None
+        if job.numjobs is None or (allowed and direction not in allowed):
+            return None
+        smallest, largest = limits or (math.nan, math.nan)
+        self._setups.append(setup)
+        return _Asked(
+            len(self._setups) - 1,
+            (smallest, largest, in_flight(job), job.numjobs, math.nan if asked_ms is None else asked_ms),
+        )
+
+    def finish(self) -> tuple[FioTable, list[int]]:
+        """Return what agrees with itself, and the files of the rest."""
+        if not self._rows:
+            return FioTable((), _index([]), _index([]), np.empty(0, np.uint64), {}, ()), []
+        columns = _Values(*np.array(self._rows, dtype=np.float64).T)
+        spread = {kind: self._spread(kind, len(self._rows)) for kind in self._percentiles}
+        good = _agree(columns) & self._distributed(columns)
+        for kind, (least, most, _found) in spread.items():
+            good &= _between(columns, kind, least, most)
+        numbers = _metrics(columns, {kind: found for kind, (_least, _most, found) in spread.items()})
+        table = FioTable(
+            tuple(self._setups),
+            _index(self._codes),
+            _index(self._files),
+            np.array(self._identities, dtype=np.uint64),
+            numbers,
+            (),
+        )
+        return table.take(np.flatnonzero(good)), table.file[~good].tolist()
+
+    def _spread(self, kind: str, rows: int) -> tuple[FloatArray, FloatArray, dict[str, FloatArray]]:
+        """Return least and most percentile, but for those that are 0, and the named ones; NaN for none."""
+        least, most = np.full(rows, np.nan), np.full(rows, np.nan)
+        named: dict[str, FloatArray] = {}
+        for (keys,), where, values in self._percentiles[kind].matrices():
+            seen = np.where(values > 0, values, np.nan)
+            # fmin and fmax leave NaN out, and say nothing where there is nothing else.
+            least[where] = np.fmin.reduce(seen, axis=1)
+            most[where] = np.where(np.fmin.reduce(values, axis=1) < 0, np.inf, np.fmax.reduce(seen, axis=1))
+            try:
+                percents = [float(key) for key in keys]
+            except ValueError:
+                most[where] = np.inf
+                continue
+            if len(set(percents)) < len(percents):
+                most[where] = np.inf
+            for name, percent in PERCENTILES.items():
+                if percent in percents:
+                    named.setdefault(name, np.full(rows, np.nan))[where] = values[:, percents.index(percent)]
+        return least, most, named
+
+    def _distributed(self, columns: _Values) -> BoolArray:
+        """Return where the mean completion latency is one that its distribution can have."""
+        good = np.ones(len(self._rows), dtype=bool)
+        for names, where, shares in self._shares.matrices():
+            buckets = np.array(edges(*names), dtype=np.float64).reshape(-1, 2)
+            sane = np.all((shares >= 0) & (shares <= LARGEST), axis=1)
+            known = (shares > 0) & (buckets[:, 1] >= 0)
+            counted = known & (shares > LEAST_SHARE)
+            # Infinity times no share, and what is not sane.
+            with np.errstate(all="ignore"):
+                low = np.sum(np.where(counted, buckets[:, 0] * shares, 0.0), axis=1) / 100
+                high = np.sum(np.where(known, buckets[:, 1] * shares, 0.0), axis=1) / 100
+                whole = np.sum(np.where(known, shares, 0.0), axis=1)
+            mean = columns.clat_mean[where]
+            silent = (whole < LEAST_WHOLE) | ~_measured(columns, "clat")[where]
+            good[where] = sane & (silent | is_mean_of(mean, low, high))
+        return good
+
+
+def _agree(v: _Values) -> BoolArray:
+    """Return which reports agree with themselves, as `fio_checks.check_entry` and `fio_result` would say."""
+    unknown = np.isnan
+    with np.errstate(all="ignore"):  # what that gives is refused anyway
+        per_second = 1000 / v.runtime
+        good = np.array((v.runtime > 0) & (v.total >= 1) & (v.iops > 0), dtype=bool)
+        good &= agrees(v.iops, v.total * per_second, 0.0)
+        good &= agrees(v.bw_bytes, v.bw * _KIB, _KIB) & agrees(v.io_kbytes * _KIB, v.io_bytes, _KIB)
+        good &= agrees(v.bw_bytes, v.io_bytes * per_second, _KIB + per_second)
+        good &= agrees_roughly(v.bw_bytes, v.io_bytes * per_second, 1.0)
+        blocks = moved_blocks(v.io_bytes / v.total, v.smallest, v.largest, v.in_flight / v.total, 1.0)
+        good &= unknown(v.smallest) | blocks
+        good &= stands_behind(v.job_runtime, v.jobs, v.runtime)
+        # What cannot say how long it will take may be an interim report, unless it lasted.
+        good &= (unknown(v.asked_ms) & (v.no_eta == 0)) | lasted(v.runtime, v.asked_ms)
+        parts = np.where(unknown(v.slat_mean), 0.0, v.slat_mean)
+        silent = ~(v.clat_mean > 0) | ~(v.lat_mean > 0)
+        good &= silent | is_whole(v.lat_mean, parts, v.clat_mean)
+    for column in v:
+        good &= unknown(column) | ((column >= 0) & (column <= LARGEST))
+    return good
+
+
+def _between(v: _Values, kind: str, least: FloatArray, most: FloatArray) -> BoolArray:
+    """Return where mean and percentiles of a latency lie between its least and its most."""
+    low, high, mean = (getattr(v, f"{kind}_{name}") for name in ("min", "max", "mean"))
+    good = most < np.inf
+    bounds = [np.where(np.isnan(value), low, value) for value in (mean, least, most)]
+    inside = np.logical_and.reduce([lies_between(value, low, high) for value in bounds])
+    return np.array((np.isnan(most) | good) & (np.isnan(low) | ~(high > 0) | inside), dtype=bool)
+
+
+def _measured(v: _Values, kind: str) -> BoolArray:
+    """Return where a latency was measured: with gtod_reduce it is there, and all zero."""
+    mean, samples = (getattr(v, f"{kind}_{name}") for name in ("mean", "samples"))
+    return np.array((mean > 0) & (samples != 0), dtype=bool)
+
+
+def _metrics(v: _Values, percentiles: dict[str, dict[str, FloatArray]]) -> dict[str, FloatArray]:
+    """Return what `fio_output.metrics` does of each."""
+    found = {"iops": v.iops, "bw_bytes": v.bw_bytes}
+    for kind in ("clat", "lat"):
+        known = _measured(v, kind)
+        mean = getattr(v, f"{kind}_mean")
+        with np.errstate(all="ignore"):
+            found[f"{kind}_mean_ns"] = np.where(known, mean * np.round(v.total) / np.round(v.total), np.nan)
+        found |= {
+            f"{kind}_{name}_ns": np.where(known, values, np.nan) for name, values in percentiles[kind].items()
+        }
+    busy = (v.usr + v.sys) / 100 * v.job_runtime
+    with np.errstate(all="ignore"):
+        found["guest_cpu_ns_per_io"] = np.where(busy > 0, busy * 1e6 / np.round(v.total), np.nan)
+    return {name: values for name, values in found.items() if not np.all(np.isnan(values))}
+
+
+def _index(values: list[int]) -> npt.NDArray[np.int64]:
+    return np.array(values, dtype=np.int64)

@@ -1,0 +1,131 @@
+"""Measurements as columns: a hundred thousand of them are a few arrays, not so many objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from harness.core.fio_cells import Measurement, Setup
+
+    FloatArray = npt.NDArray[np.float64]
+    IndexArray = npt.NDArray[np.int64]
+
+_T = TypeVar("_T", bound=np.generic)
+
+
+@dataclass(frozen=True)
+class FioTable:
+    """Measurements, N of them, in the order of their files.
+
+    Attributes:
+        setups: what was asked, each once, in the order it was first met.
+        setup: of each measurement, the number of its set-up, shape (N,).
+        file: the number of its file, shape (N,).
+        identity: as `Measurement`, shape (N,), uint64.
+        numbers: metric -> values, shape (N,); NaN where it was not measured.
+        problems: number of a file, and why it, or a part of it, is left out; in the order of files.
+    """
+
+    setups: tuple[Setup, ...]
+    setup: IndexArray
+    file: IndexArray
+    identity: npt.NDArray[np.uint64]
+    numbers: Mapping[str, FloatArray]
+    problems: tuple[tuple[int, str], ...]
+
+    def __len__(self) -> int:
+        return len(self.setup)
+
+    def take(self, rows: IndexArray) -> FioTable:
+        """Return some of the measurements, in the order given; all problems stay."""
+        numbers = {name: values[rows] for name, values in self.numbers.items()}
+        return FioTable(
+            self.setups, self.setup[rows], self.file[rows], self.identity[rows], numbers, self.problems
+        )
+
+
+def table_of(
+    measured: Iterable[tuple[int, Sequence[Measurement]]], problems: Iterable[tuple[int, str]]
+) -> FioTable:
+    """Return measurements as columns.
+
+    Args:
+        measured: number of a file, and what it measured.
+        problems: number of a file, and why it, or a part of it, is left out.
+    """
+    numbered: dict[object, int] = {}
+    setups: list[Setup] = []
+    rows = [(file, one) for file, found in measured for one in found]
+    codes = []
+    for _file, one in rows:
+        key = setup_key(one.setup)
+        if key not in numbered:
+            numbered[key] = len(setups)
+            setups.append(one.setup)
+        codes.append(numbered[key])
+    names = dict.fromkeys(name for _file, one in rows for name in one.numbers)
+    return FioTable(
+        setups=tuple(setups),
+        setup=np.array(codes, dtype=np.int64),
+        file=np.array([file for file, _one in rows], dtype=np.int64),
+        identity=np.array([one.identity for _file, one in rows], dtype=np.uint64),
+        numbers={
+            name: np.array([one.numbers.get(name, np.nan) for _file, one in rows], dtype=np.float64)
+            for name in names
+        },
+        problems=tuple(problems),
+    )
+
+
+def setup_key(setup: Setup) -> tuple[object, ...]:
+    """Return what is equal for equal set-ups, and can be looked up."""
+    return tuple(setup.factors.items()), tuple(sorted(setup.settings.items()))
+
+
+def join(tables: Sequence[tuple[int, FioTable]]) -> FioTable:
+    """Put tables together; the measurements of each file stay together, files in their order.
+
+    Args:
+        tables: what to add to a table's numbers of files, and the table.
+    """
+    numbered: dict[object, int] = {}
+    setups: list[Setup] = []
+    codes = []
+    for _first, table in tables:
+        own = []
+        for setup in table.setups:
+            key = setup_key(setup)
+            if key not in numbered:
+                numbered[key] = len(setups)
+                setups.append(setup)
+            own.append(numbered[key])
+        codes.append(np.array(own, dtype=np.int64)[table.setup] if own else table.setup)
+    file = np.concatenate([first + table.file for first, table in tables] or [np.empty(0, np.int64)])
+    order = np.argsort(file, kind="stable")
+    names = dict.fromkeys(name for _first, table in tables for name in table.numbers)
+    absent = [np.full(len(table), np.nan) for _first, table in tables]
+    problems = [(first + number, why) for first, table in tables for number, why in table.problems]
+    return FioTable(
+        setups=tuple(setups),
+        setup=_joined(codes, np.int64)[order],
+        file=file[order],
+        identity=_joined([table.identity for _first, table in tables], np.uint64)[order],
+        numbers={
+            name: _joined(
+                [t.numbers.get(name, gap) for (_f, t), gap in zip(tables, absent, strict=True)], np.float64
+            )[order]
+            for name in names
+        },
+        problems=tuple(sorted(problems, key=lambda problem: problem[0])),
+    )
+
+
+def _joined(parts: Sequence[npt.NDArray[_T]], kind: type[_T]) -> npt.NDArray[_T]:
+    return np.concatenate(parts) if parts else np.empty(0, dtype=kind)
