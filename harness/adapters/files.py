@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import itertools
 import os
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,17 @@ def read_text(path: Path) -> str:
     Raises:
         InputError: it is missing, a directory, unreadable or not UTF-8.
     """
+    return text_of(path, read_bytes(path))
+
+
+def text_of(path: Path, data: bytes) -> str:
+    """Return the text that a file's content is.
+
+    Raises:
+        InputError: it is not UTF-8; names the file.
+    """
     try:
-        with io.TextIOWrapper(io.BytesIO(read_bytes(path)), encoding="utf-8") as stream:
+        with io.TextIOWrapper(io.BytesIO(data), encoding="utf-8") as stream:
             return stream.read()
     except UnicodeDecodeError as error:
         raise InputError.single(str(path), "is not UTF-8 text", "give a text file") from error
@@ -106,13 +116,21 @@ def inside(directory: Path, *names: str) -> Path:
 
 
 def make_directory(path: Path, mode: int = 0o755) -> Path:
-    """Make a directory and its parents; an existing one is left as it is.
+    """Make a directory and its parents, and put them on disk; an existing one is left as it is.
 
     Raises:
         HarnessError: it cannot be made.
     """
+    if path.is_dir():
+        return path
+    made = [path, *itertools.takewhile(lambda parent: not parent.exists(), path.absolute().parents)]
     try:
         path.mkdir(mode=mode, parents=True, exist_ok=True)
+        # What is put on disk in a directory is lost with it: its own name has to be there, too.
+        for directory in made:
+            # One that this user may write to but not list cannot be opened.
+            with contextlib.suppress(PermissionError):
+                sync_directory(directory.absolute().parent)
     except OSError as error:
         raise HarnessError(
             f"cannot make the directory {path}: {error.strerror}", remedy="choose another with an option"

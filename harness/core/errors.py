@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 if TYPE_CHECKING:
     from harness.core.records import CrashRecord
@@ -52,9 +52,13 @@ class InputError(HarnessError):
         self.problems = tuple(problems)
 
     @classmethod
-    def single(cls, where: str, message: str, remedy: str | None = None) -> InputError:
+    def single(cls, where: str, message: str, remedy: str | None = None) -> Self:
         """Return the error for one problem."""
         return cls([Problem(where, message, remedy)])
+
+
+class DamagedError(InputError):
+    """A file of a run directory is not what was written: torn, or edited."""
 
 
 class NothingMeasuredError(InputError):

@@ -14,8 +14,11 @@ from harness.core.mappings import Mappings  # noqa: TC001 - pydantic reads these
 from harness.core.model import FactorValue  # noqa: TC001 - likewise
 from harness.core.telemetry import TelemetryRecord  # noqa: TC001 - likewise
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """The run directory's format; readers accept this and older ones, and refuse newer ones."""
+
+SEALED_SINCE = 2
+"""The first format whose records all carry a checksum."""
 
 
 class RunState(StrEnum):
@@ -130,7 +133,11 @@ class BootRecord:
 
 @dataclass(slots=True)
 class SessionRecord:
-    """One session of the plan as it happened."""
+    """One session of the plan as it happened.
+
+    Attributes:
+        files: SHA-256 of what its last boot left beside it (domain XML, logs), by name; empty while it runs.
+    """
 
     number: int
     block: int
@@ -139,6 +146,7 @@ class SessionRecord:
     state: SessionState
     boots: list[BootRecord] = field(default_factory=list)
     iterations: list[IterationRecord] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
 
     def accepted(self) -> set[int]:
         """Return the numbers of the iterations that count."""
@@ -175,6 +183,7 @@ class RunRecord:
         guest_image: the provisioned guest.
         noise_floor: the A/A run directory of this host that the run points at.
         max_map_count: what --max-map-count asked for; None leaves the host's.
+        files: SHA-256 of the files beside it that never change, by name.
     """
 
     format_version: int
@@ -192,3 +201,4 @@ class RunRecord:
     wall_seconds: float = 0.0
     noise_floor: str | None = None
     max_map_count: int | None = None
+    files: dict[str, str] = field(default_factory=dict)

@@ -66,11 +66,11 @@ def compare_counts(path: Path, *, margin: float | None = None, roles: Roles | No
             for name in contenders
         },
         margin=limit,
-        ruler=f"Ruler: instructions in user mode, counted by callgrind ({run.head.counted_with}), of "
+        ruler=f"Ruler: instructions in user mode, counted by callgrind ({run.record.counted_with}), of "
         f"{_WHERE[experiment.instructions.load]}; no time was measured.",
         warnings=[*missing, *warnings],
         footer=_footer(run, experiment),
-        environment={**run.environment, "builds": run.head.builds},
+        environment={**run.environment, "builds": run.record.builds},
     )
 
 
@@ -109,7 +109,7 @@ def _count(run: CountDirectory, planned: PlannedCount, record: CountRecord, key:
 
 
 def _footer(run: CountDirectory, experiment: Experiment) -> list[str]:
-    head, settings = run.head, experiment.instructions
+    head, settings = run.record, experiment.instructions
     points = sorted({count.requests for count in run.plan.counts})
     ring = f", {settings.ring} ring" + (", indirect descriptors" if settings.indirect else "")
     lines = [

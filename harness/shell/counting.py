@@ -111,7 +111,7 @@ class CountRunner:
             )
             store = CountDirectory.create(
                 directory,
-                head=head,
+                record=head,
                 experiment=declared.text,
                 plan=count_plan_of(experiment),
                 environment={**environment(), "harness": __version__, "valgrind": valgrind.version},
@@ -124,7 +124,7 @@ class CountRunner:
         Raises:
             HarnessError: a build, or valgrind, is no longer what the run began with.
         """
-        head, valgrind = store.head, Valgrind.find()
+        head, valgrind = store.record, Valgrind.find()
         experiment = load_experiment(store.experiment, f"{store.path}/experiment.yml")
         builds = {name: BuildRecord.read(build) for name, build in head.builds.items()}
         check_unchanged(builds)

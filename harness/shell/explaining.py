@@ -63,7 +63,7 @@ def _explanation(
             for name in threads
         ],
         debug_packages=[
-            _debug_package(name, run.head.builds[name], experiment.instructions.load) for name in names
+            _debug_package(name, run.record.builds[name], experiment.instructions.load) for name in names
         ],
     )
 

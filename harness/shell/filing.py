@@ -130,7 +130,7 @@ def _finite(value: Any) -> float | None:
 
 def _counted(path: Path) -> FiledRun:
     run = CountDirectory.open(path)
-    _check_finished(path, run.head)
+    _check_finished(path, run.record)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
     comparison = compare_counts(path)
     further = comparison.factors[len(TABLE_FACTORS) :]
@@ -143,7 +143,7 @@ def _counted(path: Path) -> FiledRun:
     return _filed(
         path,
         experiment,
-        run.head,
+        run.record,
         run.environment,
         accel=NO_GUEST,
         content=[

@@ -112,7 +112,7 @@ def summarise_counts(run: CountDirectory) -> dict[str, Any]:
     plan = run.plan
     records = [(planned, record) for planned in plan.counts if (record := run.load(planned))]
     return {
-        "run": asdict(run.head),
+        "run": asdict(run.present),
         "environment": run.environment,
         "planned": len(plan.counts),
         "accepted": sum(record.state is IterationState.OK for _planned, record in records),

@@ -103,7 +103,7 @@ def read_samples(run: RunDirectory) -> RunSamples:
 def boot_facts(run: RunDirectory, planned: PlannedSession, record: SessionRecord, boot: int) -> SessionFacts:
     """Return what one boot of a session ran on."""
     label = planned.directory if boot == 0 else f"{planned.directory} (boot {boot + 1})"
-    facts, domain = record.boots[boot].facts, run.read_domain_xml(planned)
+    facts, domain = record.boots[boot].facts, run.read_domain_xml(planned, record)
     return SessionFacts(label, planned.variant, planned.guest, facts, domain)
 
 

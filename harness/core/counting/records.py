@@ -62,6 +62,7 @@ class CountingRun:
         counted_with: valgrind's version line.
         stopped: why the run ended, in plain words; None while it runs.
         builds: a variant's provisioned build.
+        files: SHA-256 of the files beside it that never change, by name.
     """
 
     format_version: int
@@ -76,3 +77,4 @@ class CountingRun:
     ended: str | None = None
     stopped: str | None = None
     wall_seconds: float = 0.0
+    files: dict[str, str] = field(default_factory=dict)
