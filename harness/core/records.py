@@ -110,9 +110,19 @@ class IterationRecord:
     mappings: Mappings | None = None
 
 
+class BootCause(StrEnum):
+    """Why a session's guest was booted."""
+
+    FIRST = "first"
+    RESUMED = "resumed"
+    """The run was interrupted, or something of the session did not count or was damaged."""
+    REPEATED = "repeated"
+    """The boot before it failed for a reason of the host."""
+
+
 @dataclass(slots=True)
 class BootRecord:
-    """One boot of a session's guest; more than one when the session was resumed.
+    """One boot of a session's guest; more than one when the session was resumed or repeated.
 
     Attributes:
         ready_seconds: from create to the agent's first answer; None when it never came.
@@ -120,6 +130,7 @@ class BootRecord:
         failure: why it ended early; None when it did not.
         crash: how QEMU died, when it did.
         telemetry: the file of its telemetry; None when the guest was never up, or the harness was killed.
+        cause: why it took place; None of format 1, which did not record it.
     """
 
     started: str
@@ -129,6 +140,7 @@ class BootRecord:
     failure: str | None = None
     crash: CrashRecord | None = None
     telemetry: TelemetryRecord | None = None
+    cause: BootCause | None = None
 
 
 @dataclass(slots=True)

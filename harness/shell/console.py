@@ -108,7 +108,8 @@ class RunProgress:
     def emit(self, event: Event) -> None:
         """Show one event."""
         if isinstance(event, SessionFailed):
-            self._console.warn(f"session {event.session.directory} FAILED: {event.reason}")
+            again = ", and is tried again" if event.again else ""
+            self._console.warn(f"session {event.session.directory} FAILED{again}: {event.reason}")
         elif isinstance(event, SessionCrashed):
             self._console.say(f"session {event.session.directory}: QEMU died: {event.cause}")
         elif isinstance(event, IterationDone) and event.reason:

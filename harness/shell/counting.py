@@ -18,7 +18,7 @@ from harness.adapters.guestless.bench import CountBench
 from harness.adapters.guestless.callgrind import Valgrind
 from harness.adapters.guestless.store import CountDirectory
 from harness.adapters.host.facts import environment
-from harness.adapters.host.locks import host_shared
+from harness.adapters.host.locks import IMPATIENT, Patience, host_shared
 from harness.adapters.scratch import sweep
 from harness.core.counting.planning import CountPlan, PlannedCount, make_count_plan
 from harness.core.counting.records import CountingRun
@@ -82,11 +82,15 @@ class CountRunner:
 
     Attributes:
         emit: told after each count.
+        say: told, in a sentence, what happens beside that.
+        patience: how long to wait while somebody else measures here.
     """
 
     workspace: Workspace
     stop: Stop
     emit: Callable[[CountProgress], None]
+    say: Callable[[str], None] = lambda _sentence: None
+    patience: Patience = IMPATIENT
 
     def start(
         self, declared: Declared, provisioned: Manifest, directory: Path
@@ -97,7 +101,7 @@ class CountRunner:
             HarnessError: it could not begin; the directory keeps what was counted.
         """
         experiment, valgrind = declared.experiment, Valgrind.find()
-        with host_shared():
+        with host_shared(self.patience):
             head = CountingRun(
                 format_version=FORMAT_VERSION,
                 workload=Workload.INSTRUCTIONS,
@@ -133,7 +137,7 @@ class CountRunner:
                 f"the run was counted with {head.counted_with}, here is {valgrind.version}",
                 remedy="start a new run: one run has one ruler",
             )
-        with host_shared():
+        with host_shared(self.patience):
             return self._execute(store, experiment, builds, valgrind)
 
     def _execute(
@@ -153,6 +157,8 @@ class CountRunner:
         )
         sweep()
         with store.writing():
+            for sentence in store.mend():
+                self.say(sentence)
             return _Execution(store, bench, self.stop, self.emit).run()
 
 
@@ -218,5 +224,7 @@ class _Execution:
                 self._failed[planned.variant] += 1
                 self.failures.append(f"{planned.directory}, {planned.cell.label}: {reason}")
                 if self._failed[planned.variant] == MAX_FAILURES:
-                    self.failures.append(f"{planned.variant}: its other counts were left out")
+                    self.failures.append(
+                        f"{planned.variant}: its other counts were left out, after {MAX_FAILURES} failed"
+                    )
         return record

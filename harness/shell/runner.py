@@ -18,6 +18,7 @@ from harness.adapters.files import make_directory, sha256_of, write_atomic
 from harness.adapters.guest.disk_guest import disk_guest, remove_left_over
 from harness.adapters.host import accel as accel_probe
 from harness.adapters.host.facts import environment
+from harness.adapters.host.locks import IMPATIENT, Patience
 from harness.adapters.hypervisor import Hypervisor
 from harness.adapters.lab import DOMAIN_PREFIX, LibvirtLab, Timeouts
 from harness.adapters.paths import check_paths
@@ -97,6 +98,7 @@ class Runner:
         say: told, in a sentence, what takes time.
         emit: told what happens during a run.
         on_task: hears of the tasks of the playbook that prepares a guest.
+        patience: how long to wait while somebody else measures here.
     """
 
     workspace: Workspace
@@ -104,6 +106,7 @@ class Runner:
     say: Callable[[str], None]
     emit: Callable[[Event], None]
     on_task: Callable[[TaskEvent], None] = lambda _event: None
+    patience: Patience = IMPATIENT
 
     def start(
         self, declared: Declared, provisioned: Manifest, directory: Path, options: RunOptions
@@ -162,6 +165,8 @@ class Runner:
             lab = self._on_disk(replace(lab, image=image), stack)
             with run.writing():
                 run.keep_lost_time(record)
+                for sentence in run.mend():
+                    self.say(sentence)
                 return self._campaign(run, experiment, lab.under(Accel(record.accel)))
 
     def prepare(self, declared: Declared, provisioned: Manifest) -> GuestImage:
@@ -250,7 +255,7 @@ class Runner:
             mappings: what vm.max_map_count is to be meanwhile; None leaves it.
         """
         with (
-            host_for_run(self.workspace, experiment, mappings, self.say),
+            host_for_run(self.workspace, experiment, mappings, self.say, self.patience),
             Hypervisor(experiment.libvirt, self.workspace.embed_root) as hypervisor,
         ):
             # Only a dead run can have left these: the host's lock is ours.
@@ -298,6 +303,7 @@ class Runner:
                 enough=stopping_rule(run, experiment),
                 judge=round_judge if pool_growth else fio_judge,
                 rounds=pool_growth,
+                protocol=experiment.protocol,
             ).run()
 
 

@@ -14,13 +14,14 @@ import orjson
 import pytest
 
 from fakes import FakeClock, FakeGuest, FakeLab, FakeStop, new_run
-from harness.adapters.files import read_json, write_json
+from harness.adapters.files import read_json
 from harness.adapters.results.samples import read_samples
 from harness.adapters.telemetry.sampler import telemetry_file
 from harness.core.mappings import Mappings
 from harness.core.telemetry import Occasion, Reading, TelemetryHeader, TelemetryRecord, ThreadTime
 from harness.shell.campaign import Campaign
 from harness.shell.cli.main import run_cli
+from resealed import write_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -108,7 +109,7 @@ def forget_telemetry(path: Path) -> None:
     record = read_json(path)
     for boot in record["boots"]:
         del boot["telemetry"]
-    write_json(path, record)
+    write_sealed(path, record)
 
 
 def test_several_metrics_give_a_table_each(watched: Path, capsys: Captured) -> None:

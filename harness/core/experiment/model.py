@@ -324,6 +324,13 @@ class Protocol(Section):
         description="Go on until every interval is at most this far to either side, from 20 blocks on.",
     )
     max_blocks: v.Count = Field(default=60, description="The end of it where until is not reached.")
+    retries: v.Natural = Field(
+        default=1,
+        description="How often a session is tried again whose guest did not answer in time.",
+    )
+    give_up_after: v.Count = Field(
+        default=2, description="Sessions of one variant in a row that gave nothing, which end the run."
+    )
 
 
 BOOT_SECONDS = {Accel.KVM: 60.0, Accel.TCG: 180.0}
