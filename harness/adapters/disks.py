@@ -90,7 +90,8 @@ def _make_image(image: Path, size: int, kind: DiskFormat) -> Path:
     try:
         _fill(raw, size)
         if kind is DiskFormat.QCOW2:
-            process.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(part)])
+            argv = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(part)]
+            process.run(argv, timeout=process.copy_seconds(size))
         else:
             raw.rename(part)
         # Renamed last: an image under its own name is a whole one.

@@ -6,8 +6,10 @@ import contextlib
 import json
 import os
 import pwd
+import signal
 import stat
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -24,6 +26,9 @@ from harness.core.errors import HypervisorError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_KILLED_SECONDS = 5.0
+"""For a process that was killed to be gone."""
 
 _QEMU_CONF = """\
 # Written by qemu-ab-harness: this driver lives inside the harness, for the run's own guests only.
@@ -250,12 +255,36 @@ class Domain:
             return None
         return self._reaper.wait(self.pid, timeout)
 
-    def destroy(self) -> None:
-        """End the guest and wait until its process is gone; a guest that is gone already is fine."""
+    def destroy(self, timeout: float = 30.0) -> None:
+        """End the guest and wait until its process is gone; a guest that is gone already is fine.
+
+        Raises:
+            HypervisorError: its process is still there after ``timeout`` seconds: nothing may be measured.
+        """
         for callback in self._callbacks:
             with contextlib.suppress(libvirt.libvirtError):
                 self._connection.domainEventDeregisterAny(callback)
         self._callbacks = []
+        # libvirt's own patience with a process that does not end is its own business: it may outlast ours.
+        ending = threading.Thread(target=self._end, name="ending", daemon=True)
+        ending.start()
+        ending.join(timeout)
+        if self.pid is None or not _lives(self.pid):
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(self.pid, signal.SIGKILL)
+        deadline = time.monotonic() + _KILLED_SECONDS
+        while _lives(self.pid):
+            if time.monotonic() > deadline:
+                raise HypervisorError(
+                    f"QEMU (process {self.pid}) is still there {timeout:.0f} s after it was told to end, and "
+                    "after SIGKILL: it waits in the kernel, probably for a disk",
+                    remedy="nothing may be measured beside it: see to its disk, or restart the host; "
+                    "then harness run --resume",
+                )
+            time.sleep(_KILLED_SECONDS / 100)
+
+    def _end(self) -> None:
         with contextlib.suppress(libvirt.libvirtError):
             self._handle.destroy()
 
@@ -278,6 +307,15 @@ class Domain:
         event.set()
         for listener in self._listeners:
             listener()
+
+
+def _lives(pid: int) -> bool:
+    """Return whether a process is there, and is no zombie."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in {"Z", "X"}
 
 
 def _log_directory(uri: str, embed_root: Path) -> Path | None:

@@ -17,10 +17,11 @@ from harness.adapters.guest.fio import Fio, target_of
 from harness.adapters.guest.pool import PoolGuest
 from harness.adapters.host.facts import volatile_settings
 from harness.adapters.qemu_view import QemuView
+from harness.adapters.starting import start_domain
 from harness.adapters.telemetry.sampler import TelemetryRecorder, telemetry_file
 from harness.adapters.waiting import Waiter
 from harness.core.domain_xml import DomainSpec, domain_spec, render_domain
-from harness.core.errors import GuestDiedError, GuestError, HarnessError, HypervisorError
+from harness.core.errors import GuestDiedError, GuestError, HarnessError
 from harness.core.guest_view import SCRIPT, parse_guest
 from harness.core.model import Workload
 from harness.core.pool import PARALLEL_PROBE, burst_serials, pool_disks, pool_iothreads
@@ -47,6 +48,7 @@ TARGET = target_of("disk0")
 """The measured disk in the guest, by the serial that the domain XML gives it."""
 
 _LOG_LINES = 200
+_CONSOLE_ENDS, _CONSOLE_EMPTY = "; its console ends:", "; its console is empty"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +59,13 @@ class Timeouts:
         boot: from create to the agent's first answer.
         agent: for the agent to answer one command.
         grace: for fio, beyond ramp and runtime.
+        destroy: for QEMU to end.
     """
 
     boot: float
     agent: float
     grace: float
+    destroy: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,7 @@ class LibvirtLab:
         xml = render_domain(self.domain_spec(planned, console, root), read_text(self.template))
         write_atomic(directory / "domain.xml", xml.encode())
         began = time.monotonic()
-        domain = self._start(xml, build)
+        domain = start_domain(self.hypervisor, xml, build, timeout=self.timeouts.boot, stop=self.stop)
         probe = MappingsProbe(domain.pid)
         telemetry = TelemetryRecorder(directory / telemetry_file(boot), domain.pid, probe)
         waiter = Waiter(self.stop, domain.stopped, lambda: _died(build, domain, console, probe))
@@ -131,11 +135,14 @@ class LibvirtLab:
                 facts["qemu"] = view.facts(self.timeouts.agent)
                 fio = Fio(shell, read_text(self.fio_script), self.timeouts.grace, self.image.fio_script)
                 yield self._guest(fio, probe, telemetry, ready, facts)
+        except GuestError as error:
+            error.message = _with_console(error.message, console)
+            raise
         finally:
             view.close()
             waiter.close()
             telemetry.close()
-            domain.destroy()
+            domain.destroy(self.timeouts.destroy)
             _keep_qemu_log(domain, directory / "qemu.log")
 
     @contextlib.contextmanager
@@ -162,12 +169,6 @@ class LibvirtLab:
                 )
             return PoolGuest(fio, self.experiment.pool, telemetry, ready, facts)
         return BootedGuest(fio, telemetry, ready, facts)
-
-    def _start(self, xml: str, build: BuildRecord) -> Domain:
-        try:
-            return self.hypervisor.start(xml)
-        except HypervisorError as error:
-            raise GuestError(f"{build.name}: {error.message}") from error
 
     def under(self, accel: Accel, *, boot_seconds: float | None = None) -> LibvirtLab:
         """Return the same lab under an accelerator, with the boot time-out that goes with it."""
@@ -271,7 +272,13 @@ def await_answer(shell: GuestShell, guest: str, timeout: float, console: Path) -
 def console_tail(console: Path) -> str:
     """Return the console's last lines as the end of a message."""
     lines = tail(console)
-    return f"; its console ends:\n{lines}" if lines else "; its console is empty"
+    return f"{_CONSOLE_ENDS}\n{lines}" if lines else _CONSOLE_EMPTY
+
+
+def _with_console(message: str, console: Path) -> str:
+    """Return a message about a guest with its console's last lines, unless it has them already."""
+    told = _CONSOLE_ENDS in message or message.endswith(_CONSOLE_EMPTY)
+    return message if told else message + console_tail(console)
 
 
 def _died(build: BuildRecord, domain: Domain, console: Path, probe: MappingsProbe) -> GuestDiedError:

@@ -15,12 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.adapters.leftovers import MARK, end_marked
+from harness.adapters.progress import Progress
 from harness.core.errors import HarnessError, InputError, Interrupted, ProvisionError
+from harness.core.experiment.model import TASK_SECONDS
 from harness.core.model import BuildRecord, GuestImage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+_STUCK = (
+    "look at what it waits for (a package lock, a repository that does not answer); a slow host may need "
+    "more: timeouts.task in the experiment"
+)
 SHOWN_LINES = 5
 """How many of the last lines of a failed task's output an error shows."""
 
@@ -146,6 +152,7 @@ class _Watcher:
     """Hears ansible-runner's events while the playbook runs."""
 
     on_task: Callable[[TaskEvent], None]
+    progress: Progress
     failure: TaskEvent | None = None
     # Of a loop, why its first item failed: the task's own message is no more than that the loop ended.
     failed_item: str = ""
@@ -157,7 +164,13 @@ class _Watcher:
     def __call__(self, event: dict[str, Any]) -> bool:
         """Take one event; False: ansible-runner need not keep it."""
         step = task_event(event)
+        self.progress.step()
         if step is not None:
+            name = f"{step.role} : {step.task}" if step.role else step.task
+            if step.status is TaskStatus.STARTED:
+                self.progress.begins(name)
+            else:
+                self.progress.ends(f"{name} on {step.host}", step.status)
             if step.status is TaskStatus.STARTED:
                 self.failed_item = ""
             if step.status is TaskStatus.FAILED:
@@ -183,6 +196,7 @@ def provision(
     inventory: Path,
     on_task: Callable[[TaskEvent], None],
     cancelled: Callable[[], bool],
+    task_seconds: float = TASK_SECONDS,
 ) -> ProvisionResult:
     """Run ``provision.yml`` on this machine.
 
@@ -195,12 +209,13 @@ def provision(
         inventory: the hosts.
         on_task: hears of each task's start and end.
         cancelled: asked all the time; true stops the playbook.
+        task_seconds: after which a task counts as hung.
 
     Returns:
         What was done, and the manifest's content.
 
     Raises:
-        ProvisionError: a task failed; names task, host and message.
+        ProvisionError: a task failed or hung; names task, host and message.
         Interrupted: ``cancelled`` said so.
     """
     watcher = _play(
@@ -215,6 +230,7 @@ def provision(
         inventory=inventory,
         on_task=on_task,
         cancelled=cancelled,
+        task_seconds=task_seconds,
     )
     found = read_manifest(manifest)
     return ProvisionResult(
@@ -281,6 +297,7 @@ def prepare_guest(
     playbooks: Path,
     on_task: Callable[[TaskEvent], None],
     cancelled: Callable[[], bool],
+    task_seconds: float = TASK_SECONDS,
 ) -> None:
     """Run ``guest.yml`` on a booted guest.
 
@@ -293,6 +310,7 @@ def prepare_guest(
         playbooks: directory of the playbooks.
         on_task: hears of each task's start and end.
         cancelled: asked all the time; true stops the playbook.
+        task_seconds: after which a task counts as hung.
 
     Raises:
         ProvisionError: a task failed; names task and message.
@@ -314,6 +332,7 @@ def prepare_guest(
         on_task=on_task,
         cancelled=cancelled,
         remedy="correct the image; or have fio in it and write `prepare: false` under guest",
+        task_seconds=task_seconds,
     )
 
 
@@ -327,16 +346,18 @@ def _play(
     cancelled: Callable[[], bool],
     check: bool = False,
     remedy: str | None = None,
+    task_seconds: float = TASK_SECONDS,
 ) -> _Watcher:
     """Run a playbook to its end; ``check``: in check mode.
 
     Raises:
-        ProvisionError: a task failed.
+        ProvisionError: a task failed, or took longer than ``task_seconds``.
         Interrupted: ``cancelled`` said so.
     """
     import ansible_runner
 
-    watcher = _Watcher(on_task)
+    progress = Progress(task_seconds)
+    watcher = _Watcher(on_task, progress)
     # Fresh each time and removed: its artifacts hold the whole environment, secrets and all.
     private = Path(tempfile.mkdtemp(prefix="harness-provision-"))
     try:
@@ -350,7 +371,7 @@ def _play(
             quiet=True,
             event_handler=watcher,
             # Without a callback ansible-runner takes over SIGINT and SIGTERM.
-            cancel_callback=cancelled,
+            cancel_callback=lambda: cancelled() or progress.is_stuck(),
             settings={"suppress_env_files": True},
         )
     finally:
@@ -358,6 +379,8 @@ def _play(
     if runner.status == "canceled":
         # A compiler that goes on would disturb the next measurement.
         end_marked(private.name)
+        if progress.is_stuck() and not cancelled():
+            raise ProvisionError(progress.words(), remedy=_STUCK)
     _check(runner.status, watcher, playbook, remedy)
     return watcher
 

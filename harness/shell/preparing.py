@@ -27,9 +27,10 @@ from harness.adapters.guest.image import ImageFile, copy_image, pin
 from harness.adapters.guest.ssh import SshConnection
 from harness.adapters.lab import DOMAIN_PREFIX, await_answer, console_tail
 from harness.adapters.provision import TaskEvent, prepare_guest
+from harness.adapters.starting import start_domain
 from harness.adapters.waiting import Stop, Waiter
 from harness.core.domain_xml import domain_spec, render_domain
-from harness.core.errors import GuestError, HarnessError, HypervisorError, InputError, Problem
+from harness.core.errors import GuestError, HarnessError, InputError, Problem
 from harness.core.guest_view import WHO, parse_guest
 from harness.core.model import Accel, BuildRecord, Connection, GuestImage
 from harness.resources import resource_dir
@@ -189,6 +190,7 @@ class Preparation:
                 playbooks=resource_dir("playbooks"),
                 on_task=self.on_task,
                 cancelled=self.stop.is_set,
+                task_seconds=self.experiment.timeouts.task_seconds(compiles=False),
             )
             told = shell.run(["/bin/sh", "-c", WHO], grace=timeout)
             self._shut_down(shell, domain)
@@ -214,10 +216,8 @@ class Preparation:
         )
         xml = render_domain(spec, read_text(resource_dir("templates") / "test.xml.j2"))
         write_atomic(console.with_name("domain.xml"), xml.encode())
-        try:
-            domain = self.hypervisor.start(xml)
-        except HypervisorError as error:
-            raise GuestError(f"{build.name}: {error.message}") from error
+        timeout = self.experiment.timeouts.boot_seconds(self.accel, disk_image=True)
+        domain = start_domain(self.hypervisor, xml, build, timeout=timeout, stop=self.stop)
         waiter = Waiter(
             self.stop,
             domain.stopped,
@@ -228,7 +228,7 @@ class Preparation:
             yield domain, waiter
         finally:
             waiter.close()
-            domain.destroy()
+            domain.destroy(self.experiment.timeouts.destroy)
             domain.forget_log()
 
     def _build(self) -> BuildRecord:

@@ -29,6 +29,7 @@ from harness.adapters.waiting import Stop, SystemClock
 from harness.core.capabilities import qemu_version, requirements, unmet
 from harness.core.errors import HarnessError, InputError, Problem
 from harness.core.experiment import Experiment, load_experiment
+from harness.core.experiment.builds import SourceBuild
 from harness.core.model import Accel, BuildRecord, GuestImage, Workload
 from harness.core.planning import PlannedSession
 from harness.core.records import FORMAT_VERSION, RunRecord, RunState
@@ -72,7 +73,14 @@ def provision_for(
         inventory=resource_dir("inventory") / "local.yml",
         on_task=on_task,
         cancelled=stop.is_set,
+        task_seconds=task_seconds(declared.experiment),
     )
+
+
+def task_seconds(experiment: Experiment) -> float:
+    """Return how long one task of provisioning may take: what is built from source is compiled."""
+    from_source = any(isinstance(build, SourceBuild) for build in experiment.builds.values())
+    return experiment.timeouts.task_seconds(compiles=from_source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +294,7 @@ class Runner:
                 ),
                 agent=experiment.timeouts.agent,
                 grace=experiment.timeouts.fio_grace,
+                destroy=experiment.timeouts.destroy,
             ),
             stop=self.stop,
         )

@@ -78,7 +78,13 @@ def test_a_run_that_goes_on_says_what_is_left_of_it(tmp_path: Path) -> None:
     for lab in (FakeLab(dies), FakeLab()):
         with Console(stream).progress() as progress:
             Campaign(
-                plan=run.plan, store=run, lab=lab, clock=FakeClock(), stop=FakeStop(), emit=progress.emit
+                plan=run.plan,
+                store=run,
+                lab=lab,
+                clock=FakeClock(),
+                stop=FakeStop(),
+                emit=progress.emit,
+                protocol=Protocol(retries=0),
             ).run()
     assert "harness: 4 sessions in 2 blocks, 1 of 8 iterations to do" in stream.getvalue()
     assert f"harness: session {run.plan.sessions[0].directory} FAILED: gone" in stream.getvalue()

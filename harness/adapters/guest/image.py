@@ -155,12 +155,14 @@ def copy_image(image: ImageFile, target: Path) -> None:
             f"{free_bytes(target.parent) >> 20} MiB free below {target.parent}",
             remedy="make room, or move the state directory (--state-dir)",
         )
-    process.run(["qemu-img", "convert", "-f", image.format, "-O", "qcow2", image.path, str(target)])
+    argv = ["qemu-img", "convert", "-f", image.format, "-O", "qcow2", image.path, str(target)]
+    process.run(argv, timeout=process.copy_seconds(held))
 
 
 def make_overlay(image: Path, overlay: Path) -> None:
     """Make an empty overlay on an image."""
-    process.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(image), str(overlay)])
+    argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(image), str(overlay)]
+    process.run(argv, timeout=process.copy_seconds(0))
 
 
 def describe(image: ImageFile) -> dict[str, object]:

@@ -127,7 +127,7 @@ class CountBench:
             sequential=cell.rw in {ReadWrite.READ, ReadWrite.WRITE},
         )
         emulator = self.builds[planned.variant].emulator
-        timeout = self.experiment.instructions.timeout
+        timeout = self.experiment.instructions.count_seconds
         return serve(load, emulator, self.valgrind, directory, stop=self.stop, timeout=timeout)
 
     def _bench(self, planned: PlannedCount, directory: Path) -> LoadResult:
@@ -141,7 +141,7 @@ class CountBench:
             writes=ReadWrite(cell.rw).writes,
         )
         program = QemuImg.of(self.builds[planned.variant].emulator)
-        timeout = self.experiment.instructions.timeout
+        timeout = self.experiment.instructions.count_seconds
         return bench(load, program, self.valgrind, directory, stop=self.stop, timeout=timeout)
 
     def _rig(self, cell: Cell) -> Rig:

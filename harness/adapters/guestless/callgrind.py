@@ -14,7 +14,7 @@ from harness.adapters import process
 from harness.adapters.files import tail
 from harness.adapters.guestless.io_uring import IO_URING_ENTER, deny_io_uring
 from harness.adapters.host.facts import read_setting
-from harness.core.counting.failures import cause_of_death, cause_of_hang
+from harness.core.counting.failures import cause_of_death, cause_of_hang, own_lines
 from harness.core.errors import HarnessError, Interrupted
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _OUTPUT = "callgrind.out"
 _LOG = "output.log"
 _LAST_WORDS = 200
+_QUOTED_LINES = 3
 _PAUSE_SECONDS = 0.001
 _SAMPLE_SECONDS = 0.01
 _STILL_SAMPLES = 4
@@ -137,8 +138,9 @@ class Counted:
         if time.monotonic() > self._deadline:
             cause = cause_of_hang(waits_in_io_uring=self._waits_in_io_uring())
             threads = ", ".join(f"{thread.name} {thread.state}" for thread in self.threads())
+            said = "".join(f"\n  {line}" for line in own_lines(self.said())[-_QUOTED_LINES:])
             raise HarnessError(
-                f"no end after {self._timeout:g} s, while {doing}: {cause.message} (threads: {threads})",
+                f"no end after {self._timeout:g} s, while {doing}: {cause.message} (threads: {threads}){said}",
                 remedy=cause.remedy,
             )
 

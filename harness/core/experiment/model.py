@@ -340,6 +340,10 @@ IMAGE_BOOT_SECONDS = {Accel.KVM: 180.0, Accel.TCG: 900.0}
 """Likewise from a disk image: firmware, boot loader, services, cloud-init."""
 
 
+TASK_SECONDS, COMPILE_SECONDS = 1800.0, 4 * 3600.0
+"""How long one task of a playbook may take: one that installs packages, one that compiles a QEMU."""
+
+
 class Timeouts(Section):
     """After what time the harness gives up waiting."""
 
@@ -353,6 +357,14 @@ class Timeouts(Section):
         default=30.0, description="What a fio run may take beyond ramp and runtime."
     )
     destroy: v.PositiveDuration = Field(default=30.0, description="The end of the QEMU process.")
+    task: v.PositiveDuration | None = Field(
+        default=None,
+        description="One task of a playbook; default 30m, where a build is compiled 4h.",
+    )
+
+    def task_seconds(self, *, compiles: bool) -> float:
+        """Return how long one task of a playbook may take."""
+        return self.task if self.task is not None else (COMPILE_SECONDS if compiles else TASK_SECONDS)
 
     def boot_seconds(self, accel: Accel, *, disk_image: bool = False) -> float:
         """Return how long a guest may take to boot under an accelerator."""
@@ -382,7 +394,14 @@ class Instructions(Section):
     margin: v.Fraction = Field(
         default=0.005, description="A change of instructions a request smaller than this does not matter."
     )
-    timeout: v.PositiveDuration = Field(default=120.0, description="The end of one count.")
+    timeout: v.PositiveDuration | None = Field(
+        default=None, description="The end of one count; default 120s and 4ms a request."
+    )
+
+    @property
+    def count_seconds(self) -> float:
+        """How long one count may take; it serves up to twice the requests."""
+        return self.timeout if self.timeout is not None else 120 + 0.004 * self.requests
 
 
 # -- the whole -----------------------------------------------------------------------------------------------
