@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+_LEAST_SECONDS = 60.0
+"""For libvirt to ask a QEMU that it does not know what it can do, whatever a guest may take to boot."""
+
 _GRACE_SECONDS = 15.0
 """For libvirt to notice that what it waited for is dead, and to clean up."""
 
@@ -76,7 +79,7 @@ def start_domain(
         hypervisor: the libvirt.
         xml: of the domain.
         build: whose QEMU it starts.
-        timeout: seconds.
+        timeout: seconds; raised to a minute where it is less.
         stop: the user's wish to end.
 
     Raises:
@@ -84,6 +87,7 @@ def start_domain(
         HypervisorError: libvirt does not answer any more.
         Interrupted: the user stopped it.
     """
+    timeout = max(timeout, _LEAST_SECONDS)
     waiter = Waiter(stop, threading.Event(), lambda: GuestError("the guest stopped"))
     call = Call(lambda: hypervisor.start(xml), waiter.wake)
     try:
@@ -118,8 +122,8 @@ def _give_up(call: Call[Domain], build: BuildRecord) -> None:
     if not call.wait(_GRACE_SECONDS):
         raise HypervisorError(
             f"libvirt does not come back from starting a guest on {build.name}",
-            remedy="look for processes that hang (ps -eo pid,stat,wchan:20,args); with qemu:///system, restart "
-            "virtqemud or libvirtd",
+            remedy="look for processes that hang (ps -eo pid,stat,wchan:20,args); with qemu:///system, "
+            "restart virtqemud or libvirtd",
         )
     with contextlib.suppress(HarnessError):
         call.result().destroy()
@@ -140,10 +144,9 @@ def _processes_of(build: BuildRecord) -> list[int]:
 def _runs(pid: int, build: BuildRecord) -> bool:
     with contextlib.suppress(OSError):
         argv = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        program = os.path.realpath(f"/proc/{pid}/exe")
         # A launcher that has not got to its exec yet has its own path there.
-        return build.emulator in argv or os.path.realpath(f"/proc/{pid}/exe") == os.path.realpath(
-            build.binary
-        )
+        return build.emulator in argv or program == os.path.realpath(build.binary)
     return False
 
 

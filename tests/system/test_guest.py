@@ -92,7 +92,7 @@ def lab(provisioned: Path, embed_root: Path) -> Iterator[Callable[..., LibvirtLa
                 template=resource_dir("templates") / "test.xml.j2",
                 fio_script=resource_dir("fio") / "fio.sh",
                 disks=prepare_disks(experiment, workspace.disks),
-                timeouts=Timeouts(boot=180, agent=agent, grace=grace),
+                timeouts=Timeouts(boot=180, agent=agent, grace=grace, destroy=30),
                 stop=Stop(),
             )
 

@@ -31,6 +31,7 @@ from fakes import (
 from harness.adapters.files import sha256_of
 from harness.adapters.results.store import RunDirectory
 from harness.core.errors import GuestDiedError, GuestError, HarnessError, Interrupted
+from harness.core.experiment.model import Protocol
 from harness.core.mappings import Mappings
 from harness.core.model import Cell
 from harness.core.protocols import Execution, StopSignal
@@ -206,7 +207,7 @@ def test_a_guest_that_dies_fails_its_session_and_the_run_goes_on(tmp_path: Path)
         return good(session, cell, count)
 
     run, events = new_run(tmp_path / "r"), list[Event]()
-    outcome = campaign(run, FakeLab(die), events)
+    outcome = campaign(run, FakeLab(die), events, protocol=Protocol(retries=0))
     first = run.plan.sessions[0]
     words = "the guest stopped by itself; its console ends:\n?[31mKernel panic"
     assert outcome.failures == [f"session {first.directory}: {words}"]

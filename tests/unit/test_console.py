@@ -14,6 +14,7 @@ from fakes import FakeClock, FakeLab, FakeStop, good, new_run, qemu_died
 from harness.adapters.lab import console_tail
 from harness.adapters.provision import TaskEvent, TaskStatus
 from harness.core.errors import GuestError, HarnessError, InputError, Problem
+from harness.core.experiment.model import Protocol
 from harness.core.mappings import Mappings
 from harness.core.protocols import Execution
 from harness.shell.campaign import Campaign
@@ -50,7 +51,13 @@ def shown(
     run = new_run(tmp_path / "r")
     with Console(stream, quiet=quiet).progress() as progress:
         outcome = Campaign(
-            plan=run.plan, store=run, lab=lab, clock=FakeClock(), stop=FakeStop(), emit=progress.emit
+            plan=run.plan,
+            store=run,
+            lab=lab,
+            clock=FakeClock(),
+            stop=FakeStop(),
+            emit=progress.emit,
+            protocol=Protocol(retries=0),
         ).run()
     return stream.getvalue(), outcome.failures
 

@@ -137,10 +137,10 @@ class Counted:
             raise HarnessError(f"while {doing}: {cause.message}", remedy=cause.remedy)
         if time.monotonic() > self._deadline:
             cause = cause_of_hang(waits_in_io_uring=self._waits_in_io_uring())
-            threads = ", ".join(f"{thread.name} {thread.state}" for thread in self.threads())
+            states = ", ".join(f"{thread.name} {thread.state}" for thread in self.threads())
             said = "".join(f"\n  {line}" for line in own_lines(self.said())[-_QUOTED_LINES:])
             raise HarnessError(
-                f"no end after {self._timeout:g} s, while {doing}: {cause.message} (threads: {threads}){said}",
+                f"no end after {self._timeout:g} s, while {doing}: {cause.message} (threads: {states}){said}",
                 remedy=cause.remedy,
             )
 

@@ -88,8 +88,9 @@ def read_samples(run: RunDirectory) -> RunSamples:
             str(run.path), "holds no accepted iteration yet", f"finish it: harness run --resume {run.path}"
         )
     if repeated:
-        sessions = "1 session was" if len(repeated) == 1 else f"{len(repeated)} sessions were"
-        warnings.append(f"{sessions} repeated, after the host had failed it: {', '.join(repeated)}")
+        one = len(repeated) == 1
+        who, them = ("1 session was", "it") if one else (f"{len(repeated)} sessions were", "them")
+        warnings.append(f"{who} repeated, after the host had failed {them}: {', '.join(repeated)}")
     frame = pd.DataFrame(rows)
     return RunSamples(
         frame=frame,
