@@ -16,10 +16,11 @@ from harness.adapters.results.samples import read_samples
 from harness.adapters.results.store import RunDirectory
 from harness.core.errors import DamagedError
 from harness.core.records import IterationState, RunState, SessionState
-from harness.shell.bundles import readable, write_bundle
+from harness.shell.bundles import write_bundle
 from harness.shell.campaign import Campaign
 from harness.shell.cli.main import run_cli
 from harness.shell.events import Event, IterationDone
+from harness.shell.opening import readable
 from power_cut import Disk
 
 if TYPE_CHECKING:
