@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.adapters import process
+from harness.adapters.disk_guard import DiskGuard
 from harness.adapters.files import make_directory, sync_directory
+from harness.adapters.host.block_devices import BlockDevices
 from harness.adapters.host.facts import free_bytes
 from harness.core.errors import HarnessError, InputError, Problem
+from harness.core.experiment.write_checks import writes
 from harness.core.model import Backend, DiskFormat
 from harness.core.units import format_size
 
@@ -35,6 +38,8 @@ def check_disks(experiment: Experiment, source: str) -> None:
     ]
     if problems:
         raise InputError(list(dict.fromkeys(problems)))
+    # Who holds it open is looked at when it begins: until then that may be another run.
+    DiskGuard(experiment, source, processes=False).check(privileged=False)
 
 
 def prepare_disks(experiment: Experiment, directory: Path) -> dict[GuestConfig, Path | None]:
@@ -58,6 +63,12 @@ def _problem(experiment: Experiment, where: str) -> Problem | None:
         return Problem(where, f"{disk.path} is not a block device", "use `backend: file` for an image")
     if disk.backend is Backend.FILE and not stat.S_ISREG(mode):
         return Problem(where, f"{disk.path} is not a regular file", "use `backend: block` for a device")
+    if (
+        disk.backend is Backend.FILE
+        and writes(experiment)
+        and (use := BlockDevices().file_use(Path(disk.path)))
+    ):
+        return Problem(where, f"{disk.path} is {use}", "use another file")
     return None
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from harness.adapters.disk_guard import DiskGuard
     from harness.adapters.guest.disk_guest import DiskGuest
     from harness.adapters.guest.shell import GuestShell
     from harness.adapters.hypervisor import Domain, Hypervisor
@@ -75,6 +76,7 @@ class LibvirtLab:
         fio_script: the text of fio/fio.sh; the guest runs just this version of it.
         disks: the file or device behind the disk of each guest configuration; None where there is none.
         disk_guest: what guests boot from, where that is a disk image; None where the image is all there is.
+        guard: looks at the device behind the disk before each guest; None where there can be none.
     """
 
     hypervisor: Hypervisor
@@ -89,6 +91,7 @@ class LibvirtLab:
     timeouts: Timeouts
     stop: StopSignal
     disk_guest: DiskGuest | None = None
+    guard: DiskGuard | None = None
 
     @contextlib.contextmanager
     def session(
@@ -98,6 +101,7 @@ class LibvirtLab:
 
         Raises:
             GuestError: it did not boot, or died.
+            InputError: the device behind the disk is in use, or is another one by now.
             Interrupted: the user stopped the run.
         """
         with contextlib.ExitStack() as stack:
@@ -112,6 +116,8 @@ class LibvirtLab:
         console = directory / "console.log"
         xml = render_domain(self.domain_spec(planned, console, root), read_text(self.template))
         write_atomic(directory / "domain.xml", xml.encode())
+        if self.guard is not None:
+            self.guard.check_again()
         began = time.monotonic()
         domain = self._start(xml, build)
         probe = MappingsProbe(domain.pid)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from harness import __version__
+from harness.adapters.disk_guard import DiskGuard
 from harness.adapters.disks import prepare_disks
 from harness.adapters.files import printable_lines
 from harness.adapters.guestless.bench import CountBench
@@ -143,6 +144,8 @@ class CountRunner:
         builds: dict[str, BuildRecord],
         valgrind: Valgrind,
     ) -> Outcome:
+        guard = DiskGuard(experiment, f"{store.path}/experiment.yml")
+        guard.check()
         bench = CountBench(
             experiment=experiment,
             builds=builds,
@@ -150,6 +153,7 @@ class CountRunner:
             store=store,
             valgrind=valgrind,
             stop=self.stop,
+            guard=guard,
         )
         sweep()
         with store.writing():

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import __version__
 from harness.adapters.ceiling import measure_ceiling
+from harness.adapters.disk_guard import DiskGuard
 from harness.adapters.disks import prepare_disks
 from harness.adapters.files import make_directory, sha256_of, write_atomic
 from harness.adapters.guest.disk_guest import disk_guest, remove_left_over
@@ -119,7 +120,7 @@ class Runner:
             contextlib.ExitStack() as stack,
         ):
             run_id = new_run_id(experiment)
-            lab = self._lab(hypervisor, experiment, run_id, provisioned)
+            lab = self._guarded(self._lab(hypervisor, experiment, run_id, provisioned), declared.source)
             check_requirements(declared, lab)
             lab = self._on_disk(self._image_ready(lab, declared.source), stack)
             decision = self.decide_accel(experiment.accel, lab)
@@ -159,6 +160,7 @@ class Runner:
             contextlib.ExitStack() as stack,
         ):
             lab = self._lab(hypervisor, experiment, record.run_id, Manifest(builds, image))
+            lab = self._guarded(lab, f"{run.path}/experiment.yml")
             lab = self._on_disk(replace(lab, image=image), stack)
             with run.writing():
                 run.keep_lost_time(record)
@@ -195,6 +197,13 @@ class Runner:
             on_task=self.on_task,
         )
         return replace(lab, image=preparation.image())
+
+    def _guarded(self, lab: LibvirtLab, source: str) -> LibvirtLab:
+        """Return the lab with somebody who looks at its devices before each guest, and has looked now."""
+        guard = DiskGuard(lab.experiment, source)
+        for remark in guard.check():
+            self.say(remark)
+        return replace(lab, guard=guard)
 
     def _on_disk(self, lab: LibvirtLab, stack: contextlib.ExitStack) -> LibvirtLab:
         """Return the lab with what its guests boot from, until the stack is left."""
