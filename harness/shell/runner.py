@@ -283,7 +283,7 @@ class Runner:
             image=image,
             template=resource_dir("templates") / "test.xml.j2",
             fio_script=resource_dir("fio") / "fio.sh",
-            disks=prepare_disks(experiment, self.workspace.disks),
+            disks=prepare_disks(experiment, self.workspace.disks, self.say),
             timeouts=Timeouts(
                 boot=experiment.timeouts.boot_seconds(
                     Accel.TCG, disk_image=experiment.guest.disk_image is not None

@@ -152,15 +152,13 @@ def test_no_experiment_at_all(text: str, where: str, message: str) -> None:
             "path and destroy_data: /dev/disk/by-id/a",
         ),
         (
-            "disk: {backend: block, path: /dev/disk/by-id/b, destroy_data: /dev/disk/by-id/a}\n"
-            "matrix: {rw: write}",
+            "disk: {backend: block, path: /dev/disk/by-id/b, destroy_data: /dev/disk/by-id/a}",
             "disk.destroy_data",
             "is not the disk's path",
             "path and destroy_data: /dev/disk/by-id/a",
         ),
         (
-            "disk: {backend: block, path: /dev/sda, destroy_data: /dev/disk/by-id/../../sda}\n"
-            "matrix: {rw: write}",
+            "disk: {backend: block, path: /dev/sda, destroy_data: /dev/disk/by-id/../../sda}",
             "disk.destroy_data",
             "may be another device",
             "by its id",

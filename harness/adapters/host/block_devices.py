@@ -93,7 +93,7 @@ class BlockDevices:
         return [*found, *(self._openers(above) if processes else ())]
 
     def file_use(self, path: Path) -> str | None:
-        """Return what a file is used for by the kernel (``swap``, ``behind /dev/loop0``), None for nothing."""
+        """Return what the kernel uses a file for (``used as swap``, ``behind /dev/loop0``), or None."""
         for line in self._swap_lines():
             if _same_file(path, Path(_unescaped(line.split()[0]))):
                 return "used as swap"
