@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from harness.adapters import process
 from harness.adapters.disk_guard import DiskGuard
-from harness.adapters.files import make_directory, sync_directory
+from harness.adapters.files import PASSABLE, make_directory, sync_directory
 from harness.adapters.host.block_devices import BlockDevices
 from harness.adapters.host.facts import free_bytes
 from harness.core.errors import HarnessError, InputError, Problem
@@ -88,7 +88,7 @@ def _path(experiment: Experiment, directory: Path, say: Callable[[str], None]) -
         return Path(disk.path)
     if disk.backend is not Backend.FILE:
         return None
-    make_directory(directory, 0o711)
+    make_directory(directory, PASSABLE)
     image = image_path(disk, directory)
     return image if image.exists() else _make_image(image, disk.size, disk.format, say)
 
@@ -109,11 +109,13 @@ def _make_image(image: Path, size: int, kind: DiskFormat, say: Callable[[str], N
     raw = image.with_suffix(".raw.part")
     part = image.with_suffix(".part")
     try:
+        raw.unlink(missing_ok=True)
         say(f"making the disk image {image}: {format_size(size)} are written, once")
         _fill(raw, size, say)
         if kind is DiskFormat.QCOW2:
             say(f"turning it into {kind}")
             process.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(part)])
+            part.chmod(0o600)
         else:
             raw.rename(part)
         # Renamed last: an image under its own name is a whole one.
@@ -131,7 +133,8 @@ def _fill(path: Path, size: int, say: Callable[[str], None]) -> None:
     """Write what no device can compress away, and no file system leave out."""
     began = told = time.monotonic()
     # libvirt hands it to QEMU's user for as long as a guest has it.
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as stream:
+    path.touch(0o600, exist_ok=False)
+    with path.open("r+b") as stream:
         # One piece of the disk, where the file system can give it.
         with contextlib.suppress(OSError):
             os.posix_fallocate(stream.fileno(), 0, size)

@@ -18,7 +18,7 @@ os.environ.setdefault("LIBVIRT_LOG_OUTPUTS", "4:file:/dev/null")
 import libvirt
 import libvirt_qemu
 
-from harness.adapters.files import make_directory, write_atomic
+from harness.adapters.files import PASSABLE, make_directory, write_atomic
 from harness.adapters.reaper import Reaper
 from harness.core.errors import HypervisorError
 
@@ -299,7 +299,7 @@ def prepare_embed_root(root: Path) -> None:
         HypervisorError: the directory is somebody else's, so nothing in it can be trusted.
     """
     # QEMU runs as an ordinary user below it: the way down must be passable.
-    make_directory(root, 0o711)
+    make_directory(root, PASSABLE)
     if root.is_symlink() or root.stat().st_uid != os.geteuid():
         raise HypervisorError(
             f"{root} belongs to somebody else",

@@ -98,6 +98,7 @@ class CountRunner:
             HarnessError: it could not begin; the directory keeps what was counted.
         """
         experiment, valgrind = declared.experiment, Valgrind.find()
+        self.workspace.secure()
         with host_shared():
             head = CountingRun(
                 format_version=FORMAT_VERSION,

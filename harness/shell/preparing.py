@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from harness.adapters import process
 from harness.adapters.files import (
+    PASSABLE,
     make_directory,
     printable_lines,
     read_json,
@@ -118,7 +119,7 @@ class Preparation:
         part = self.workspace.images / f".{place.name}.making"
         shutil.rmtree(part, ignore_errors=True)
         # QEMU's user has to get at what is in it.
-        make_directory(part, 0o711)
+        make_directory(part, PASSABLE)
         try:
             self.say(f"copying {source} ({found.size_bytes >> 20} MiB): the image itself is never written")
             disk = part / DISK

@@ -61,9 +61,10 @@ def provision_for(
     """
     check_paths(declared.experiment, declared.source, declared.directory)
     # The playbook reads a file, and what is run may differ from the user's file (--aa, --blocks).
+    workspace.secure()
     experiment_file = make_directory(workspace.state / "experiments") / f"{declared.provisioned_as}.yml"
     write_atomic(experiment_file, declared.text.encode())
-    return provision(
+    done = provision(
         experiment_file=experiment_file,
         experiment_dir=declared.directory,
         state_dir=workspace.state,
@@ -73,6 +74,8 @@ def provision_for(
         on_task=on_task,
         cancelled=stop.is_set,
     )
+    workspace.secure()
+    return done
 
 
 @dataclass(frozen=True, slots=True)

@@ -268,6 +268,8 @@ def lay_out_run(
         InputError: as `check_new`.
     """
     check_new(path)
+    # The user of QEMU need not get in: libvirt opens the console log for it.
+    make_directory(path)
     make_directory(path / parts)
     write_atomic(path / "experiment.yml", experiment.encode())
     write_json(path / "plan.json", plan)
