@@ -16,6 +16,7 @@ from harness.adapters.guest.disk_guest import settle
 from harness.adapters.guest.fio import Fio, target_of
 from harness.adapters.guest.pool import PoolGuest
 from harness.adapters.host.facts import volatile_settings
+from harness.adapters.log_limit import LogLimit
 from harness.adapters.qemu_view import QemuView
 from harness.adapters.telemetry.sampler import TelemetryRecorder, telemetry_file
 from harness.adapters.waiting import Waiter
@@ -122,14 +123,21 @@ class LibvirtLab:
         domain = self._start(xml, build)
         probe = MappingsProbe(domain.pid)
         telemetry = TelemetryRecorder(directory / telemetry_file(boot), domain.pid, probe)
-        waiter = Waiter(self.stop, domain.stopped, lambda: _died(build, domain, console, probe))
+        limit = LogLimit(filter(None, (console, domain.log)), domain.kill)
+        guest = f"the guest on {build.name}"
+        waiter = Waiter(
+            self.stop,
+            domain.stopped,
+            lambda: limit.error(guest) or _died(build, domain, console, probe),
+        )
         view = QemuView(domain, waiter)
         try:
+            limit.start()
             telemetry.start()
             domain.on_change(waiter.wake)
             facts = emulator_facts(domain.pid, build)
             with self._shell(domain, root, waiter) as shell:
-                await_answer(shell, f"the guest on {build.name}", self.timeouts.boot, console)
+                await_answer(shell, guest, self.timeouts.boot, console)
                 if root is not None:
                     settle(shell, self.timeouts.boot)
                 ready = time.monotonic() - began
@@ -141,7 +149,9 @@ class LibvirtLab:
             view.close()
             waiter.close()
             telemetry.close()
+            limit.close()
             domain.destroy()
+            limit.cut()
             _keep_qemu_log(domain, directory / "qemu.log")
 
     @contextlib.contextmanager

@@ -27,6 +27,7 @@ from harness.adapters.guest.disk_guest import DiskGuest, disk_guest, settle
 from harness.adapters.guest.image import ImageFile, copy_image, pin
 from harness.adapters.guest.ssh import SshConnection
 from harness.adapters.lab import DOMAIN_PREFIX, await_answer, console_tail
+from harness.adapters.log_limit import LogLimit
 from harness.adapters.provision import TaskEvent, prepare_guest
 from harness.adapters.waiting import Stop, Waiter
 from harness.core.domain_xml import domain_spec, render_domain
@@ -219,17 +220,22 @@ class Preparation:
             domain = self.hypervisor.start(xml)
         except HypervisorError as error:
             raise GuestError(f"{build.name}: {error.message}") from error
+        limit = LogLimit(filter(None, (console, domain.log)), domain.kill)
+        guest = "the guest that is to be prepared"
         waiter = Waiter(
             self.stop,
             domain.stopped,
-            lambda: GuestError(f"the guest that is to be prepared stopped by itself{console_tail(console)}"),
+            lambda: limit.error(guest) or GuestError(f"{guest} stopped by itself{console_tail(console)}"),
         )
         try:
+            limit.start()
             domain.on_change(waiter.wake)
             yield domain, waiter
         finally:
             waiter.close()
+            limit.close()
             domain.destroy()
+            limit.cut()
             domain.forget_log()
 
     def _build(self) -> BuildRecord:
