@@ -6,7 +6,6 @@ import os
 import struct
 import subprocess
 import sys
-import uuid
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ import pytest
 from harness.adapters.disk_guard import DiskGuard
 from harness.core.errors import InputError, Problem
 from harness.core.experiment import load_experiment
+from loop_device import SIZE, LoopDevice, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,38 +23,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.devices
 
 HEAD = "name: t\nbuilds: {OLD: {path: /old}, NEW: {path: /new}}\nbaseline: OLD\n"
-SIZE = 64 * 2**20
 
 
-def run(*argv: str, text: str | None = None) -> str:
-    """Run a program as root; without root or loop devices this fails, and says so."""
-    done = subprocess.run(argv, input=text, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{' '.join(argv)}: {done.stderr} (this test needs root and loop devices)"
-    return done.stdout.strip()
-
-
-class Device:
-    """A loop device, and its name by id as udev would give it."""
-
-    def __init__(self, directory: Path) -> None:
-        self.image = directory / "device.img"
-        self.image.touch()
-        os.truncate(self.image, SIZE)
-        self.node = run("losetup", "--find", "--show", str(self.image))
-        self.name = Path(self.node).name
-        self.by_id = Path("/dev/disk/by-id") / f"ab-test-{uuid.uuid4()}"
-        self.by_id.parent.mkdir(parents=True, exist_ok=True)
-        self.by_id.symlink_to(self.node)
-
-    def close(self) -> None:
-        self.by_id.unlink(missing_ok=True)
-        run("losetup", "-d", self.node)
-
-    def put(self, *pieces: tuple[int, bytes]) -> None:
-        with Path(self.node).open("r+b") as stream:
-            for offset, data in pieces:
-                stream.seek(offset)
-                stream.write(data)
+class Device(LoopDevice):
+    """A loop device, and what the guard says of it."""
 
     def guard(self, rw: str = "randwrite") -> DiskGuard:
         destroy = f", destroy_data: {self.by_id}" if "write" in rw else ""
@@ -74,8 +46,8 @@ class Device:
 
 
 @pytest.fixture
-def device(tmp_path: Path) -> Iterator[Device]:
-    made = Device(tmp_path)
+def device() -> Iterator[Device]:
+    made = Device()
     yield made
     made.close()
 
@@ -216,9 +188,8 @@ def test_behind_another_loop_device(device: Device) -> None:
         run("losetup", "-d", upper)
 
 
-def test_the_name_leads_elsewhere_by_now(device: Device, tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
-    other = Device(tmp_path / "other")
+def test_the_name_leads_elsewhere_by_now(device: Device) -> None:
+    other = Device()
     try:
         guard = device.guard()
         guard.check()
