@@ -95,7 +95,7 @@ def experiment(device: LoopDevice, place: Path, rw: str) -> Path:
 def test_a_device_is_written_that_is_free_and_named(device: LoopDevice, place: Path) -> None:
     before = content(device)
     file = experiment(device, place, "randwrite")
-    done = run_alone(str(file), "--no-provision", "--run-dir", str(place / "r"))
+    done = run_alone(str(file), "--no-provision", "--run-dir", str(place / "r"), timeout=900)
     assert done.returncode == 0, done.stderr
     assert accepted(place / "r") == [0, 1]
     assert content(device) != before
@@ -115,7 +115,7 @@ def test_somebodys_data_is_refused_and_only_read_when_only_read(device: LoopDevi
     run("mount", "-o", "ro", device.node, str(mounted))
     try:
         file = experiment(device, place, "randread")
-        done = run_alone(str(file), "--no-provision", "--run-dir", str(place / "r"))
+        done = run_alone(str(file), "--no-provision", "--run-dir", str(place / "r"), timeout=900)
     finally:
         run("umount", str(mounted))
     assert done.returncode == 0, done.stderr
