@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import itertools
@@ -15,10 +16,18 @@ import orjson
 from harness.core.errors import HarnessError, InputError
 
 _CHUNK_BYTES = 2**20
+PRIVATE = 0o700
+PASSABLE = 0o711
+"""For directories that QEMU's user has to get through: it may pass, and not see what else is there."""
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes, *, private: bool = False) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new, never a part.
+
+    Args:
+        path: the file.
+        data: its content.
+        private: for this user's eyes only, whatever the umask.
 
     Raises:
         HarnessError: the disk is full, read-only or the directory is not writable.
@@ -26,6 +35,8 @@ def write_atomic(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as stream:
+            if private:
+                os.fchmod(stream.fileno(), 0o600)
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
@@ -40,9 +51,10 @@ def write_atomic(path: Path, data: bytes) -> None:
         ) from error
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, private: bool = False) -> None:
     """Write JSON for machines and people: sorted out by the caller, indented, atomic."""
-    write_atomic(path, orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    data = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    write_atomic(path, data, private=private)
 
 
 def read_json(path: Path) -> Any:
@@ -115,8 +127,12 @@ def inside(directory: Path, *names: str) -> Path:
     return directory.joinpath(*names)
 
 
-def make_directory(path: Path, mode: int = 0o755) -> Path:
+def make_directory(path: Path, mode: int = PRIVATE) -> Path:
     """Make a directory and its parents, and put them on disk; an existing one is left as it is.
+
+    Args:
+        path: the directory.
+        mode: of the directory itself, whatever the umask; its parents are made as the umask says.
 
     Raises:
         HarnessError: it cannot be made.
@@ -125,7 +141,12 @@ def make_directory(path: Path, mode: int = 0o755) -> Path:
         return path
     made = [path, *itertools.takewhile(lambda parent: not parent.exists(), path.absolute().parents)]
     try:
-        path.mkdir(mode=mode, parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+            path.chmod(mode)
+        if not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         # What is put on disk in a directory is lost with it: its own name has to be there, too.
         for directory in made:
             # One that this user may write to but not list cannot be opened.

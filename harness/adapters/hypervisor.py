@@ -20,7 +20,7 @@ os.environ.setdefault("LIBVIRT_LOG_OUTPUTS", "4:file:/dev/null")
 import libvirt
 import libvirt_qemu
 
-from harness.adapters.files import make_directory, write_atomic
+from harness.adapters.files import PASSABLE, make_directory, write_atomic
 from harness.adapters.reaper import Reaper
 from harness.core.errors import HypervisorError
 
@@ -288,6 +288,12 @@ class Domain:
         with contextlib.suppress(libvirt.libvirtError):
             self._handle.destroy()
 
+    def kill(self) -> None:
+        """End QEMU at once; whoever waits for the guest learns that it stopped."""
+        with contextlib.suppress(libvirt.libvirtError):
+            self._handle.destroy()
+        self._tell(self.stopped)
+
     def forget_log(self) -> None:
         """Remove libvirt's log of this guest, where the driver is the harness's own."""
         if self._reaper is not None and self.log is not None:
@@ -337,7 +343,7 @@ def prepare_embed_root(root: Path) -> None:
         HypervisorError: the directory is somebody else's, so nothing in it can be trusted.
     """
     # QEMU runs as an ordinary user below it: the way down must be passable.
-    make_directory(root, 0o711)
+    make_directory(root, PASSABLE)
     if root.is_symlink() or root.stat().st_uid != os.geteuid():
         raise HypervisorError(
             f"{root} belongs to somebody else",

@@ -16,6 +16,7 @@ from harness.adapters.guest.disk_guest import settle
 from harness.adapters.guest.fio import Fio, target_of
 from harness.adapters.guest.pool import PoolGuest
 from harness.adapters.host.facts import volatile_settings
+from harness.adapters.log_limit import LogLimit
 from harness.adapters.qemu_view import QemuView
 from harness.adapters.starting import start_domain
 from harness.adapters.telemetry.sampler import TelemetryRecorder, telemetry_file
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from harness.adapters.disk_guard import DiskGuard
     from harness.adapters.guest.disk_guest import DiskGuest
     from harness.adapters.guest.shell import GuestShell
     from harness.adapters.hypervisor import Domain, Hypervisor
@@ -79,6 +81,7 @@ class LibvirtLab:
         fio_script: the text of fio/fio.sh; the guest runs just this version of it.
         disks: the file or device behind the disk of each guest configuration; None where there is none.
         disk_guest: what guests boot from, where that is a disk image; None where the image is all there is.
+        guard: looks at the device behind the disk before each guest; None where there can be none.
     """
 
     hypervisor: Hypervisor
@@ -93,6 +96,7 @@ class LibvirtLab:
     timeouts: Timeouts
     stop: StopSignal
     disk_guest: DiskGuest | None = None
+    guard: DiskGuard | None = None
 
     @contextlib.contextmanager
     def session(
@@ -102,6 +106,7 @@ class LibvirtLab:
 
         Raises:
             GuestError: it did not boot, or died.
+            InputError: the device behind the disk is in use, or is another one by now.
             Interrupted: the user stopped the run.
         """
         with contextlib.ExitStack() as stack:
@@ -116,18 +121,27 @@ class LibvirtLab:
         console = directory / "console.log"
         xml = render_domain(self.domain_spec(planned, console, root), read_text(self.template))
         write_atomic(directory / "domain.xml", xml.encode())
+        if self.guard is not None:
+            self.guard.check_again()
         began = time.monotonic()
         domain = start_domain(self.hypervisor, xml, build, timeout=self.timeouts.boot, stop=self.stop)
         probe = MappingsProbe(domain.pid)
         telemetry = TelemetryRecorder(directory / telemetry_file(boot), domain.pid, probe)
-        waiter = Waiter(self.stop, domain.stopped, lambda: _died(build, domain, console, probe))
+        limit = LogLimit(filter(None, (console, domain.log)), domain.kill)
+        guest = f"the guest on {build.name}"
+        waiter = Waiter(
+            self.stop,
+            domain.stopped,
+            lambda: limit.error(guest) or _died(build, domain, console, probe),
+        )
         view = QemuView(domain, waiter)
         try:
+            limit.start()
             telemetry.start()
             domain.on_change(waiter.wake)
             facts = emulator_facts(domain.pid, build)
             with self._shell(domain, root, waiter) as shell:
-                await_answer(shell, f"the guest on {build.name}", self.timeouts.boot, console)
+                await_answer(shell, guest, self.timeouts.boot, console)
                 if root is not None:
                     settle(shell, self.timeouts.boot)
                 ready = time.monotonic() - began
@@ -142,7 +156,9 @@ class LibvirtLab:
             view.close()
             waiter.close()
             telemetry.close()
+            limit.close()
             domain.destroy(self.timeouts.destroy)
+            limit.cut()
             _keep_qemu_log(domain, directory / "qemu.log")
 
     @contextlib.contextmanager

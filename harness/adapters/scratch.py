@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,10 +33,20 @@ def scratch() -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+def _is_ours(directory: Path) -> bool:
+    """Return whether a directory is this user's own: in another's, any name may be a trap."""
+    with contextlib.suppress(OSError):
+        status = directory.lstat()
+        return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+    return False
+
+
 def sweep() -> None:
     """Remove the directories of processes that were killed."""
     for lock in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_LOCK}"):
-        # Held: somebody works there. Or it is another user's.
+        if not _is_ours(lock.parent):
+            continue
+        # Held: somebody works there.
         with (
             contextlib.suppress(HarnessError),
             exclusive(lock, what=f"the directory {lock.parent}", remedy=_NOBODY_WAITS),

@@ -18,6 +18,7 @@ from harness.shell.events import (
     SessionReady,
     SessionStarted,
 )
+from harness.shell.terminal import unfiltered
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -252,7 +253,7 @@ def progress_bar(stream: TextIO, *, auto_refresh: bool = True) -> Progress:
         MofNCompleteColumn(),
         TextColumn("left"),
         TimeRemainingColumn(elapsed_when_finished=True),
-        console=RichConsole(file=stream),
+        console=RichConsole(file=unfiltered(stream)),
         transient=True,
         auto_refresh=auto_refresh,
     )

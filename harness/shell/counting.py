@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from harness import __version__
+from harness.adapters.disk_guard import DiskGuard
 from harness.adapters.disks import prepare_disks
 from harness.adapters.files import printable_lines
 from harness.adapters.guestless.bench import CountBench
@@ -101,6 +102,7 @@ class CountRunner:
             HarnessError: it could not begin; the directory keeps what was counted.
         """
         experiment, valgrind = declared.experiment, Valgrind.find()
+        self.workspace.secure()
         with host_shared(self.patience):
             head = CountingRun(
                 format_version=FORMAT_VERSION,
@@ -147,6 +149,8 @@ class CountRunner:
         builds: dict[str, BuildRecord],
         valgrind: Valgrind,
     ) -> Outcome:
+        guard = DiskGuard(experiment, f"{store.path}/experiment.yml")
+        guard.check()
         bench = CountBench(
             experiment=experiment,
             builds=builds,
@@ -154,6 +158,7 @@ class CountRunner:
             store=store,
             valgrind=valgrind,
             stop=self.stop,
+            guard=guard,
         )
         sweep()
         with store.writing():

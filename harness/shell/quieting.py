@@ -46,6 +46,7 @@ def host_for_run(
         InputError: a setting may not be changed here; nothing was touched.
     """
     with host_alone(patience):
+        workspace.secure()
         for sentence in left_behind(workspace.state, say):
             say(sentence)
         check_tuning(experiment, "the experiment", mappings)

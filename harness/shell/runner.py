@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import __version__
 from harness.adapters.ceiling import measure_ceiling
+from harness.adapters.disk_guard import DiskGuard
 from harness.adapters.disks import prepare_disks
 from harness.adapters.files import make_directory, sha256_of, write_atomic
 from harness.adapters.guest.disk_guest import disk_guest, remove_left_over
@@ -62,9 +63,10 @@ def provision_for(
     """
     check_paths(declared.experiment, declared.source, declared.directory)
     # The playbook reads a file, and what is run may differ from the user's file (--aa, --blocks).
+    workspace.secure()
     experiment_file = make_directory(workspace.state / "experiments") / f"{declared.provisioned_as}.yml"
     write_atomic(experiment_file, declared.text.encode())
-    return provision(
+    done = provision(
         experiment_file=experiment_file,
         experiment_dir=declared.directory,
         state_dir=workspace.state,
@@ -75,6 +77,8 @@ def provision_for(
         cancelled=stop.is_set,
         task_seconds=task_seconds(declared.experiment),
     )
+    workspace.secure()
+    return done
 
 
 def task_seconds(experiment: Experiment) -> float:
@@ -130,7 +134,7 @@ class Runner:
             contextlib.ExitStack() as stack,
         ):
             run_id = new_run_id(experiment)
-            lab = self._lab(hypervisor, experiment, run_id, provisioned)
+            lab = self._guarded(self._lab(hypervisor, experiment, run_id, provisioned), declared.source)
             check_requirements(declared, lab)
             lab = self._on_disk(self._image_ready(lab, declared.source), stack)
             decision = self.decide_accel(experiment.accel, lab)
@@ -170,6 +174,7 @@ class Runner:
             contextlib.ExitStack() as stack,
         ):
             lab = self._lab(hypervisor, experiment, record.run_id, Manifest(builds, image))
+            lab = self._guarded(lab, f"{run.path}/experiment.yml")
             lab = self._on_disk(replace(lab, image=image), stack)
             with run.writing():
                 run.keep_lost_time(record)
@@ -208,6 +213,13 @@ class Runner:
             on_task=self.on_task,
         )
         return replace(lab, image=preparation.image())
+
+    def _guarded(self, lab: LibvirtLab, source: str) -> LibvirtLab:
+        """Return the lab with somebody who looks at its devices before each guest, and has looked now."""
+        guard = DiskGuard(lab.experiment, source)
+        for remark in guard.check():
+            self.say(remark)
+        return replace(lab, guard=guard)
 
     def _on_disk(self, lab: LibvirtLab, stack: contextlib.ExitStack) -> LibvirtLab:
         """Return the lab with what its guests boot from, until the stack is left."""
@@ -287,7 +299,7 @@ class Runner:
             image=image,
             template=resource_dir("templates") / "test.xml.j2",
             fio_script=resource_dir("fio") / "fio.sh",
-            disks=prepare_disks(experiment, self.workspace.disks),
+            disks=prepare_disks(experiment, self.workspace.disks, self.say),
             timeouts=Timeouts(
                 boot=experiment.timeouts.boot_seconds(
                     Accel.TCG, disk_image=experiment.guest.disk_image is not None

@@ -162,7 +162,7 @@ def test_a_holder_that_cannot_be_seen_is_still_a_holder(
     descriptor = os.open(tmp_path / "lock", os.O_CREAT)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     real = os.fstat
-    monkeypatch.setattr(os, "fstat", lambda fd: os.stat_result((0, 1, *real(fd)[2:])))
+    monkeypatch.setattr(os, "fstat", lambda fd: os.stat_result((real(fd)[0], 1, *real(fd)[2:])))
     with pytest.raises(BusyError, match="in use by another process"):
         take(tmp_path / "lock")
     os.close(descriptor)
@@ -226,3 +226,19 @@ def test_counts_share_the_host_with_each_other_but_not_with_a_measurement(
     with host_alone(), pytest.raises(BusyError, match="this host is in use") as caught, host_shared():
         pass
     assert "would disturb the measurement" in str(caught.value.remedy)
+
+
+def test_a_link_in_the_locks_place_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "lock").symlink_to(tmp_path / "victim")
+    with pytest.raises(HarnessError, match=r"cannot make the lock .*/lock") as caught:
+        take(tmp_path / "lock")
+    assert "symbolic link" in str(caught.value.remedy)
+    assert not (tmp_path / "victim").exists()
+    assert holder_of(tmp_path / "lock") is None
+
+
+def test_a_pipe_in_the_locks_place_blocks_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "lock")
+    with pytest.raises(HarnessError, match="is no file"):
+        take(tmp_path / "lock")
+    holder_of(tmp_path / "lock")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.adapters import process
-from harness.adapters.files import make_directory, read_json, sha256_of, write_json
+from harness.adapters.files import PASSABLE, make_directory, read_json, sha256_of, write_json
 from harness.adapters.host.facts import free_bytes
 from harness.core.errors import HarnessError, InputError, Problem
 from harness.core.model import DiskFormat
@@ -126,8 +126,8 @@ def pin(path: Path, cache: Path) -> ImageFile:
         entry = known.get(key)
         if not isinstance(entry, dict) or entry.get("file") != mark:
             entry = {"file": mark, "sha256": sha256_of(path)}
-            make_directory(cache.parent)
-            write_json(cache, known | {key: entry})
+            make_directory(cache.parent, PASSABLE)
+            write_json(cache, known | {key: entry}, private=True)
     except OSError as error:
         raise InputError.single("guest.image", f"{path}: {error.strerror}", "check the path") from error
     return ImageFile(key, kind, status.st_size, status.st_mtime_ns, str(entry["sha256"]))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from harness.adapters.disk_guard import DiskGuard
     from harness.adapters.guestless.callgrind import Thread, Valgrind
     from harness.adapters.guestless.store import CountDirectory
     from harness.core.counting.planning import PlannedCount
@@ -61,6 +62,7 @@ class CountBench:
     Attributes:
         store: where they are kept.
         disks: the file behind the disk of each guest configuration.
+        guard: looks at the device behind the disk before each count; None where there can be none.
     """
 
     experiment: Experiment
@@ -69,12 +71,14 @@ class CountBench:
     store: CountDirectory
     valgrind: Valgrind
     stop: StopSignal
+    guard: DiskGuard | None = None
     _writing: threading.Lock = field(default_factory=threading.Lock)
 
     def count(self, planned: PlannedCount) -> CountRecord:
         """Make one count and keep it; a count that fails is kept as failed.
 
         Raises:
+            InputError: the device behind the disk is in use, or is another one by now.
             Interrupted: the user stopped the run.
         """
         record = CountRecord(
@@ -90,6 +94,8 @@ class CountBench:
         began = time.monotonic()
         try:
             with self._file_alone(planned.cell), scratch() as directory:
+                if self.guard is not None:
+                    self.guard.check_again()
                 record.argv, record.threads = self._counted(planned, directory)
         except HarnessError as error:
             if error.exit_code != HarnessError.exit_code:

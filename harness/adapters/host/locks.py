@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 import tempfile
 import time
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 HOST_LOCK = Path("/run/lock/qemu-ab-harness.lock")
+_PLAIN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""In a directory that all users share, the name may be anything: a link elsewhere, a pipe that blocks."""
+
 _LOOK_SECONDS = 0.05
 """More than `holder_of` takes to look: who only looked must not be taken for a holder."""
 
@@ -132,7 +136,7 @@ def holder_of(path: Path) -> str | None:
     A lock file that is not there, or may not be read, is held by nobody that this user could know of.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY | _PLAIN)
     except OSError:
         return None
     try:
@@ -164,14 +168,23 @@ def _host_lock() -> Path:
 
 def _open(path: Path) -> int:
     try:
-        with contextlib.suppress(PermissionError):
-            return os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
-        # Another user's file in a sticky directory may not be opened with O_CREAT; flock needs no more.
-        return os.open(path, os.O_RDONLY)
+        descriptor = _opened(path)
     except OSError as error:
-        raise HarnessError(
-            f"cannot make the lock {path}: {error.strerror}", remedy="make its directory writable"
-        ) from error
+        remedy = "make its directory writable"
+        if path.is_symlink():
+            remedy = "somebody has put a symbolic link there: look who (ls -l), and remove it"
+        raise HarnessError(f"cannot make the lock {path}: {error.strerror}", remedy=remedy) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise HarnessError(f"the lock {path} is no file", remedy="look whose it is, and remove it")
+    return descriptor
+
+
+def _opened(path: Path) -> int:
+    with contextlib.suppress(PermissionError):
+        return os.open(path, os.O_RDONLY | os.O_CREAT | _PLAIN, 0o644)
+    # Another user's file in a sticky directory may not be opened with O_CREAT; flock needs no more.
+    return os.open(path, os.O_RDONLY | _PLAIN)
 
 
 def _holder(descriptor: int) -> str:

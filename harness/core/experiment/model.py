@@ -172,7 +172,9 @@ class Disk(Section):
         default=None, description="Time after which null-co answers a request; default: at once."
     )
     destroy_data: v.Line | None = Field(
-        default=None, description="The same as path: allows write workloads to destroy what is stored there."
+        default=None,
+        description="Lets write workloads destroy what is stored there: path once more. A device has to be "
+        "named by its id, /dev/disk/by-id/...; for nvme, the id of the device at that address.",
     )
 
 

@@ -13,6 +13,7 @@ import click
 from harness import __version__
 from harness.core.errors import HarnessError
 from harness.shell.console import Console
+from harness.shell.terminal import plain
 
 _VERBS = {
     "doctor": "Say whether this host can measure, and what to do where it cannot.",
@@ -85,6 +86,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line; the only place that turns errors into messages and exit codes."""
+    sys.stdout, sys.stderr = plain(sys.stdout), plain(sys.stderr)
     sys.exit(run_cli(sys.argv[1:]))
 
 
