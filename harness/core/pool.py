@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from harness.core.experiment import Pool
 
 _BURST_IOTHREAD = 1
+BURST_THREAD = f"iothread{_BURST_IOTHREAD}"
+"""The IOThread that serves the disks of the burst."""
+
 _DISK_BYTES = 2**30
 _ANY_PACE = 10**12
 
@@ -65,8 +68,8 @@ def counted_arguments(pool: Pool, machine: str, files: RigFiles, qmp: str, *, me
 def hold_command(serial: str, *, hold: bool) -> tuple[str, dict[str, object]]:
     """Return the QMP command that has a disk keep its requests, or let them go.
 
-    Each byte counts as a request, of which one a second may pass: after the first request of all disks that
-    are held none does for an hour. Requests wait in a plain queue, which costs the same at any depth.
+    Each byte counts as a request, of which one a second may pass: after the first one of a disk that is held
+    none does for an hour. Requests wait in a plain queue, which costs the same at any depth.
 
     Returns:
         Its name and arguments.
@@ -74,7 +77,7 @@ def hold_command(serial: str, *, hold: bool) -> tuple[str, dict[str, object]]:
     rates = dict.fromkeys(("bps", "bps_rd", "bps_wr", "iops_rd", "iops_wr"), 0)
     pace = {"iops": 1, "iops_size": 1} if hold else {"iops": _ANY_PACE, "iops_size": 0}
     device = f"/machine/peripheral/{serial}/virtio-backend"
-    return "block_set_io_throttle", {"id": device, "group": "hold", **rates, **pace}
+    return "block_set_io_throttle", {"id": device, "group": f"group-{serial}", **rates, **pace}
 
 
 def _disk_arguments(disks: Sequence[DiskSpec]) -> list[str]:
