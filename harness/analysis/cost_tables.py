@@ -24,8 +24,8 @@ _HEADS = {"rw": "RW", "bs": "BLKSIZE", "iodepth": "IODEPTH"}
 _POOL_HEADS = {"MISSES": "misses", "INSTRUCTIONS": "instructions", "CALLS": "calls"}
 _POOL_DECIMALS = {"misses": 3, "instructions": 0, "calls": 3}
 _POOL_MEANING = (
-    "MISSES: coroutines made because the pool had none. INSTRUCTIONS: for making and freeing coroutines. CALLS: of "
-    "mmap, mprotect and munmap. Each a request."
+    "MISSES: coroutines made because the pool had none. INSTRUCTIONS: for making and freeing coroutines. "
+    "CALLS: of mmap, mprotect and munmap. Each a request."
 )
 _MEANING = (
     "Change: more (+) or fewer (-) instructions a request. Resolution: how far repeats of a count lie apart."
@@ -50,7 +50,7 @@ def render_costs(comparison: CostComparison, fmt: TableFormat | str = TableForma
 
 def instructions(value: float) -> str:
     """Return instructions a request as a whole number; ``-`` where there are none."""
-    return "-" if math.isnan(value) else f"{value:.0f}"
+    return _shown(value, 0)
 
 
 def _keys(comparison: CostComparison, cells: Sequence[CellCost]) -> list[Column]:
@@ -96,7 +96,7 @@ def cost_lines(comparison: CostComparison, contender: str) -> list[str]:
 
 
 def pool_columns(comparison: CostComparison, contender: str) -> list[Column]:
-    """Return the columns of the table of what misses of the coroutine pool cost; none where none were counted.
+    """Return the columns of the coroutine pool's table; none where that was not asked.
 
     A column that could not be counted at all is left out; `explanation` says why.
     """
@@ -109,11 +109,13 @@ def pool_columns(comparison: CostComparison, contender: str) -> list[Column]:
             costs = [comparison.pool.get((variant, cell.cell), PoolCost()) for cell in cells]
             values = [getattr(cost, name) for cost in costs]
             if not all(map(math.isnan, values)):
-                shown = [
-                    "-" if math.isnan(value) else f"{value:.{_POOL_DECIMALS[name]}f}" for value in values
-                ]
+                shown = [_shown(value, _POOL_DECIMALS[name]) for value in values]
                 columns.append(Column(f"{clean(variant)} {head}", shown))
     return columns
+
+
+def _shown(value: float, decimals: int) -> str:
+    return "-" if math.isnan(value) else f"{value:.{decimals}f}"
 
 
 def pool_title(comparison: CostComparison, contender: str) -> str:

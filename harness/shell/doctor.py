@@ -37,6 +37,7 @@ def examine(workspace: Workspace) -> list[Finding]:
         *_disk_images(workspace, running=holder is not None),
         _fio(),
         _valgrind(),
+        _strace(),
         _counters(),
         _space(workspace),
         _max_map_count(),
@@ -148,6 +149,18 @@ def _valgrind() -> Finding:
             "provisioning an experiment with workload: instructions installs it",
         )
     return Finding("valgrind", Health.OK, path)
+
+
+def _strace() -> Finding:
+    path = shutil.which("strace")
+    if path is None:
+        return Finding(
+            "strace",
+            Health.NOTE,
+            "not installed here: load coroutine-pool counts no system calls",
+            "provisioning an experiment with workload: instructions installs it",
+        )
+    return Finding("strace", Health.OK, path)
 
 
 def _counters() -> Finding:

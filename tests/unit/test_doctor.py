@@ -82,8 +82,8 @@ def find(workspace: Workspace, what: str) -> list[Finding]:
 
 def test_it_looks_at_everything_a_run_needs(workspace: Workspace) -> None:
     looked_at = [finding.what for finding in examine(workspace)]
-    expected = ["CPU", "KVM", "libvirt", "QEMU", "fio", "valgrind", "hardware counters", "disk space"]
-    assert looked_at == [*expected, "vm.max_map_count"]
+    expected = ["CPU", "KVM", "libvirt", "QEMU", "fio", "valgrind", "strace"]
+    assert looked_at == [*expected, "hardware counters", "disk space", "vm.max_map_count"]
 
 
 def test_hardware_counters_that_are_not_there_are_named_with_a_remedy(

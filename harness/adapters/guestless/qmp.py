@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping
 
+_ANSWER_BYTES = 65536
+
 
 class QmpSocket:
     """A monitor's connection, ready for commands.
@@ -29,7 +31,7 @@ class QmpSocket:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._lines = connection.makefile("rb")
+        self._rest = b""
         if "QMP" not in self._answer():
             raise HarnessError("QEMU's monitor does not greet as QMP does")
         self.execute("qmp_capabilities", {})
@@ -52,12 +54,14 @@ class QmpSocket:
 
     def _answer(self) -> dict[str, Any]:
         try:
-            line = self._lines.readline()
+            while b"\n" not in self._rest:
+                if not (more := self._connection.recv(_ANSWER_BYTES)):
+                    raise ConnectionResetError("QEMU closed the socket")
+                self._rest += more
         except TimeoutError:
             raise HarnessError("QEMU's monitor does not answer") from None
         except OSError as error:
             raise ConnectionLostError(f"QMP: {error}") from error
-        if not line:
-            raise ConnectionLostError("QEMU closed its monitor")
+        line, _newline, self._rest = self._rest.partition(b"\n")
         answer: dict[str, Any] = orjson.loads(line)
         return answer
