@@ -147,7 +147,12 @@ def _counted(path: Path) -> FiledRun:
         run.environment,
         accel=NO_GUEST,
         content=[
-            [planned.number, record.state, [thread.sha256 for thread in record.threads]]
+            [
+                planned.number,
+                record.state,
+                [thread.sha256 for thread in record.threads],
+                *([record.calls] if record.calls else []),
+            ]
             for planned in run.plan.counts
             if (record := run.load(planned)) is not None
         ],
