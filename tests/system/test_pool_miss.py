@@ -1,4 +1,4 @@
-"""What a miss of the coroutine pool costs, really counted: callgrind and strace agree on how many there are."""
+"""What a miss of the coroutine pool costs, really counted: callgrind and strace agree on their number."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support import harness
 
 pytestmark = pytest.mark.system
 
-# Each burst finds the pool of QEMU 7.2 taken by another IOThread; in 10.0 it is larger than what the cap keeps.
+# Each burst finds the pool of QEMU 7.2 taken by another IOThread; it is larger than what 10.0 keeps.
 EXPERIMENT = """\
 name: count
 workload: instructions
