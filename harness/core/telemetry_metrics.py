@@ -160,4 +160,6 @@ def _why_not_counted(seen: Sequence[Telemetry]) -> str | None:
             f"the counters were shared with somebody and counted only {min(shares):.0%} of the time: end "
             "what else counts (perf; sysctl kernel.nmi_watchdog=0)"
         )
+    if any(counts.values is None for telemetry in seen for r in telemetry.readings for counts in r.counts):
+        return "a thread of QEMU could not be counted: raise `ulimit -n`, each takes 4 open files"
     return None

@@ -171,6 +171,8 @@ def test_why_counts_are_missing() -> None:
     half = replace(AFTER.counts[0], running_ns=15 * 10**8)
     shared = seen(BEFORE, replace(AFTER, counts=(half, *AFTER.counts[1:])))
     assert "counted only 50% of the time" in why_missing("cycles_per_io", [shared])
+    blind = replace(AFTER, counts=(*AFTER.counts[:2], ThreadCounts(PID + 2, "IO iothread1", None)))
+    assert "ulimit -n" in why_missing("iothread_cycles_per_io", [seen(BEFORE, blind)])
     assert "older version" in why_missing("cycles_per_io", [seen(counters=())])
     assert why_missing("vmas", [none]) == "QEMU's mappings were never seen"
 
