@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -147,9 +148,12 @@ def _served(
             counted.until(started, "starting QEMU")
 
         qtest, qmp = (enter(accepted(server, waiting, answer_seconds=_ANSWER_SECONDS)) for server in servers)
+        # It connects long before it answers, on a busy host; but it greets when it is ready.
+        waiting(lambda: bool(select.select([qmp], [], [], 0)[0]))
         try:
+            monitor = QmpSocket(qmp)
             disks = start_disks(QtestSocket(qtest), shared, machine.layouts)
-            driver = _Driver(load, disks, QmpSocket(qmp), counted)
+            driver = _Driver(load, disks, monitor, counted)
             driver.greet()
             threads = counted.threads()
             driver.drive()
