@@ -18,14 +18,15 @@ from harness.adapters.files import printable_lines
 from harness.adapters.guestless.bench import CountBench
 from harness.adapters.guestless.callgrind import Valgrind
 from harness.adapters.guestless.store import CountDirectory
+from harness.adapters.guestless.strace import Strace
 from harness.adapters.host.facts import environment
 from harness.adapters.host.locks import IMPATIENT, Patience, host_shared
 from harness.adapters.scratch import sweep
-from harness.core.counting.planning import CountPlan, PlannedCount, make_count_plan
+from harness.core.counting.planning import CountPlan, PlannedCount, make_count_plan, make_pool_plan
 from harness.core.counting.records import CountingRun
 from harness.core.errors import HarnessError, Interrupted
 from harness.core.experiment import Experiment, load_experiment
-from harness.core.model import BuildRecord, Workload
+from harness.core.model import BuildRecord, CountLoad, Workload
 from harness.core.records import FORMAT_VERSION, IterationState, RunState
 from harness.shell.campaign import Outcome
 from harness.shell.runner import check_unchanged
@@ -48,13 +49,28 @@ _SECONDS_EACH = 2.6
 
 
 def count_plan_of(experiment: Experiment) -> CountPlan:
-    """Return the plan of an experiment with the workload ``instructions``."""
+    """Return the plan of an experiment with the workload ``instructions``, as this host can count it."""
+    if experiment.instructions.load is CountLoad.COROUTINE_POOL:
+        return make_pool_plan(
+            variants=experiment.variants,
+            cells=experiment.cells(),
+            repeats=experiment.instructions.repeats,
+            calls=Strace.find() is not None,
+        )
     return make_count_plan(
         variants=experiment.variants,
         cells=experiment.cells(),
         requests=experiment.instructions.requests,
         repeats=experiment.instructions.repeats,
     )
+
+
+def _tracer(experiment: Experiment) -> dict[str, str | None]:
+    """Return what counts system calls, where that is asked for."""
+    if experiment.instructions.load is not CountLoad.COROUTINE_POOL:
+        return {}
+    strace = Strace.find()
+    return {"strace": strace.version if strace else None}
 
 
 def expected_seconds(plan: CountPlan) -> float:
@@ -120,7 +136,12 @@ class CountRunner:
                 record=head,
                 experiment=declared.text,
                 plan=count_plan_of(experiment),
-                environment={**environment(), "harness": __version__, "valgrind": valgrind.version},
+                environment={
+                    **environment(),
+                    "harness": __version__,
+                    "valgrind": valgrind.version,
+                    **_tracer(experiment),
+                },
             )
             return store, self._execute(store, experiment, provisioned.builds, valgrind)
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from harness.core.experiment import Experiment
     from harness.core.records import RunRecord
 
-FILED_METRICS = ("iops", "clat_p99_ns", "qemu_cpu_ns_per_io", "vmas")
+FILED_METRICS = ("iops", "clat_p99_ns", "qemu_cpu_ns_per_io", "vmas", "instructions_per_io", "cycles_per_io")
 """What is filed of a run that measured it; the run directory has the rest."""
 
 COUNTED_METRIC = "instructions_per_io"
@@ -147,7 +147,12 @@ def _counted(path: Path) -> FiledRun:
         run.environment,
         accel=NO_GUEST,
         content=[
-            [planned.number, record.state, [thread.sha256 for thread in record.threads]]
+            [
+                planned.number,
+                record.state,
+                [thread.sha256 for thread in record.threads],
+                *([record.calls] if record.calls else []),
+            ]
             for planned in run.plan.counts
             if (record := run.load(planned)) is not None
         ],

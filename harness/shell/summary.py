@@ -132,5 +132,6 @@ def _count(run: CountDirectory, planned: PlannedCount, record: CountRecord) -> d
         "seconds": record.seconds,
         "counted": [thread.name for thread in record.threads if thread.counted],
         "threads": {thread.name: run.total_of(planned, thread) for thread in record.threads},
+        "calls": record.calls,
         "failure": record.reason,
     }

@@ -93,7 +93,7 @@ class Thread:
 
 
 class Counted:
-    """A process under callgrind.
+    """A process that is counted, under callgrind or strace.
 
     Args:
         running: the process.
@@ -189,6 +189,14 @@ class Counted:
         while (code := self._running.wait(0.05)) is None:
             self._check("ending")
         return code
+
+    def linger(self, condition: Callable[[], bool]) -> None:
+        """Wait a little, after the process's end, for what it or its tracer still has to write."""
+        deadline = time.monotonic() + _GRACE_SECONDS
+        while not condition() and time.monotonic() < deadline:
+            if self._stop.is_set():
+                raise Interrupted("interrupted")
+            time.sleep(_SAMPLE_SECONDS)
 
     def expect_end(self, doing: str, why: HarnessError) -> NoReturn:
         """Raise why a process ended that seems to have ended, or else what made it seem so.

@@ -36,8 +36,10 @@ class CountRecord:
         number: its number in the plan.
         requests: how many it served.
         reason: why it does not count; None when it does.
-        threads: empty when it failed.
+        threads: empty when it failed, or system calls were counted.
         argv: the command that was counted.
+        calls: how often QEMU made each system call, from its start to its end; None where instructions were
+            counted, or it failed.
     """
 
     number: int
@@ -51,6 +53,7 @@ class CountRecord:
     reason: str | None = None
     threads: list[ThreadRecord] = field(default_factory=list)
     argv: list[str] = field(default_factory=list)
+    calls: dict[str, int] | None = None
 
 
 @dataclass(slots=True)

@@ -228,6 +228,7 @@ class Matrix(Section):
     vcpus: Values[v.VcpuCount] | None = Field(default=None, description="Varies guest.vcpus.")
     memory: Values[v.MemorySize] | None = Field(default=None, description="Varies guest.memory.")
     machine: Values[MachineName] | None = Field(default=None, description="Varies guest.machine.")
+    hoarder: Values[v.Switch] | None = Field(default=None, description="Varies instructions.hoarder.")
 
     def given(self, factor: str) -> bool:
         """Return whether the file names the factor."""
@@ -248,7 +249,7 @@ class Matrix(Section):
 GUEST_FACTOR_PATHS = {
     factor: ("guest", factor) if factor in {"vcpus", "memory", "machine"} else ("disk", factor)
     for factor in GUEST_FACTORS
-} | {"poll_max_ns": ("disk", "poll", "max_ns")}
+} | {"poll_max_ns": ("disk", "poll", "max_ns"), "hoarder": ("instructions", "hoarder")}
 """The key that each guest factor of the matrix overrides."""
 
 
@@ -379,14 +380,22 @@ class Instructions(Section):
 
     load: CountLoadName = Field(
         default=CountLoad.VIRTIO_BLK,
-        description="What is counted: virtio-blk (QEMU's device) or qemu-img (`qemu-img bench`).",
+        description="What is counted: virtio-blk (QEMU's device), qemu-img (`qemu-img bench`) or "
+        "coroutine-pool (bursts of iodepth requests in flight at once: what the pool's misses cost).",
     )
     ring: RingFormatName = Field(default=RingFormat.SPLIT, description="The virtqueues' format.")
     indirect: v.Switch = Field(
         default=False,
         description="Requests as indirect descriptors: one descriptor of the queue each, instead of three.",
     )
-    disks: v.CountedDisks = Field(default=1, description="Disks that take turns; all of the same kind.")
+    disks: v.CountedDisks = Field(
+        default=1,
+        description="Disks that take turns, or share each burst of coroutine-pool; all of the same kind.",
+    )
+    hoarder: v.Switch = Field(
+        default=False,
+        description="After each burst of coroutine-pool, a request to an IOThread that was idle until then.",
+    )
     requests: v.Count = Field(
         default=800, description="Requests between the two counts of which the difference is taken."
     )
