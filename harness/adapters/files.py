@@ -141,7 +141,8 @@ def make_directory(path: Path, mode: int = PRIVATE) -> Path:
         return path
     made = [path, *itertools.takewhile(lambda parent: not parent.exists(), path.absolute().parents)]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             path.mkdir(mode=0o700)
             path.chmod(mode)
