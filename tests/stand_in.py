@@ -40,7 +40,8 @@ int pool_size(void);
 int main(int argc, char **argv)
 {
     if (argc > 1 && !strcmp(argv[1], "--version")) {
-        printf("QEMU emulator version 10.0.%d\\n", pool_size() + DATA);
+        const char *name = strstr(argv[0], "qemu-img") ? "qemu-img" : "QEMU emulator";
+        printf("%s version 10.0.%d\\n", name, pool_size() + DATA);
         return 0;
     }
     while (getchar() != EOF)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.adapters.leftovers import MARK, end_marked
-from harness.core.errors import HarnessError, InputError, Interrupted, ProvisionError
+from harness.core.errors import BuildFailedError, HarnessError, InputError, Interrupted, ProvisionError
 from harness.core.model import BuildRecord, GuestImage
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class TaskEvent:
         task: the task's name.
         status: how far it got.
         message: why it failed; empty otherwise.
+        made: how it made a build (``from nothing``); empty where it made none.
+        build_failed: whether the source of a build is to blame.
     """
 
     host: str
@@ -52,6 +54,8 @@ class TaskEvent:
     task: str
     status: TaskStatus
     message: str = ""
+    made: str = ""
+    build_failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,8 @@ def task_event(event: Mapping[str, Any]) -> TaskEvent | None:
         task=str(data.get("task") or ""),
         status=status,
         message=failure_message(result) if status is TaskStatus.FAILED else "",
+        made=str(result.get("made") or ""),
+        build_failed=status is TaskStatus.FAILED and bool(result.get("build_failed")),
     )
 
 
@@ -183,6 +189,7 @@ def provision(
     inventory: Path,
     on_task: Callable[[TaskEvent], None],
     cancelled: Callable[[], bool],
+    incremental: bool = False,
 ) -> ProvisionResult:
     """Run ``provision.yml`` on this machine.
 
@@ -195,11 +202,13 @@ def provision(
         inventory: the hosts.
         on_task: hears of each task's start and end.
         cancelled: asked all the time; true stops the playbook.
+        incremental: build a commit on top of the one that was built before it.
 
     Returns:
         What was done, and the manifest's content.
 
     Raises:
+        BuildFailedError: a build does not compile, or does not start.
         ProvisionError: a task failed; names task, host and message.
         Interrupted: ``cancelled`` said so.
     """
@@ -210,6 +219,7 @@ def provision(
             "harness_experiment_dir": str(experiment_dir.resolve()),
             "harness_state_dir": str(state_dir.resolve()),
             "harness_manifest": str(manifest.resolve()),
+            **({"qemu_source_incremental": True} if incremental else {}),
         },
         playbooks=playbooks,
         inventory=inventory,
@@ -383,7 +393,8 @@ def _check(status: str, watcher: _Watcher, playbook: str, remedy: str | None) ->
     failure = watcher.failure
     if failure is not None:
         role = f"{failure.role} : " if failure.role else ""
-        raise ProvisionError(
+        kind = BuildFailedError if failure.build_failed else ProvisionError
+        raise kind(
             f"task '{role}{failure.task}' failed on {failure.host}: {failure.message}", remedy=remedy
         )
     said = "\n".join(f"  {line}" for line in watcher.said)

@@ -65,6 +65,10 @@ class ProvisionError(HarnessError):
     """A playbook failed: names the task, the host and the message."""
 
 
+class BuildFailedError(ProvisionError):
+    """The source of a build is to blame: it does not compile, or what it makes is no QEMU that starts."""
+
+
 class GuestError(HarnessError):
     """The guest did not boot, answer or survive."""
 

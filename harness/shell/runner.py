@@ -50,9 +50,16 @@ _LONGEST_HOST = 32
 
 
 def provision_for(
-    declared: Declared, workspace: Workspace, *, on_task: Callable[[TaskEvent], None], stop: Stop
+    declared: Declared,
+    workspace: Workspace,
+    *,
+    on_task: Callable[[TaskEvent], None],
+    stop: Stop,
+    incremental: bool = False,
 ) -> ProvisionResult:
     """Converge this host to what the experiment needs, by the same playbook that people run by hand.
+
+    ``incremental``: build a commit on top of the one that was built before it.
 
     Raises:
         InputError: a file that the experiment names is not there.
@@ -71,6 +78,7 @@ def provision_for(
         inventory=resource_dir("inventory") / "local.yml",
         on_task=on_task,
         cancelled=stop.is_set,
+        incremental=incremental,
     )
 
 
