@@ -190,6 +190,7 @@ def provision(
     on_task: Callable[[TaskEvent], None],
     cancelled: Callable[[], bool],
     incremental: bool = False,
+    only_builds: bool = False,
 ) -> ProvisionResult:
     """Run ``provision.yml`` on this machine.
 
@@ -203,6 +204,7 @@ def provision(
         on_task: hears of each task's start and end.
         cancelled: asked all the time; true stops the playbook.
         incremental: build a commit on top of the one that was built before it.
+        only_builds: make the builds and nothing else (``rebuild.yml``): the machine is ready.
 
     Returns:
         What was done, and the manifest's content.
@@ -213,7 +215,7 @@ def provision(
         Interrupted: ``cancelled`` said so.
     """
     watcher = _play(
-        "provision.yml",
+        "rebuild.yml" if only_builds else "provision.yml",
         {
             "experiment": str(experiment_file.resolve()),
             "harness_experiment_dir": str(experiment_dir.resolve()),
@@ -394,9 +396,7 @@ def _check(status: str, watcher: _Watcher, playbook: str, remedy: str | None) ->
     if failure is not None:
         role = f"{failure.role} : " if failure.role else ""
         kind = BuildFailedError if failure.build_failed else ProvisionError
-        raise kind(
-            f"task '{role}{failure.task}' failed on {failure.host}: {failure.message}", remedy=remedy
-        )
+        raise kind(f"task '{role}{failure.task}' failed on {failure.host}: {failure.message}", remedy=remedy)
     said = "\n".join(f"  {line}" for line in watcher.said)
     raise ProvisionError(
         f"ansible-playbook ended with status {status} before any task failed"

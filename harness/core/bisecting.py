@@ -12,7 +12,7 @@ import yaml
 from harness.core.documents import document_of
 from harness.core.errors import InputError, Problem
 from harness.core.experiment import GitBuild
-from harness.core.model import FIO_FACTORS, FactorValue, Workload
+from harness.core.model import FactorValue, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,6 +26,8 @@ GOOD, BAD, HERE, OLD, NEW = "GOOD", "BAD", "HERE", "OLD", "NEW"
 
 _LONGEST_NAME = 20
 _LEAST_REPEATS = 2
+_LARGEST_MARGIN = 0.5
+"""Of an experiment file: what is larger is judged all the same, by whoever reads the run."""
 
 
 class Answer(StrEnum):
@@ -107,26 +109,28 @@ class Measured:
 
     Attributes:
         cell: the cell's factors.
-        good: the good commit's value.
+        label: the cell's label.
+        good: the good commit's value; None where it has none.
         value: its own.
         change: of the value, as a fraction.
-        inexactness: how far the change may be off, as a fraction.
+        inexactness: how far the change may be off, as a fraction; None where nobody knows.
         verdict: ``worse``, ``better``, ``same`` or ``unclear``.
         reason: why it is unclear; None otherwise.
     """
 
     cell: dict[str, FactorValue]
-    good: float
-    value: float
-    change: float
-    inexactness: float
+    label: str
+    good: float | None
+    value: float | None
+    change: float | None
+    inexactness: float | None
     verdict: str
     reason: str | None = None
 
     @property
-    def label(self) -> str:
-        """The cell, for people."""
-        return " ".join(str(value) for value in self.cell.values())
+    def size(self) -> float:
+        """How large the change is, whatever its sign; a fraction."""
+        return abs(self.change or 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +198,7 @@ class Search:
     Attributes:
         name: the experiment's.
         commits: how many lie between the ends, the bad one included.
+        build: what every commit is built with, as an experiment has it, without the commit.
     """
 
     format_version: int
@@ -202,6 +207,7 @@ class Search:
     created: str
     harness_version: str
     commits: int
+    build: dict[str, Any]
     ends: Ends | None = None
     steps: tuple[Step, ...] = field(default=())
     found: Found | None = None
@@ -231,29 +237,29 @@ def skipped_in_a_row(steps: Sequence[Step]) -> int:
     return len(steps) - (tested[-1] if tested else 0)
 
 
-def ends_of(asked: Asked, cells: Sequence[Measured], labels: Sequence[str]) -> tuple[Measured, float]:
+def ends_of(asked: Asked, cells: Sequence[Measured]) -> tuple[Measured, float]:
     """Return the cell to go by, and the threshold.
 
     Args:
         asked: what is searched for.
         cells: the bad commit in every cell.
-        labels: the cells' labels, in the same order.
 
     Raises:
         InputError: the ends do not differ in what is searched for.
     """
-    looked_at = [m for m, label in zip(cells, labels, strict=True) if asked.cell in {None, label}]
+    looked_at = [m for m in cells if asked.cell in {None, m.label}]
     wanted = "better" if asked.improvement else "worse"
     fitting = [m for m in looked_at if m.verdict == wanted]
     if fitting:
-        most = max(fitting, key=lambda m: abs(m.change))
-        return most, abs(most.change) / 2 if asked.threshold is None else asked.threshold
+        most = max(fitting, key=lambda m: m.size)
+        return most, most.size / 2 if asked.threshold is None else asked.threshold
     raise InputError.single(f"{asked.good_ref}..{asked.bad_ref}", *_nothing_to_find(asked, looked_at))
 
 
 def _nothing_to_find(asked: Asked, cells: Sequence[Measured]) -> tuple[str, str]:
-    most = max(cells, key=lambda m: abs(m.change))
-    what = f"{asked.bad_ref} against {asked.good_ref}: {most.change:+.2%} ({most.label})"
+    most = max(cells, key=lambda m: m.size)
+    changed = "not measured" if most.change is None else f"{most.change:+.2%}"
+    what = f"{asked.bad_ref} against {asked.good_ref}: {changed} ({most.label})"
     if any(m.verdict == ("worse" if asked.improvement else "better") for m in cells):
         if asked.improvement:
             return f"{what}: it is worse, not better", "leave --improvement out to find what made it worse"
@@ -338,15 +344,12 @@ def experiment_of(
     counts = experiment.workload is Workload.INSTRUCTIONS
     judged = document["instructions" if counts else "protocol"]
     if margin is not None:
-        judged["margin"] = margin
+        judged["margin"] = min(margin, _LARGEST_MARGIN)
     if counts:
         judged["repeats"] = max(judged["repeats"], _LEAST_REPEATS) * more_repeats
     elif margin is not None and "until" not in judged:
         # Until the interval is so narrow that it cannot lie on both sides of the threshold for long.
-        judged["until"] = margin / 2
+        judged["until"] = min(margin, _LARGEST_MARGIN) / 2
     if cell is not None:
-        given = {name for name, value in document["matrix"].items() if value is not None}
-        document["matrix"] |= {
-            name: value for name, value in cell.items() if name in given or name not in FIO_FACTORS
-        }
+        document["matrix"] |= cell
     return str(yaml.safe_dump(document, sort_keys=False))

@@ -46,10 +46,10 @@ _SECONDS_EACH = 2.6
 """Of one count on one core, measured on a small virtual machine."""
 
 
-def count_plan_of(experiment: Experiment) -> CountPlan:
-    """Return the plan of an experiment with the workload ``instructions``."""
+def count_plan_of(experiment: Experiment, only: tuple[str, ...] | None = None) -> CountPlan:
+    """Return the plan of an experiment with the workload ``instructions``; ``only``: of these variants."""
     return make_count_plan(
-        variants=experiment.variants,
+        variants=only or experiment.variants,
         cells=experiment.cells(),
         requests=experiment.instructions.requests,
         repeats=experiment.instructions.repeats,
@@ -89,9 +89,20 @@ class CountRunner:
     emit: Callable[[CountProgress], None]
 
     def start(
-        self, declared: Declared, provisioned: Manifest, directory: Path
+        self,
+        declared: Declared,
+        provisioned: Manifest,
+        directory: Path,
+        *,
+        only: tuple[str, ...] | None = None,
     ) -> tuple[CountDirectory, Outcome]:
         """Count an experiment into a new run directory.
+
+        Args:
+            declared: the experiment.
+            provisioned: its builds.
+            directory: the new directory.
+            only: the variants to count; None for all.
 
         Raises:
             HarnessError: it could not begin; the directory keeps what was counted.
@@ -113,7 +124,7 @@ class CountRunner:
                 directory,
                 head=head,
                 experiment=declared.text,
-                plan=count_plan_of(experiment),
+                plan=count_plan_of(experiment, only),
                 environment={**environment(), "harness": __version__, "valgrind": valgrind.version},
             )
             return store, self._execute(store, experiment, provisioned.builds, valgrind)
