@@ -78,8 +78,9 @@ class Builder:
             "nice": 0,
         }
 
-    def make(self, *, incremental: bool = False, **wanted: Any) -> dict[str, Any]:
+    def make(self, **wanted: Any) -> dict[str, Any]:
         """Make a build; return the module's answer, with its directory."""
+        incremental = wanted.pop("incremental", False)
         arguments = self.arguments(**wanted) | {"incremental": incremental}
         answer = call("qemu_source_build", **arguments)
         return answer | {"directory": self.builds / f"source-{arguments['key'][:16]}"}

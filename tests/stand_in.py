@@ -50,6 +50,18 @@ int main(int argc, char **argv)
     return 0;
 }
 """
+# As much of `qemu-img bench -c COUNT ...` as the load asks for: a loop for each request.
+BENCH = """\
+    if (argc > 1 && !strcmp(argv[1], "bench")) {
+        volatile long work = 0;
+        for (int i = 1; i + 1 < argc; i++)
+            if (!strcmp(argv[i], "-c"))
+                for (long request = atol(argv[i + 1]); request; request--)
+                    for (int n = pool_size(); n; n--)
+                        work++;
+        return 0;
+    }
+"""
 POOL = """\
 int pool_size(void)
 {
@@ -92,6 +104,14 @@ def write_tree(directory: Path, without: str | None = None) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content)
     (directory / "configure").chmod(0o755)
+    return directory
+
+
+def write_bench_tree(directory: Path) -> Path:
+    """Write the source tree with a `qemu-img bench` that spends the pool's size on each request."""
+    main = write_tree(directory) / "util/main.c"
+    text = main.read_text().replace("#include <string.h>", "#include <stdlib.h>\n#include <string.h>")
+    main.write_text(text.replace("    while (getchar()", f"{BENCH}    while (getchar()"))
     return directory
 
 

@@ -26,7 +26,7 @@ class BisectDirectory:
     """One search on disk.
 
     ``bisect.json`` (what is asked, every commit tested, the end), ``experiment.yml`` as the user gave it,
-    ``bisect.log`` for `git bisect replay`, ``repository.git``, and a run directory for every commit in ``runs``.
+    ``bisect.log`` for `git bisect replay`, ``repository.git``, and in ``runs`` a run directory a commit.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,8 +40,7 @@ class BisectDirectory:
             InputError: it exists and is not empty, or may not be made.
         """
         check_new(path)
-        make_directory(path)
-        return cls(path)
+        return cls(make_directory(path))
 
     @classmethod
     def open(cls, path: Path) -> BisectDirectory:
@@ -57,7 +56,7 @@ class BisectDirectory:
         return cls(path)
 
     def remove(self) -> None:
-        """Take it away again."""
+        """Take away what was put into it, and itself."""
         shutil.rmtree(self.path, ignore_errors=True)
 
     def writing(self) -> AbstractContextManager[None]:

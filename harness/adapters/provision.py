@@ -395,8 +395,10 @@ def _check(status: str, watcher: _Watcher, playbook: str, remedy: str | None) ->
     failure = watcher.failure
     if failure is not None:
         role = f"{failure.role} : " if failure.role else ""
-        kind = BuildFailedError if failure.build_failed else ProvisionError
-        raise kind(f"task '{role}{failure.task}' failed on {failure.host}: {failure.message}", remedy=remedy)
+        message = f"task '{role}{failure.task}' failed on {failure.host}: {failure.message}"
+        if failure.build_failed:
+            raise BuildFailedError(message, failure.message, remedy=remedy)
+        raise ProvisionError(message, remedy=remedy)
     said = "\n".join(f"  {line}" for line in watcher.said)
     raise ProvisionError(
         f"ansible-playbook ended with status {status} before any task failed"

@@ -71,8 +71,8 @@ def step_lines(search: Search) -> Iterator[str]:
             Column("VALUE", [_value(step.measured.value if step.measured else None) for step in steps]),
             Column("CHANGE", [_change(step) for step in steps], left=True),
             Column("ANSWER", [answers[step.answer] for step in steps], left=True),
-            Column("BUILT", [step.made or ("-" if step.run is None else "in the cache") for step in steps], left=True),
-            Column("SUBJECT", [textwrap.shorten(clean(step.commit.subject), _LONGEST_SUBJECT) for step in steps], left=True),
+            Column("BUILT", [_built(step) for step in steps], left=True),
+            Column("SUBJECT", [_subject(step) for step in steps], left=True),
         ]
     )  # fmt: skip
     for step in steps:
@@ -93,6 +93,14 @@ def _total(search: Search) -> str:
         f"{len(search.steps)} of {search.commits} commits tested, {skipped} skipped; "
         f"{format_duration(built)} building, {format_duration(measured)} measuring."
     )
+
+
+def _built(step: Step) -> str:
+    return step.made or ("-" if step.run is None else "in the cache")
+
+
+def _subject(step: Step) -> str:
+    return textwrap.shorten(clean(step.commit.subject), _LONGEST_SUBJECT)
 
 
 def _value(value: float | None) -> str:

@@ -268,8 +268,7 @@ def _nothing_to_find(asked: Asked, cells: Sequence[Measured]) -> tuple[str, str]
     if unclear:
         return (
             f"{what}, which is unclear: {unclear}",
-            "measure more exactly (instructions.repeats and requests; of runs in guests protocol.until), "
-            "or name another --threshold",
+            "measure more exactly (instructions.repeats, protocol.until), or name another --threshold",
         )
     return (
         f"{what}: they do not differ by more than the threshold, so there is nothing to find",

@@ -66,7 +66,15 @@ class ProvisionError(HarnessError):
 
 
 class BuildFailedError(ProvisionError):
-    """The source of a build is to blame: it does not compile, or what it makes is no QEMU that starts."""
+    """The source of a build is to blame: it does not compile, or what it makes is no QEMU that starts.
+
+    Attributes:
+        cause: the compiler's words, without where they were said.
+    """
+
+    def __init__(self, message: str, cause: str, *, remedy: str | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.cause = cause
 
 
 class GuestError(HarnessError):

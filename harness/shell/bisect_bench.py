@@ -20,7 +20,7 @@ from harness.core.records import RunState
 from harness.shell.costing import key_of, read_counts
 from harness.shell.counting import CountRunner
 from harness.shell.declare import Declared
-from harness.shell.runner import RunOptions, Runner, provision_for
+from harness.shell.runner import Runner, RunOptions, provision_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from harness import __version__
 from harness.adapters.bisect_repository import BisectRepository, location_of
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from harness.core.experiment import Experiment
     from harness.core.protocols import StopSignal
     from harness.shell.bisect_bench import Built
+    from harness.shell.declare import Declared
 
 _HASH_DIGITS = 6
 _SHOWN_REASON = 3
@@ -171,7 +172,8 @@ class Bisecting:
             built = self.bench.provide({"HERE": commit.commit})
         except BuildFailedError as error:
             seconds = time.monotonic() - began
-            return Step(commit, Answer.SKIP, reason=error.message, build_seconds=round(seconds, 1))
+            reason = error.cause.removeprefix("build HERE: ")
+            return Step(commit, Answer.SKIP, reason=reason, build_seconds=round(seconds, 1))
         step = Step(commit, Answer.SKIP, made=built.made, build_seconds=round(built.seconds, 1), run=name)
         began = time.monotonic()
         try:
@@ -270,41 +272,46 @@ def begin(
     Raises:
         InputError: with everything that is wrong; nothing is left behind.
     """
-    store, problems = BisectDirectory.create(directory), list[Problem]()
+    store = BisectDirectory.create(directory)
     try:
-        declared = None
-        with _gathered(problems):
-            declared = declare(source)
-        varied: dict[str, object] = {"git": git} if git else {}
-        if declared is not None:
-            with _gathered(problems):
-                varied = build_to_vary(declared.experiment, declared.source, git=git, name=build)
-            with _gathered(problems):
-                check_cell(declared.experiment, asked.cell)
-        if "git" in varied:
-            with _gathered(problems):
-                location = location_of(str(varied["git"]))
-                repository = BisectRepository.make(store.repository, location)
-                asked = repository.resolved(asked, location)
-        if problems or declared is None:
-            raise InputError(problems)
-        # A URL may hold a password: builds take the clone.
-        fetched = is_remote_repository(location)
-        asked = replace(asked, git=str(store.repository.absolute()) if fetched else location)
-        search = Search(
-            format_version=FORMAT_VERSION,
-            name=declared.experiment.name,
-            asked=replace(asked, location=redacted(location)),
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            harness_version=__version__,
-            commits=repository.between(asked),
-            build={**varied, "git": asked.git},
-        )
-        store.begin(search, declared.text, source)
+        _begin(store, source, asked, git=git, build=build)
     except BaseException:
         store.remove()
         raise
     return store
+
+
+def _begin(store: BisectDirectory, source: Path, asked: Asked, *, git: str | None, build: str | None) -> None:
+    problems: list[Problem] = []
+    declared: Declared | None = None
+    varied: dict[str, Any] = {"git": git} if git else {}
+    with _gathered(problems):
+        declared = declare(source)
+    if declared is not None:
+        with _gathered(problems):
+            varied = build_to_vary(declared.experiment, declared.source, git=git, name=build)
+        with _gathered(problems):
+            check_cell(declared.experiment, asked.cell)
+    location, repository = str(varied.get("git", "")), BisectRepository(store.repository)
+    if location:
+        with _gathered(problems):
+            location = location_of(location)
+            repository = BisectRepository.make(store.repository, location)
+            asked = repository.resolved(asked, location)
+    if problems or declared is None:
+        raise InputError(problems)
+    # A URL may hold a password: builds take the clone.
+    where = str(store.repository.absolute()) if is_remote_repository(location) else location
+    search = Search(
+        format_version=FORMAT_VERSION,
+        name=declared.experiment.name,
+        asked=replace(asked, git=where, location=redacted(location)),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        harness_version=__version__,
+        commits=repository.between(asked),
+        build={**varied, "git": where},
+    )
+    store.begin(search, declared.text, source)
 
 
 def check_cell(experiment: Experiment, label: str | None) -> None:

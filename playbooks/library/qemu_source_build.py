@@ -36,8 +36,8 @@ description:
   - Works in a hidden directory of the build's key and renames the outcome when it is complete, so that what
     exists is whole. A failed build leaves its log; one that was killed is gone on with.
   - Two that want the same build wait for one another; the second finds it made. Nothing is installed.
-  - With O(incremental) a working directory stays, and the next commit is built in it, of which only what changed is
-    compiled. Where that would not be safe, or fails, the build is made from nothing.
+  - With O(incremental) a working directory stays, and the next commit is built in it, of which only what
+    changed is compiled. Where that would not be safe, or fails, the build is made from nothing.
 options:
   build: {type: str, required: true, description: The build's name in the experiment.}
   key: {type: str, required: true, description: The key that qemu_source_key worked out.}
@@ -125,7 +125,7 @@ class Build:
             if before is None:
                 self.compile()
             elif self.ninja() is not None:
-                # Perhaps it is what was here before that does not go with it: only from nothing is it certain.
+                # Perhaps it is what was here before that does not go with it: from nothing it is certain.
                 return ""
             self.finish()
         return f"on top of {before[:12]}" if before else "from nothing"

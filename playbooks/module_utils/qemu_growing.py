@@ -100,10 +100,8 @@ class Growing:
     def _apply(self, patches: Sequence[str], *options: str) -> bool:
         for digest in patches:
             file = Path(self.params["sources"]) / "patches" / digest
-            code, _, _ = self.git.run(
-                "-C", str(self.path / "src"), "-c", "apply.whitespace=nowarn", "apply", "-p1", *options, str(file),
-                env={"GIT_CEILING_DIRECTORIES": str(self.path)},
-            )  # fmt: skip
+            argv = ["-C", str(self.path / "src"), "-c", "apply.whitespace=nowarn", "apply", "-p1", *options]
+            code, _, _ = self.git.run(*argv, str(file), env={"GIT_CEILING_DIRECTORIES": str(self.path)})
             if code:
                 return False
         return True

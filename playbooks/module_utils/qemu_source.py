@@ -240,9 +240,8 @@ class Git:
             index_of(directory).unlink()
 
     def change(self, repository: Path, commit: str, directory: Path) -> bool:
-        """Write those files of an exported directory in which a commit differs; return whether that worked."""
-        code, _, _ = self.run(
-            f"--git-dir={repository}", *_AS_IT_IS, f"--work-tree={directory}", "read-tree", "--reset", "-u", commit,
-            env={"GIT_INDEX_FILE": str(index_of(directory))},
-        )  # fmt: skip
+        """Write the files in which a commit differs from an exported directory; return whether it worked."""
+        argv = [f"--git-dir={repository}", *_AS_IT_IS, f"--work-tree={directory}"]
+        index = {"GIT_INDEX_FILE": str(index_of(directory))}
+        code, _, _ = self.run(*argv, "read-tree", "--reset", "-u", commit, env=index)
         return code == 0

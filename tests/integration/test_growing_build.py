@@ -148,8 +148,9 @@ def test_a_full_disk_is_not_the_commits_fault(builder: Builder, qemu: Path, tmp_
 def test_a_build_that_was_killed_is_made_all_the_same(builder: Builder, qemu: Path, tmp_path: Path) -> None:
     gate, begun, compiler = tmp_path / "gate", tmp_path / "begun", tmp_path / "slow-cc"
     compiler.write_text(
-        f"#!/bin/sh\nfor a; do case $a in *pool.c) touch {begun}; while [ ! -e {gate} ]; do sleep 0.05; done;; "
-        'esac; done\nexec cc "$@"\n'
+        "#!/bin/sh\n"
+        f'case "$*" in *pool.c*) touch {begun}; while [ ! -e {gate} ]; do sleep 0.05; done ;; esac\n'
+        'exec cc "$@"\n'
     )
     compiler.chmod(0o755)
     gate.touch()

@@ -107,7 +107,7 @@ def command(
 def _check_usage(ctx: click.Context, experiment: Path | None, *others: Path | None) -> None:
     if sum(path is not None for path in (experiment, *others)) != 1:
         raise click.UsageError(
-            "name an experiment, or the directory of a search with --resume or --show; see `harness bisect --help`"
+            "name an experiment, or a search's directory with --resume or --show; see `harness bisect --help`"
         )
     default = click.core.ParameterSource.DEFAULT
     given = [
@@ -147,12 +147,11 @@ def _go_on(store: BisectDirectory, state_dir: Path | None, console: Console) -> 
     from harness.adapters.workspace import Workspace
     from harness.shell.bisecting import Bisecting, bench_of
 
-    with store.writing(), stopping_on_signals() as stop:
-        with console.progress() as progress:
-            bench = bench_of(
-                store, Workspace.at(state_dir), stop, console.say, on_task=console.task, emit=progress.emit
-            )
-            Bisecting(store, BisectRepository(store.repository), bench, stop, console.say).run()
+    with store.writing(), stopping_on_signals() as stop, console.progress() as progress:
+        bench = bench_of(
+            store, Workspace.at(state_dir), stop, console.say, on_task=console.task, emit=progress.emit
+        )
+        Bisecting(store, BisectRepository(store.repository), bench, stop, console.say).run()
 
 
 def _report(store: BisectDirectory, *, as_json: bool) -> int:
