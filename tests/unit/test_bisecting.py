@@ -341,21 +341,17 @@ def test_a_step_measures_one_cell_and_finds_the_patches(tmp_path: Path) -> None:
 
 
 def test_guests_are_measured_until_the_threshold_can_be_told() -> None:
-    fio = load_experiment(TEXT.replace("workload: instructions\n", ""), "x.yml")
+    text = "name: x\nbuilds: {A: {git: /q}, B: {git: /q}}\nbaseline: A\n"
     builds = {"GOOD": {"git": "/q", "ref": "a"}, "HERE": {"git": "/q", "ref": "b"}}
 
-    def protocol(text: str) -> object:
-        return load_experiment(
-            experiment_of(
-                load_experiment(text, "x.yml"), builds, directory=PurePath("/"), mark="m", margin=0.04
-            ),
-            "s.yml",
-        ).protocol
+    def of(text: str) -> tuple[float, float | None]:
+        given = load_experiment(text, "x.yml")
+        step = experiment_of(given, builds, directory=PurePath("/"), mark="m", margin=0.04)
+        protocol = load_experiment(step, "s.yml").protocol
+        return protocol.margin, protocol.until
 
-    found = protocol(fio.to_yaml())
-    assert (found.margin, found.until) == (0.04, 0.02)  # type: ignore[attr-defined]
-    asked = fio.to_yaml().replace("protocol:\n", "protocol:\n  until: 0.5%\n")
-    assert protocol(asked).until == 0.005  # type: ignore[attr-defined]
+    assert of(text) == (0.04, 0.02)
+    assert of(f"{text}protocol: {{until: 0.5%}}\n") == (0.04, 0.005)
 
 
 # -- its directory, and bad input ----------------------------------------------------------------------------
