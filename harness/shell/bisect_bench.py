@@ -12,7 +12,8 @@ from harness.adapters.guestless.store import CountDirectory
 from harness.adapters.provision import Manifest, TaskStatus
 from harness.adapters.results.store import RunDirectory, is_run_directory
 from harness.analysis.costs import CHEAPER, COSTLIER, NOT_COUNTED, costs_of, judge
-from harness.core.bisecting import BAD, GOOD, HERE, NEW, OLD, Measured, experiment_of
+from harness.core.bisect_experiments import experiment_of
+from harness.core.bisecting import BAD, GOOD, HERE, NEW, OLD, Measured
 from harness.core.errors import HarnessError, Interrupted
 from harness.core.experiment import load_experiment
 from harness.core.model import Workload

@@ -17,6 +17,7 @@ from harness.adapters.bisect_repository import BisectRepository
 from harness.adapters.bisect_store import BisectDirectory
 from harness.adapters.provision import Manifest
 from harness.adapters.waiting import Stop
+from harness.core.bisect_experiments import build_to_vary, experiment_of
 from harness.core.bisecting import (
     FORMAT_VERSION,
     Answer,
@@ -28,16 +29,15 @@ from harness.core.bisecting import (
     Search,
     Step,
     answer_of,
-    build_to_vary,
     ends_of,
-    experiment_of,
     skipped_in_a_row,
 )
 from harness.core.errors import BuildFailedError, HarnessError, InputError, Interrupted
 from harness.core.experiment import load_experiment
+from harness.shell.bisect_begin import begin
 from harness.shell.bisect_bench import Built, CannotBeMeasuredError
 from harness.shell.bisect_report import text_report
-from harness.shell.bisecting import Bisecting, begin
+from harness.shell.bisecting import Bisecting
 from harness.shell.cli.main import run_cli
 
 if TYPE_CHECKING:

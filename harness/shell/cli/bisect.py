@@ -131,7 +131,7 @@ def _begin(
     experiment: Path, paths: tuple[str, ...], directory: Path | None, asked: dict[str, Any]
 ) -> BisectDirectory:
     from harness.core.bisecting import Asked
-    from harness.shell.bisecting import begin
+    from harness.shell.bisect_begin import begin
 
     names = {"good_ref": asked["good"], "bad_ref": asked["bad"]}
     kept = ("threshold", "improvement", "first_parent", "metric", "cell", "max_skips")
@@ -145,7 +145,8 @@ def _begin(
 def _go_on(store: BisectDirectory, state_dir: Path | None, console: Console) -> None:
     from harness.adapters.bisect_repository import BisectRepository
     from harness.adapters.workspace import Workspace
-    from harness.shell.bisecting import Bisecting, bench_of
+    from harness.shell.bisect_begin import bench_of
+    from harness.shell.bisecting import Bisecting
 
     with store.writing(), stopping_on_signals() as stop, console.progress() as progress:
         bench = bench_of(
