@@ -115,6 +115,16 @@ def write_bench_tree(directory: Path) -> Path:
     return directory
 
 
+def bench_experiment(repository: Path, name: str) -> str:
+    """Return an experiment that counts it: the tag v10.0.2 against the branch."""
+    return (
+        f"name: {name}\nworkload: instructions\nbaseline: OLD\nbuilds:\n"
+        f"  OLD: {{git: {repository}, ref: v10.0.2}}\n  NEW: {{git: {repository}, ref: master}}\n"
+        "matrix: {rw: read, bs: 4k, iodepth: 1}\n"
+        "instructions: {load: qemu-img, repeats: 2, requests: 2000}\n"
+    )
+
+
 def git(directory: Path, *argv: str) -> str:
     """Run git as somebody."""
     who = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=master"]

@@ -10,7 +10,7 @@ import yaml
 from harness.core.documents import document_of
 from harness.core.errors import InputError, Problem
 from harness.core.experiment import GitBuild
-from harness.core.model import Workload
+from harness.core.model import FIRST_LOOK, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,6 +95,7 @@ def experiment_of(
     elif margin is not None and "until" not in judged:
         # Until the interval is so narrow that it cannot lie on both sides of the threshold for long.
         judged["until"] = min(margin, _LARGEST_MARGIN) / 2
+        judged["max_blocks"] = max(judged["max_blocks"], FIRST_LOOK)
     if cell is not None:
         document["matrix"] |= cell
     return str(yaml.safe_dump(document, sort_keys=False))

@@ -218,6 +218,30 @@ def answer_of(verdict: str, *, improvement: bool) -> Answer:
     return Answer.BAD if verdict == ("better" if improvement else "worse") else Answer.GOOD
 
 
+def verdict_of_interval(
+    low: float, high: float, *, threshold: float, higher_is_better: bool, improvement: bool
+) -> str:
+    """Return what an interval says: on which side of the threshold it lies whole.
+
+    The verdicts of a run do not: a small change is called as soon as it is sure, also within the margin.
+
+    Args:
+        low: the change's lower bound, a fraction; NaN where there is none.
+        high: its upper bound.
+        threshold: the change that matters, a fraction.
+        higher_is_better: whether a rise is an improvement.
+        improvement: whether improvements are searched for.
+    """
+    if higher_is_better:
+        low, high = -high, -low
+    # From here on a rise is a loss.
+    worse, better = low > threshold, high < -threshold
+    if worse or better:
+        return "worse" if worse else "better"
+    decided = low > -threshold if improvement else high < threshold
+    return "same" if decided else "unclear"
+
+
 def skipped_in_a_row(steps: Sequence[Step]) -> int:
     """Return how many of the last commits could not be tested."""
     tested = [number for number, step in enumerate(steps, 1) if step.answer is not Answer.SKIP]

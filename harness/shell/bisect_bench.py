@@ -13,7 +13,7 @@ from harness.adapters.provision import Manifest, TaskStatus
 from harness.adapters.results.store import RunDirectory, is_run_directory
 from harness.analysis.costs import CHEAPER, COSTLIER, NOT_COUNTED, costs_of, judge
 from harness.core.bisect_experiments import experiment_of
-from harness.core.bisecting import BAD, GOOD, HERE, NEW, OLD, Measured
+from harness.core.bisecting import BAD, GOOD, HERE, NEW, OLD, Measured, verdict_of_interval
 from harness.core.errors import HarnessError, Interrupted
 from harness.core.experiment import load_experiment
 from harness.core.model import Workload
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from harness.shell.campaign import Outcome
     from harness.shell.events import Event
 
-_WORSE_OR_BETTER = {COSTLIER: "worse", "slower": "worse", CHEAPER: "better", "faster": "better"}
+_WORSE_OR_BETTER = {COSTLIER: "worse", CHEAPER: "better"}
 _MORE_REPEATS = 3
 """How many times as often counts are repeated where their first repeats did not settle it."""
 
@@ -175,7 +175,7 @@ class BisectBench:
             margin = of_counts if self.counts else self.experiment.protocol.margin
         if self.counts:
             return self._counted(path, path, BAD, margin), name
-        return self._sampled(path, BAD, margin, asked.metric), name
+        return self._sampled(path, BAD, margin, asked), name
 
     def tested(self, asked: Asked, ends: Ends, commit: str, name: str, built: Built) -> tuple[Measured, str]:
         """Measure a commit that is built, once more where that does not settle it.
@@ -193,7 +193,7 @@ class BisectBench:
             both = self.provide(commits)
             declared = self._declared(self._text(commits, margin=ends.threshold, cell=cell))
             path = self._run(name, declared, both.manifest)
-            return self._sampled(path, HERE, ends.threshold, asked.metric)[0], name
+            return self._sampled(path, HERE, ends.threshold, asked)[0], name
         good = self.store.path / "runs" / ends.run
         for suffix, more in (("", 1), ("-again", _MORE_REPEATS)):
             commits = {GOOD: asked.good, HERE: commit}
@@ -282,26 +282,35 @@ class BisectBench:
             )
         return found
 
-    def _sampled(self, path: Path, variant: str, margin: float, metric: str) -> list[Measured]:
+    def _sampled(self, path: Path, variant: str, threshold: float, asked: Asked) -> list[Measured]:
         """Return a variant's samples against those of the good commit in the same run, a cell each."""
         from harness.shell.comparing import Judgement, compare_run
 
-        comparison = compare_run(path, Judgement(metric, margin=margin))
-        names = comparison.key_columns
-        return [
-            self._measured(
-                {name: _plain(row[name]) for name in names},
-                float(row["baseline"]),
-                float(row["contender"]),
-                float(row["change"]),
-                (float(row["ci_high"]) - float(row["ci_low"])) / 2,
-                verdict=_WORSE_OR_BETTER.get(str(row["verdict"]), str(row["verdict"] or "unclear")),
-                reason=None
-                if row["verdict"] in {"slower", "faster", "same"}
-                else _why(comparison.no_verdict),
+        comparison = compare_run(path, Judgement(asked.metric, margin=threshold))
+        found = []
+        for row in comparison.frames[variant].to_dict("records"):
+            low, high = float(row["ci_low"]), float(row["ci_high"])
+            verdict = verdict_of_interval(
+                low,
+                high,
+                threshold=threshold,
+                higher_is_better=comparison.metric.higher_is_better,
+                improvement=asked.improvement,
             )
-            for row in comparison.frames[variant].to_dict("records")
-        ]
+            if comparison.no_verdict:
+                verdict = "unclear"
+            found.append(
+                self._measured(
+                    {name: _plain(row[name]) for name in comparison.key_columns},
+                    float(row["baseline"]),
+                    float(row["contender"]),
+                    float(row["change"]),
+                    (high - low) / 2,
+                    verdict=verdict,
+                    reason=_why(comparison.no_verdict) if verdict == "unclear" else None,
+                )
+            )
+        return found
 
     def _measured(
         self,

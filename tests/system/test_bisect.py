@@ -25,16 +25,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.system
 
-EXPERIMENT = """\
-name: bench
-workload: instructions
-builds:
-  OLD: {{git: {repository}, ref: v10.0.2}}
-  NEW: {{git: {repository}, ref: master}}
-baseline: OLD
-matrix: {{rw: read, bs: 4k, iodepth: 1}}
-instructions: {{load: qemu-img, repeats: 2, requests: 2000}}
-"""
 COMMITS, BROKEN, COSTS = 12, 6, 8
 
 
@@ -77,7 +67,7 @@ def chain(tmp_path: Path) -> Chain:
     stand_in.git(repository, "tag", "v10.0.2")
     commits += [commit(number) for number in range(1, COMMITS + 1)]
     experiment = tmp_path / "bench.yml"
-    experiment.write_text(EXPERIMENT.format(repository=repository))
+    experiment.write_text(stand_in.bench_experiment(repository, "bench"))
     return Chain(repository, experiment, commits, tmp_path / "search", tmp_path / "state")
 
 

@@ -22,17 +22,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.system
 
-EXPERIMENT = """\
-name: nightly
-workload: instructions
-builds:
-  OLD: {{git: {repository}, ref: v10.0.2}}
-  NEW: {{git: {repository}, ref: master}}
-baseline: OLD
-matrix: {{rw: read, bs: 4k, iodepth: 1}}
-instructions: {{load: qemu-img, repeats: 2, requests: 2000}}
-"""
-
 
 @dataclass(frozen=True)
 class Job:
@@ -70,7 +59,7 @@ def job(tmp_path: Path) -> Job:
     stand_in.commit(repository)
     stand_in.git(repository, "tag", "v10.0.2")
     experiment = tmp_path / "nightly.yml"
-    experiment.write_text(EXPERIMENT.format(repository=repository))
+    experiment.write_text(stand_in.bench_experiment(repository, "nightly"))
     return Job(repository, experiment, tmp_path / "nights", tmp_path / "state")
 
 

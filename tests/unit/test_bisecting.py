@@ -31,6 +31,7 @@ from harness.core.bisecting import (
     answer_of,
     ends_of,
     skipped_in_a_row,
+    verdict_of_interval,
 )
 from harness.core.errors import BuildFailedError, HarnessError, InputError, Interrupted
 from harness.core.experiment import load_experiment
@@ -250,6 +251,28 @@ def test_a_side_branch_is_tested_through_the_merge_base(tmp_path: Path) -> None:
 )
 def test_what_git_is_told(verdict: str, improvement: bool, answer: Answer) -> None:  # noqa: FBT001 - a table
     assert answer_of(verdict, improvement=improvement) is answer
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "improvement", "verdict"),
+    [
+        (-0.06, -0.05, False, "worse"),
+        (-0.03, -0.01, False, "same"),
+        (-0.05, -0.03, False, "unclear"),
+        (0.03, 0.06, False, "same"),
+        (0.05, 0.06, False, "better"),
+        (0.03, 0.06, True, "unclear"),
+        (-0.05, -0.03, True, "same"),
+        (float("nan"), float("nan"), False, "unclear"),
+    ],
+)
+def test_an_interval_answers_where_it_lies_whole_on_one_side(
+    low: float, high: float, improvement: bool, verdict: str  # noqa: FBT001 - a table
+) -> None:  # fmt: skip
+    told = {"threshold": 0.04, "improvement": improvement}
+    assert verdict_of_interval(low, high, higher_is_better=True, **told) == verdict  # type: ignore[arg-type]
+    # Of a latency the same, turned round.
+    assert verdict_of_interval(-high, -low, higher_is_better=False, **told) == verdict  # type: ignore[arg-type]
 
 
 def cell(change: float, verdict: str, label: str = "read-4k-1", reason: str | None = None) -> Measured:
