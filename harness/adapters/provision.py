@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.adapters.leftovers import MARK, end_marked
 from harness.adapters.progress import Progress
-from harness.core.errors import HarnessError, InputError, Interrupted, ProvisionError
+from harness.core.errors import BuildFailedError, HarnessError, InputError, Interrupted, ProvisionError
 from harness.core.experiment.model import TASK_SECONDS
 from harness.core.model import BuildRecord, GuestImage
 
@@ -51,6 +51,8 @@ class TaskEvent:
         task: the task's name.
         status: how far it got.
         message: why it failed; empty otherwise.
+        made: how it made a build (``from nothing``); empty where it made none.
+        build_failed: whether the source of a build is to blame.
     """
 
     host: str
@@ -58,6 +60,8 @@ class TaskEvent:
     task: str
     status: TaskStatus
     message: str = ""
+    made: str = ""
+    build_failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +137,8 @@ def task_event(event: Mapping[str, Any]) -> TaskEvent | None:
         task=str(data.get("task") or ""),
         status=status,
         message=failure_message(result) if status is TaskStatus.FAILED else "",
+        made=str(result.get("made") or ""),
+        build_failed=status is TaskStatus.FAILED and bool(result.get("build_failed")),
     )
 
 
@@ -197,6 +203,8 @@ def provision(
     on_task: Callable[[TaskEvent], None],
     cancelled: Callable[[], bool],
     task_seconds: float = TASK_SECONDS,
+    incremental: bool = False,
+    only_builds: bool = False,
 ) -> ProvisionResult:
     """Run ``provision.yml`` on this machine.
 
@@ -210,21 +218,25 @@ def provision(
         on_task: hears of each task's start and end.
         cancelled: asked all the time; true stops the playbook.
         task_seconds: after which a task counts as hung.
+        incremental: build a commit on top of the one that was built before it.
+        only_builds: make the builds and nothing else (``rebuild.yml``): the machine is ready.
 
     Returns:
         What was done, and the manifest's content.
 
     Raises:
+        BuildFailedError: a build does not compile, or does not start.
         ProvisionError: a task failed or hung; names task, host and message.
         Interrupted: ``cancelled`` said so.
     """
     watcher = _play(
-        "provision.yml",
+        "rebuild.yml" if only_builds else "provision.yml",
         {
             "experiment": str(experiment_file.resolve()),
             "harness_experiment_dir": str(experiment_dir.resolve()),
             "harness_state_dir": str(state_dir.resolve()),
             "harness_manifest": str(manifest.resolve()),
+            **({"qemu_source_incremental": True} if incremental else {}),
         },
         playbooks=playbooks,
         inventory=inventory,
@@ -406,9 +418,10 @@ def _check(status: str, watcher: _Watcher, playbook: str, remedy: str | None) ->
     failure = watcher.failure
     if failure is not None:
         role = f"{failure.role} : " if failure.role else ""
-        raise ProvisionError(
-            f"task '{role}{failure.task}' failed on {failure.host}: {failure.message}", remedy=remedy
-        )
+        message = f"task '{role}{failure.task}' failed on {failure.host}: {failure.message}"
+        if failure.build_failed:
+            raise BuildFailedError(message, failure.message, remedy=remedy)
+        raise ProvisionError(message, remedy=remedy)
     said = "\n".join(f"  {line}" for line in watcher.said)
     raise ProvisionError(
         f"ansible-playbook ended with status {status} before any task failed"

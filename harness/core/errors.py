@@ -69,6 +69,18 @@ class ProvisionError(HarnessError):
     """A playbook failed: names the task, the host and the message."""
 
 
+class BuildFailedError(ProvisionError):
+    """The source of a build is to blame: it does not compile, or what it makes is no QEMU that starts.
+
+    Attributes:
+        cause: the compiler's words, without where they were said.
+    """
+
+    def __init__(self, message: str, cause: str, *, remedy: str | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.cause = cause
+
+
 class GuestError(HarnessError):
     """The guest did not boot, answer or survive."""
 

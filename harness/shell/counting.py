@@ -48,17 +48,23 @@ _SECONDS_EACH = 2.6
 """Of one count on one core, measured on a small virtual machine."""
 
 
-def count_plan_of(experiment: Experiment) -> CountPlan:
-    """Return the plan of an experiment with the workload ``instructions``, as this host can count it."""
+def count_plan_of(experiment: Experiment, only: tuple[str, ...] | None = None) -> CountPlan:
+    """Return the plan of an experiment with the workload ``instructions``, as this host can count it.
+
+    Args:
+        experiment: it.
+        only: of these variants.
+    """
+    variants = only or experiment.variants
     if experiment.instructions.load is CountLoad.COROUTINE_POOL:
         return make_pool_plan(
-            variants=experiment.variants,
+            variants=variants,
             cells=experiment.cells(),
             repeats=experiment.instructions.repeats,
             calls=Strace.find() is not None,
         )
     return make_count_plan(
-        variants=experiment.variants,
+        variants=variants,
         cells=experiment.cells(),
         requests=experiment.instructions.requests,
         repeats=experiment.instructions.repeats,
@@ -110,9 +116,20 @@ class CountRunner:
     patience: Patience = IMPATIENT
 
     def start(
-        self, declared: Declared, provisioned: Manifest, directory: Path
+        self,
+        declared: Declared,
+        provisioned: Manifest,
+        directory: Path,
+        *,
+        only: tuple[str, ...] | None = None,
     ) -> tuple[CountDirectory, Outcome]:
         """Count an experiment into a new run directory.
+
+        Args:
+            declared: the experiment.
+            provisioned: its builds.
+            directory: the new directory.
+            only: the variants to count; None for all.
 
         Raises:
             HarnessError: it could not begin; the directory keeps what was counted.
@@ -135,7 +152,7 @@ class CountRunner:
                 directory,
                 record=head,
                 experiment=declared.text,
-                plan=count_plan_of(experiment),
+                plan=count_plan_of(experiment, only),
                 environment={
                     **environment(),
                     "harness": __version__,

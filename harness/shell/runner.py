@@ -53,9 +53,23 @@ _LONGEST_HOST = 32
 
 
 def provision_for(
-    declared: Declared, workspace: Workspace, *, on_task: Callable[[TaskEvent], None], stop: Stop
+    declared: Declared,
+    workspace: Workspace,
+    *,
+    on_task: Callable[[TaskEvent], None],
+    stop: Stop,
+    incremental: bool = False,
+    only_builds: bool = False,
 ) -> ProvisionResult:
     """Converge this host to what the experiment needs, by the same playbook that people run by hand.
+
+    Args:
+        declared: the experiment.
+        workspace: of this host.
+        on_task: hears of each task's start and end.
+        stop: the user's wish to end it.
+        incremental: build a commit on top of the one that was built before it.
+        only_builds: the host is ready but for the builds.
 
     Raises:
         InputError: a file that the experiment names is not there.
@@ -76,6 +90,8 @@ def provision_for(
         on_task=on_task,
         cancelled=stop.is_set,
         task_seconds=task_seconds(declared.experiment),
+        incremental=incremental,
+        only_builds=only_builds,
     )
     workspace.secure()
     return done

@@ -29,6 +29,7 @@ _VERBS = {
     "report": "Write a run's report: one HTML file, with charts.",
     "export": "Write a run for other tools (JUnit, OpenMetrics ...), or pack it into one file.",
     "history": "File finished runs, find them again, and see what changed from night to night.",
+    "bisect": "Find the commit that made it slower: git bisect, building and measuring.",
     "nightly": "Measure a branch's newest commit against the baseline and the night before.",
 }
 

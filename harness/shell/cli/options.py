@@ -49,7 +49,7 @@ def reading(
     return read
 
 
-def _percentage(example: str, *, risk: bool = False) -> Callable[..., float | None]:
+def percentage(example: str, *, risk: bool = False) -> Callable[..., float | None]:
     """Return what reads a share such as ``2%`` or ``0.02``, as an experiment file reads it."""
 
     def parse(value: str) -> float:
@@ -77,13 +77,13 @@ budget_option = click.option(
 margin_option = click.option(
     "--margin",
     metavar="PERCENT",
-    callback=_percentage("2%"),
+    callback=percentage("2%"),
     help="A change smaller than this does not matter [default: the experiment's, or 2%].",
 )
 alpha_option = click.option(
     "--alpha",
     metavar="PERCENT",
-    callback=_percentage("5%", risk=True),
+    callback=percentage("5%", risk=True),
     help="Accepted risk of a false verdict, over all cells [default: the experiment's, or 5%].",
 )
 noise_floor_option = click.option(
