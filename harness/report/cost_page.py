@@ -10,6 +10,7 @@ from harness.analysis.cost_tables import explanation, full_columns, instructions
 from harness.analysis.tables import percent
 from harness.report.answer import TONES, cell_label, cost_answer
 from harness.report.background import provenance_section, repeat_section
+from harness.report.call_graphs import CellTree, call_graphs
 from harness.report.charts import columns_of, encoding, finite, tips
 from harness.report.page import Cell, Charts, Code, Folded, Heading, Page, Points, Section, Table
 from harness.report.vega import Chart
@@ -31,12 +32,14 @@ class CostStory:
         comparison: of the counts.
         background: what the run was.
         explanations: of each cell, which functions the difference is in; as text, the title first.
+        trees: of each cell, its calls.
     """
 
     title: str
     comparison: CostComparison
     background: Background
     explanations: Sequence[str] = field(default_factory=tuple)
+    trees: Sequence[CellTree] = field(default_factory=tuple)
 
 
 def cost_page(story: CostStory) -> Page:
@@ -49,6 +52,7 @@ def cost_page(story: CostStory) -> Page:
         Section("results", "Results", [*tables, Points(explanation(comparison))]),
         Section("cells", "By cell", [Charts([_chart(comparison)], wide=True)]),
         Section("functions", "Where the difference is", _explained(story.explanations)),
+        *([Section("calls", "Calls", call_graphs(story.trees))] if story.trees else []),
         provenance_section(background),
         repeat_section(background, {"The table for a commit message": render_costs(comparison, "commit")}),
     ]
