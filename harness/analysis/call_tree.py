@@ -1,8 +1,8 @@
-"""From two threads' call graphs to one tree of calls: what icicle graphs of OLD, NEW and difference are drawn from.
+"""From call graphs of two variants to one tree of calls: what icicle graphs are drawn from.
 
 callgrind knows what each function called and what that cost, with everything below it, but not which of its
-own callers a call came from. So the tree is an estimate: what a function called is shared out among its callers in
-proportion to what each of them spent in it. Where a function has one caller, which is the rule, that is exact.
+own callers a call came from. So the tree is an estimate: what a function called is shared out among its
+callers in proportion to what each of them spent in it. With one caller, which is the rule, that is exact.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from harness.analysis.explanation import function_key
+from harness.analysis.explanation import NO_SYMBOL, function_key
+from harness.core.counting.callgrind import Function
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from harness.core.counting.callgrind import Profile
 
 Key = tuple[str, str]
-"""A function: its name and the binary it is in, without what differs between two builds of the same."""
+"""A function: its name, or its address, and the binary it is in."""
 
 MAX_DEPTH = 40
 MIN_SHARE = 0.004
@@ -75,9 +76,9 @@ def call_graph(few: Iterable[Profile], many: Iterable[Profile], apart: int) -> C
     for sign, profiles in ((-1, few), (1, many)):
         for profile in profiles:
             for function, cost in profile.own.items():
-                graph.own[function_key(function)] += sign * cost / apart
+                graph.own[_key(function)] += sign * cost / apart
             for (caller, callee), cost in profile.calls.items():
-                ends = function_key(caller), function_key(callee)
+                ends = _key(caller), _key(callee)
                 if ends[0] != ends[1]:
                     graph.calls[ends[0]][ends[1]] += sign * cost / apart
     # What was done once, at the start, may have cost a little more in the shorter count.
@@ -87,6 +88,17 @@ def call_graph(few: Iterable[Profile], many: Iterable[Profile], apart: int) -> C
         for caller, callees in graph.calls.items()
     }
     return graph
+
+
+def _key(function: Function) -> Key:
+    """Return what names a function within one build: its address where it has no name."""
+    name, binary = function_key(function)
+    return (function.name if name == NO_SYMBOL else name), binary
+
+
+def _shown(key: Key) -> Key:
+    """Return what names a function in both builds: those without a name are told apart by their callers."""
+    return function_key(Function(key[0], "", key[1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,40 +138,73 @@ class Call:
 def call_tree(old: CallGraph, new: CallGraph) -> Call:
     """Return the tree of both variants; its top stands for a whole request."""
     smallest = MIN_SHARE * max(old.total, new.total)
-    calls = _below(_Way(old, new, smallest, ()), old.roots(), new.roots())
+    walk = _Walk((old, new), smallest)
+    calls = walk.below((), ("", ""), (old.roots(), new.roots()))
     return _call(("a request", ""), (old.total, new.total), calls)
 
 
+Costs = dict[Key, float]
+
+
 @dataclass(frozen=True, slots=True)
-class _Way:
-    """How the walk got where it is."""
+class _Walk:
+    """A walk down both graphs at once; ``sides`` are always the baseline's and the contender's.
 
-    old: CallGraph
-    new: CallGraph
+    A function stands in a place with all of its own build that are shown as the same there: those without
+    names below one caller are one box, and one that calls another without a name is one with it.
+    """
+
+    graphs: tuple[CallGraph, CallGraph]
     smallest: float
-    path: tuple[Key, ...]
 
-    def to(self, key: Key) -> _Way:
-        return _Way(self.old, self.new, self.smallest, (*self.path, key))
+    def below(self, path: tuple[Key, ...], shown: Key, sides: tuple[Costs, Costs]) -> list[Call]:
+        if shown[0] == NO_SYMBOL:
+            old, new = (
+                self._through(graph, costs, path) for graph, costs in zip(self.graphs, sides, strict=True)
+            )
+        else:
+            old, new = sides
+        found: dict[Key, tuple[Costs, Costs]] = defaultdict(lambda: ({}, {}))
+        for side, costs in enumerate((old, new)):
+            for key, cost in costs.items():
+                # Recursion stays where it began: else it would never end.
+                if key not in path:
+                    found[_shown(key)][side][key] = cost
+        return [
+            self._expand(path, name, costs)
+            for name, costs in sorted(found.items())
+            if max(sum(side.values()) for side in costs) >= self.smallest
+        ]
+
+    def _through(self, graph: CallGraph, costs: Costs, path: tuple[Key, ...]) -> Costs:
+        """Return what is called in the end where functions without a name call one another."""
+        named: Costs = defaultdict(float)
+        waiting, seen = [costs], set(path)
+        while waiting:
+            for key, cost in waiting.pop().items():
+                if _shown(key)[0] != NO_SYMBOL:
+                    named[key] += cost
+                elif key not in seen and cost >= 1:
+                    seen.add(key)
+                    waiting.append(_shared_out(graph, key, cost))
+        return named
+
+    def _expand(self, path: tuple[Key, ...], shown: Key, sides: tuple[Costs, Costs]) -> Call:
+        old, new = (sum(costs.values()) for costs in sides)
+        if len(path) >= MAX_DEPTH:
+            return _call(shown, (old, new), [])
+        parts: list[Costs] = []
+        for graph, costs in zip(self.graphs, sides, strict=True):
+            called: Costs = defaultdict(float)
+            for key, cost in costs.items():
+                for callee, part in _shared_out(graph, key, cost).items():
+                    called[callee] += part
+            parts.append(called)
+        inside = (*path, *sides[0], *(key for key in sides[1] if key not in sides[0]))
+        return _call(shown, (old, new), self.below(inside, shown, (parts[0], parts[1])))
 
 
-def _below(way: _Way, old: Mapping[Key, float], new: Mapping[Key, float]) -> list[Call]:
-    return [
-        _expand(way.to(key), key, old.get(key, 0.0), new.get(key, 0.0))
-        for key in sorted(old.keys() | new.keys())
-        # Recursion stays where it began: else it would never end.
-        if key not in way.path and max(old.get(key, 0.0), new.get(key, 0.0)) >= way.smallest
-    ]
-
-
-def _expand(way: _Way, key: Key, old: float, new: float) -> Call:
-    if len(way.path) >= MAX_DEPTH:
-        return _call(key, (old, new), [])
-    parts = [_shared_out(graph, key, cost) for graph, cost in ((way.old, old), (way.new, new))]
-    return _call(key, (old, new), _below(way, *parts))
-
-
-def _shared_out(graph: CallGraph, key: Key, cost: float) -> dict[Key, float]:
+def _shared_out(graph: CallGraph, key: Key, cost: float) -> Costs:
     """Return this part of a function's cost by what it called."""
     whole = graph.inclusive(key)
     return {callee: cost * part / whole for callee, part in graph.calls.get(key, {}).items()} if whole else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.analysis.call_tree import MIN_SHARE
 from harness.report.icicle import Shown, icicle
 from harness.report.page import Cell, Folded, Heading, Points, Table
 
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
 _ROWS = 80
 _INDENT = "\N{NO-BREAK SPACE}\N{NO-BREAK SPACE}"
 _HOW = (
-    "Time goes nowhere here: from left to right stands what cost most. Pointing at a box tells its numbers; the browser's "
-    "search finds names. The tables hold the same.",
-    "callgrind knows what each function called and at what cost, not which of its own callers that call came from: where a "
-    "function has several callers, what it called is shared out among them in proportion to what each spent in it. "
-    "A function that is called again below itself is counted where it stands first; calls of less than 0.4% of a request "
-    "are part of their caller.",
+    "From left to right stands what cost most; nothing is in the order of time. Pointing at a box tells its "
+    "numbers, and the browser's search finds names. The tables hold the same."
+)
+_ESTIMATE = (
+    "callgrind knows what each function called and at what cost, not which of its own callers that call "
+    "came from: where a function has several callers, what it called is shared out among them in proportion "
+    "to what each spent in it. A function that is called again below itself is counted where it stands "
+    f"first; calls of less than {100 * MIN_SHARE:g}% of a request are part of their caller."
 )
 
 
@@ -43,7 +46,7 @@ class CellTree:
 
 def call_graphs(trees: Sequence[CellTree]) -> list[Block]:
     """Return the graphs of every cell; of several cells, those of the first are unfolded."""
-    blocks: list[Block] = [Points(_HOW)]
+    blocks: list[Block] = [Points([_HOW, _ESTIMATE])]
     for number, cell in enumerate(trees):
         difference = icicle(cell.tree, cell.names, Shown.DIFFERENCE)
         both: list[Block] = [icicle(cell.tree, cell.names, shown) for shown in (Shown.OLD, Shown.NEW)]

@@ -6,7 +6,14 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis.cost_tables import explanation, full_columns, instructions, render_costs
+from harness.analysis.cost_tables import (
+    explanation,
+    full_columns,
+    further_columns,
+    further_numbers,
+    instructions,
+    render_costs,
+)
 from harness.analysis.tables import percent
 from harness.report.answer import TONES, cell_label, cost_answer
 from harness.report.background import provenance_section, repeat_section
@@ -86,7 +93,9 @@ def _table(comparison: CostComparison, contender: str) -> Table:
     columns, cells = full_columns(comparison, contender), comparison.contenders[contender]
     keys = list(comparison.factors)
     heads = [column.head for column in columns[len(keys) + 2 :]]
-    names = [*keys, "baseline", "contender", *(_NAMES[head][0] for head in heads)]
+    further = {column.head: name for name, column in further_columns(comparison, contender)}
+    known = {head: name for head, (name, _note) in _NAMES.items()} | further
+    names = [*keys, "baseline", "contender", *(known[head] for head in heads)]
     notes = dict(_NAMES.values())
     headings = [
         Heading(
@@ -116,7 +125,7 @@ def _number(cell: CellCost, name: str) -> float | None:
         "contender": cell.contender.per_request,
         "change": cell.change,
         "resolution": cell.resolution,
-    }
+    } | further_numbers(cell)
     value = known.get(name, math.nan)
     return value if math.isfinite(value) else None
 

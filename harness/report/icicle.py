@@ -1,7 +1,7 @@
-"""Icicle graphs of a call tree: the whole request on top, below each function what it called, as wide as its cost.
+"""Icicle graphs of a call tree: a request on top, below each function what it called, as wide as its cost.
 
-They are SVG without any script: text that can be searched, positions in percent so that they fit every screen, a
-tooltip (`<title>`) a box, colours that are the page's variables.
+They are SVG without any script: text that can be searched, positions in percent so that they fit every
+screen, a tooltip (`<title>`) a box, colours that are the page's variables.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ _LABELLED = 1.5
 _THINNEST = 0.1
 _STEPS = 5
 _BINARIES = 6
+_NO_DIFFERENCE = 0.001
+_FULL_COLOUR = 0.05
+"""Parts of a request: what is less is grey, and what is more may have the strongest colour."""
 
 
 class Shown(StrEnum):
@@ -99,8 +102,8 @@ def icicle(tree: Call, names: tuple[str, str], shown: Shown) -> Icicle:
         f"{names[1]} against {names[0]}: {total:+,.0f} instructions a request",
         f"Icicle graph of the difference: {_largest(tree, shown)}",
         boxes,
-        f"Red (+): {names[1]} spends more there; blue (-): less; grey: the same. As wide as the larger of both, so "
-        "that what only one of them calls is seen too.",
+        f"Red (+): {names[1]} spends more there; blue (-): less; grey: the same. As wide as the larger of "
+        "both, so that what only one of them calls is seen too.",
     )
 
 
@@ -132,7 +135,7 @@ class _Drawing:
             return
         label = call.name if width >= _LABELLED else ""
         yield Box(round(x, 3), depth * ROW_PX, round(width, 3), label, self._title(call), self._tone(call))
-        for below in sorted(call.calls, key=lambda c: (-self._percent(c), c.name)):
+        for below in sorted(call.calls, key=lambda c: (-c.widest, c.name)):
             yield from self.boxes(below, x, depth + 1)
             x += self._percent(below)
 
@@ -155,8 +158,8 @@ class _Drawing:
         if self._shown is not Shown.DIFFERENCE:
             return f"of-{self._binaries[call.binary]}"
         change = call.new - call.old
-        # Less than an instruction a request is no difference.
-        if abs(change) < 1:
+        if abs(change) < max(1, _NO_DIFFERENCE * self._total):
             return "equal"
-        step = max(1, round(_STEPS * abs(change) / self._most))
+        # A small difference stays pale, even the largest one.
+        step = max(1, round(_STEPS * abs(change) / max(self._most, _FULL_COLOUR * self._total)))
         return f"{'more' if change > 0 else 'less'}-{step}"

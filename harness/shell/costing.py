@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from statistics import median
 from typing import TYPE_CHECKING
 
 from harness.adapters.guestless.store import CountDirectory
-from harness.analysis.costs import NOT_COUNTED, CellKey, CostComparison, Count, costs_of, judge
+from harness.analysis.costs import NOT_COUNTED, CellKey, Cost, CostComparison, Count, costs_of, judge
 from harness.core.errors import InputError
 from harness.core.experiment import Experiment, load_experiment
 from harness.core.model import CountLoad
@@ -16,6 +18,7 @@ from harness.shell.roles import Roles
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness.core.counting.callgrind import Profile
     from harness.core.counting.planning import PlannedCount
     from harness.core.counting.records import CountRecord
     from harness.core.model import Cell
@@ -23,7 +26,9 @@ if TYPE_CHECKING:
 _WHERE = {
     CountLoad.VIRTIO_BLK: "the thread that serves the disk, for requests of a driver that is no guest",
     CountLoad.QEMU_IMG: "`qemu-img bench`, all threads",
+    CountLoad.TEST_COROUTINE: "QEMU's test-coroutine, a request being an iteration of the benchmark",
 }
+_TIME = {False: "no time was measured", True: "time stands beside it, and is not judged"}
 
 
 def compare_counts(path: Path, *, margin: float | None = None, roles: Roles | None = None) -> CostComparison:
@@ -40,7 +45,7 @@ def compare_counts(path: Path, *, margin: float | None = None, roles: Roles | No
     run = CountDirectory.open(path)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
     counts, warnings = read_counts(run, experiment)
-    costs = costs_of(counts)
+    costs = _with_estimates(run, experiment, costs_of(counts))
     usable = {variant for (variant, _cell), cost in costs.items() if cost.repeats}
     baseline, chosen = (roles or Roles()).of(experiment, path)
     contenders = [name for name in chosen if name in usable]
@@ -67,11 +72,66 @@ def compare_counts(path: Path, *, margin: float | None = None, roles: Roles | No
         },
         margin=limit,
         ruler=f"Ruler: instructions in user mode, counted by callgrind ({run.head.counted_with}), of "
-        f"{_WHERE[experiment.instructions.load]}; no time was measured.",
+        f"{_WHERE[experiment.instructions.load]}; {_TIME[bool(run.times)]}.",
         warnings=[*missing, *warnings],
         footer=_footer(run, experiment),
         environment={**run.environment, "builds": run.head.builds},
     )
+
+
+def _with_estimates(
+    run: CountDirectory, experiment: Experiment, costs: dict[tuple[str, CellKey], Cost]
+) -> dict[tuple[str, CellKey], Cost]:
+    """Return costs with what stands beside instructions: cycles, where asked for, and times, where taken."""
+    times = {
+        (
+            record.variant,
+            tuple(record.factors[name] for name in experiment.varied_factors()),
+        ): record.nanoseconds
+        for record in run.times
+    }
+    found = {}
+    for key, cost in costs.items():
+        full = cost
+        if experiment.instructions.cycles and cost.repeats:
+            full = replace(full, cycles=_cycles(run, experiment, *key))
+        if taken := times.get(key):
+            full = replace(full, time_ns=median(taken), time_spread=(max(taken) - min(taken)) / median(taken))
+        found[key] = full
+    return found
+
+
+def _cycles(run: CountDirectory, experiment: Experiment, variant: str, key: CellKey) -> float:
+    few, many, apart = ends_of(run, experiment, variant, key)
+    low, high = (sum(profile.cycles() for profile in profiles) for profiles in (few, many))
+    return (high - low) / apart
+
+
+def ends_of(
+    run: CountDirectory, experiment: Experiment, variant: str, key: CellKey
+) -> tuple[list[Profile], list[Profile], int]:
+    """Return a variant's profiles of the fewest and the most requests, and how many those are apart.
+
+    The first repeat is enough: what repeats differ by is seen in the resolution.
+
+    Raises:
+        InputError: a file is missing, or is not what callgrind wrote.
+    """
+    found: dict[int, PlannedCount] = {}
+    for planned in run.plan.counts:
+        if planned.variant != variant or key_of(planned.cell, experiment) != key:
+            continue
+        record = run.load(planned)
+        if record is not None and record.state is IterationState.OK:
+            found.setdefault(planned.requests, planned)
+    few, many = min(found), max(found)
+    return _profiles(run, found[few]), _profiles(run, found[many]), many - few
+
+
+def _profiles(run: CountDirectory, planned: PlannedCount) -> list[Profile]:
+    record = run.load(planned)
+    threads = [thread for thread in record.threads if thread.counted] if record else []
+    return [run.profile_of(planned, thread) for thread in threads]
 
 
 def key_of(cell: Cell, experiment: Experiment) -> CellKey:

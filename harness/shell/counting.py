@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -20,11 +20,12 @@ from harness.adapters.guestless.store import CountDirectory
 from harness.adapters.host.facts import environment
 from harness.adapters.host.locks import host_shared
 from harness.adapters.scratch import sweep
+from harness.core.counting.coroutines import TIMED_REPEATS
 from harness.core.counting.planning import CountPlan, PlannedCount, make_count_plan
-from harness.core.counting.records import CountingRun
+from harness.core.counting.records import CountingRun, TimeRecord
 from harness.core.errors import HarnessError, Interrupted
 from harness.core.experiment import Experiment, load_experiment
-from harness.core.model import BuildRecord, Workload
+from harness.core.model import BuildRecord, CountLoad, Workload
 from harness.core.records import FORMAT_VERSION, IterationState, RunState
 from harness.shell.campaign import Outcome
 from harness.shell.runner import check_unchanged
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from harness.adapters.waiting import Stop
     from harness.adapters.workspace import Workspace
     from harness.core.counting.records import CountRecord
+    from harness.core.model import Cell
     from harness.shell.declare import Declared
 
 MAX_FAILURES = 2
@@ -148,7 +150,7 @@ class CountRunner:
             builds=builds,
             disks=prepare_disks(experiment, self.workspace.disks),
             store=store,
-            valgrind=valgrind,
+            valgrind=replace(valgrind, simulates=experiment.instructions.cycles),
             stop=self.stop,
         )
         sweep()
@@ -172,6 +174,8 @@ class _Execution:
         outcome = Outcome(RunState.FAILED, "an unexpected error", self.failures)
         try:
             self._count_missing()
+            if self.bench.experiment.instructions.load is CountLoad.TEST_COROUTINE and not self.store.times:
+                self._time()
             outcome.state = RunState.FAILED if self.failures else RunState.FINISHED
             outcome.stopped = "counts failed" if self.failures else "the plan is done"
         except Interrupted:
@@ -200,6 +204,22 @@ class _Execution:
                         self.emit(CountProgress(record, done, total))
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
+
+    def _time(self) -> None:
+        """Time what was counted, one at a time and the variants in turn: a clock sees what else goes on."""
+        plan = self.store.plan
+        cells = list(dict.fromkeys(count.cell for count in plan.counts))
+        pairs = [(cell, variant) for cell in cells for variant in plan.variants]
+        pairs = [(cell, variant) for cell, variant in pairs if self._failed[variant] < MAX_FAILURES]
+        found: dict[tuple[Cell, str], list[float]] = {pair: [] for pair in pairs}
+        for _repeat in range(TIMED_REPEATS):
+            for cell, variant in pairs:
+                if self.stop.is_set():
+                    raise Interrupted("interrupted")
+                found[cell, variant].append(self.bench.time(variant, cell))
+        self.store.save_times(
+            TimeRecord(variant, cell.factors(), times) for (cell, variant), times in found.items()
+        )
 
     def _is_there(self, planned: PlannedCount) -> bool:
         record = self.store.load(planned)

@@ -10,17 +10,14 @@ from harness.analysis.call_tree import call_graph, call_tree
 from harness.analysis.explanation import Explanation, explain, spending
 from harness.core.experiment import load_experiment
 from harness.core.model import CountLoad
-from harness.core.records import IterationState
-from harness.shell.costing import compare_counts, key_of
+from harness.shell.costing import compare_counts, ends_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from harness.analysis.call_tree import Call
-    from harness.analysis.costs import CellCost, CellKey, CostComparison
-    from harness.core.counting.callgrind import Profile
-    from harness.core.counting.planning import PlannedCount
+    from harness.analysis.costs import CellCost, CostComparison
     from harness.core.experiment import Experiment
     from harness.shell.roles import Roles
 
@@ -88,7 +85,7 @@ def _explained(
         ]
     )
     threads = sorted(cell.baseline.threads.keys() | cell.contender.threads.keys())
-    old, new = (_ends(run, experiment, name, cell.cell) for name in names)
+    old, new = (ends_of(run, experiment, name, cell.cell) for name in names)
     explanation = Explanation(
         title=f"{label}: instructions a request, by function",
         baseline=spending(*old),
@@ -110,27 +107,3 @@ def _debug_package(name: str, build: dict[str, object], load: CountLoad) -> str:
         package = "qemu-utils" if load is CountLoad.QEMU_IMG else "qemu-system-x86"
         return f"{name}: install {package}-dbgsym {version} (Fedora: debuginfo), or count a source build"
     return f"{name}: build it with debug information, and do not strip it"
-
-
-def _ends(
-    run: CountDirectory, experiment: Experiment, variant: str, key: CellKey
-) -> tuple[list[Profile], list[Profile], int]:
-    """Return a variant's profiles of the fewest and the most requests, and how many those are apart.
-
-    The first repeat is enough: what repeats differ by is seen in the resolution.
-    """
-    found: dict[int, PlannedCount] = {}
-    for planned in run.plan.counts:
-        if planned.variant != variant or key_of(planned.cell, experiment) != key:
-            continue
-        record = run.load(planned)
-        if record is not None and record.state is IterationState.OK:
-            found.setdefault(planned.requests, planned)
-    few, many = min(found), max(found)
-    return _profiles(run, found[few]), _profiles(run, found[many]), many - few
-
-
-def _profiles(run: CountDirectory, planned: PlannedCount) -> list[Profile]:
-    record = run.load(planned)
-    threads = [thread for thread in record.threads if thread.counted] if record else []
-    return [run.profile_of(planned, thread) for thread in threads]

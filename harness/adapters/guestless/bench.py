@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from harness.adapters.guestless.coroutine_load import run_counted, run_timed
 from harness.adapters.guestless.qemu_img_load import QemuImg, bench
 from harness.adapters.guestless.virtio_load import LoadResult, VirtioLoad, serve
 from harness.adapters.scratch import scratch
 from harness.core.counting.bench import BenchLoad
+from harness.core.counting.coroutines import TIMED_ITERATIONS
 from harness.core.counting.records import CountRecord, ThreadRecord
 from harness.core.counting.rig import Rig
 from harness.core.errors import HarnessError
-from harness.core.model import CountLoad, ReadWrite, RingFormat
+from harness.core.model import CoroutineTest, CountLoad, ReadWrite, RingFormat
 from harness.core.records import IterationState
 from harness.core.units import parse_size
 
@@ -108,8 +110,10 @@ class CountBench:
             yield
 
     def _counted(self, planned: PlannedCount, directory: Path) -> tuple[list[str], list[ThreadRecord]]:
-        if self.experiment.instructions.load is CountLoad.QEMU_IMG:
-            result = self._bench(planned, directory)
+        load = self.experiment.instructions.load
+        if load is not CountLoad.VIRTIO_BLK:
+            run = self._bench if load is CountLoad.QEMU_IMG else self._benchmark
+            result = run(planned, directory)
             threads = all_threads(result)
         else:
             result = self._serve(planned, directory)
@@ -143,6 +147,27 @@ class CountBench:
         program = QemuImg.of(self.builds[planned.variant].emulator)
         timeout = self.experiment.instructions.timeout
         return bench(load, program, self.valgrind, directory, stop=self.stop, timeout=timeout)
+
+    def _benchmark(self, planned: PlannedCount, directory: Path) -> LoadResult:
+        return run_counted(
+            CoroutineTest(dict(planned.cell.guest)["test"]),
+            planned.requests,
+            self.builds[planned.variant].emulator,
+            self.valgrind,
+            directory,
+            stop=self.stop,
+            timeout=self.experiment.instructions.timeout,
+        )
+
+    def time(self, variant: str, cell: Cell) -> float:
+        """Return the nanoseconds of an iteration of a benchmark of coroutines, not under callgrind.
+
+        Raises:
+            HarnessError: it failed.
+        """
+        test = CoroutineTest(dict(cell.guest)["test"])
+        timeout = self.experiment.instructions.timeout
+        return run_timed(test, TIMED_ITERATIONS[test], self.builds[variant].emulator, timeout=timeout)
 
     def _rig(self, cell: Cell) -> Rig:
         single = self.experiment.for_guest(cell.guest)

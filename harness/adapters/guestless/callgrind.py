@@ -18,13 +18,21 @@ from harness.core.counting.failures import cause_of_death, cause_of_hang
 from harness.core.errors import HarnessError, Interrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from harness.core.protocols import StopSignal
 
 _OUTPUT = "callgrind.out"
 _LOG = "output.log"
 _STACK_BYTES = 3 * 2**29
+_SIMULATION = (
+    "--cache-sim=yes",
+    "--branch-sim=yes",
+    # The same caches whatever the host has, so that estimates are the same everywhere.
+    "--I1=32768,8,64",
+    "--D1=32768,8,64",
+    "--LL=8388608,16,64",
+)
 _LAST_WORDS = 200
 _PAUSE_SECONDS = 0.001
 _SAMPLE_SECONDS = 0.01
@@ -39,10 +47,12 @@ class Valgrind:
     Attributes:
         program: its path.
         version: what it says of itself.
+        simulates: whether caches and branches are simulated, for an estimate of cycles.
     """
 
     program: str
     version: str
+    simulates: bool = False
 
     @classmethod
     def find(cls) -> Valgrind:
@@ -78,6 +88,7 @@ class Valgrind:
             "--trace-children=yes",
             "--dump-line=no",
             f"--callgrind-out-file={directory / _OUTPUT}",
+            *(_SIMULATION if self.simulates else ()),
             *argv,
         ]
 
@@ -225,7 +236,14 @@ def _thread(task: Path) -> Thread:
 
 
 @contextlib.contextmanager
-def counting(argv: Sequence[str], directory: Path, *, stop: StopSignal, timeout: float) -> Iterator[Counted]:
+def counting(
+    argv: Sequence[str],
+    directory: Path,
+    *,
+    stop: StopSignal,
+    timeout: float,
+    extra: Mapping[str, str] | None = None,
+) -> Iterator[Counted]:
     """Run a command, as `Valgrind.command` makes it, as long as the ``with`` block.
 
     Its environment is the same everywhere: what stands there takes a place in its memory, and counts.
@@ -235,8 +253,9 @@ def counting(argv: Sequence[str], directory: Path, *, stop: StopSignal, timeout:
         directory: a fresh directory for its outputs.
         stop: the user's wish to end the run.
         timeout: seconds after which it is given up.
+        extra: variables of its environment beside those that all have.
     """
     deny_io_uring()
-    environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", **(extra or {})}
     with process.background(argv, output=directory / _LOG, env=environment) as running:
         yield Counted(running, directory, stop, timeout)

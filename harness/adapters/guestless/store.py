@@ -15,7 +15,7 @@ from harness.adapters.files import inside, make_directory, read_bytes, read_json
 from harness.adapters.results.store import RunDirectory, is_run_directory, lay_out_run
 from harness.core.counting.callgrind import CallgrindFormatError, Profile, parse_callgrind, parse_total
 from harness.core.counting.planning import CountPlan, PlannedCount, count_plan_from_json, count_plan_to_json
-from harness.core.counting.records import CountingRun, CountRecord, ThreadRecord
+from harness.core.counting.records import CountingRun, CountRecord, ThreadRecord, TimeRecord
 from harness.core.errors import InputError
 from harness.core.model import Workload
 from harness.core.records import RunState
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _HEAD = TypeAdapter(CountingRun)
 _COUNT = TypeAdapter(CountRecord)
+_TIMES = TypeAdapter(list[TimeRecord])
 
 
 class CountDirectory:
@@ -134,6 +135,16 @@ class CountDirectory:
     def save(self, planned: PlannedCount, record: CountRecord) -> None:
         """Put a count's record on disk before returning."""
         write_json(make_directory(self._directory(planned)) / "count.json", asdict(record))
+
+    @property
+    def times(self) -> list[TimeRecord]:
+        """What was timed; nothing where the load has no clock, or before the counts are done."""
+        path = self.path / "times.json"
+        return _read(_TIMES, path) if path.exists() else []
+
+    def save_times(self, times: Iterable[TimeRecord]) -> None:
+        """Put what was timed on disk."""
+        write_json(self.path / "times.json", [asdict(record) for record in times])
 
     def read_output(self, planned: PlannedCount, thread: ThreadRecord) -> str:
         """Return callgrind's output of one thread, as it was saved.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.core.model import FIO_FACTORS, Cell, GuestConfig, ReadWrite
+from harness.core.counting.coroutines import iteration_points
+from harness.core.model import FIO_FACTORS, Cell, CoroutineTest, GuestConfig, ReadWrite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,8 +82,7 @@ def make_count_plan(
     """
     wanted: list[tuple[Cell, str, int, int]] = []
     for cell in cells:
-        sequential = cell.rw in {ReadWrite.READ, ReadWrite.WRITE}
-        few, middle, many = request_points(cell.iodepth, requests, sequential=sequential)
+        few, middle, many = _points(cell, requests)
         for repeat in range(repeats):
             points = (few, many) if repeat else (few, middle, many)
             wanted += [(cell, variant, point, repeat) for variant in variants for point in points]
@@ -91,6 +91,13 @@ def make_count_plan(
         for number, (cell, variant, point, repeat) in enumerate(wanted)
     )
     return CountPlan(tuple(variants), tuple(counts))
+
+
+def _points(cell: Cell, requests: int) -> tuple[int, int, int]:
+    if test := dict(cell.guest).get("test"):
+        return iteration_points(CoroutineTest(test), requests)
+    sequential = cell.rw in {ReadWrite.READ, ReadWrite.WRITE}
+    return request_points(cell.iodepth, requests, sequential=sequential)
 
 
 def count_plan_to_json(plan: CountPlan) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from harness.core.model import (
     Cache,
     Cell,
     Connection,
+    CoroutineTest,
     CountLoad,
     DiskFormat,
     FactorValue,
@@ -58,6 +59,7 @@ ReadWriteName = Annotated[
 ]
 IOEngineName = Annotated[IOEngine, v.choice_reader(IOEngine), v.choice_schema(IOEngine)]
 CountLoadName = Annotated[CountLoad, v.choice_reader(CountLoad), v.choice_schema(CountLoad)]
+CoroutineTestName = Annotated[CoroutineTest, v.choice_reader(CoroutineTest), v.choice_schema(CoroutineTest)]
 TuningName = Annotated[Tuning, v.choice_reader(Tuning), v.choice_schema(Tuning)]
 RingFormatName = Annotated[RingFormat, v.choice_reader(RingFormat), v.choice_schema(RingFormat)]
 
@@ -226,6 +228,9 @@ class Matrix(Section):
     vcpus: Values[v.VcpuCount] | None = Field(default=None, description="Varies guest.vcpus.")
     memory: Values[v.MemorySize] | None = Field(default=None, description="Varies guest.memory.")
     machine: Values[MachineName] | None = Field(default=None, description="Varies guest.machine.")
+    test: Values[CoroutineTestName] | None = Field(
+        default=None, description="Benchmarks of QEMU's test-coroutine (instructions.load: test-coroutine)."
+    )
 
     def given(self, factor: str) -> bool:
         """Return whether the file names the factor."""
@@ -246,7 +251,7 @@ class Matrix(Section):
 GUEST_FACTOR_PATHS = {
     factor: ("guest", factor) if factor in {"vcpus", "memory", "machine"} else ("disk", factor)
     for factor in GUEST_FACTORS
-} | {"poll_max_ns": ("disk", "poll", "max_ns")}
+} | {"poll_max_ns": ("disk", "poll", "max_ns"), "test": ("matrix", "test")}
 """The key that each guest factor of the matrix overrides."""
 
 
@@ -358,7 +363,8 @@ class Instructions(Section):
 
     load: CountLoadName = Field(
         default=CountLoad.VIRTIO_BLK,
-        description="What is counted: virtio-blk (QEMU's device) or qemu-img (`qemu-img bench`).",
+        description="What is counted: virtio-blk (QEMU's device), qemu-img (`qemu-img bench`) or "
+        "test-coroutine (benchmarks of QEMU's coroutines, of builds from source).",
     )
     ring: RingFormatName = Field(default=RingFormat.SPLIT, description="The virtqueues' format.")
     indirect: v.Switch = Field(
@@ -374,6 +380,10 @@ class Instructions(Section):
     )
     margin: v.Fraction = Field(
         default=0.005, description="A change of instructions a request smaller than this does not matter."
+    )
+    cycles: v.Switch = Field(
+        default=False,
+        description="Simulate caches and branches too, and estimate the cycles of a request; takes longer.",
     )
     timeout: v.PositiveDuration = Field(default=120.0, description="The end of one count.")
 
@@ -432,7 +442,12 @@ class Experiment(Section):
         return tuple(name for name in self.builds if name != self.baseline)
 
     def varied_factors(self) -> tuple[str, ...]:
-        """Return the factors a table has columns for: rw, bs, iodepth and what else the matrix names."""
+        """Return the factors a table has columns for: rw, bs, iodepth and what else the matrix names.
+
+        Where nothing is read or written, it is the test alone.
+        """
+        if self.instructions.load is CountLoad.TEST_COROUTINE:
+            return ("test",)
         further = (f for f in (*FIO_FACTORS, *GUEST_FACTORS) if f not in TABLE_FACTORS)
         return (*TABLE_FACTORS, *(factor for factor in further if self.matrix.given(factor)))
 
