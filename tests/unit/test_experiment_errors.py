@@ -292,8 +292,6 @@ def test_an_alias_of_itself_is_refused() -> None:
         ("matrix: {numjobs: 2}", "matrix.numjobs", "there is no guest"),
         ("matrix: {vcpus: [1, 2]}", "matrix.vcpus", "there is no guest"),
         ("matrix: {rw: randrw}", "matrix.rw[0]", "mixes reads and writes"),
-        ("disk: {backend: file, aio: io_uring}", "disk.aio", "cannot be counted"),
-        ("disk: {backend: file}\nmatrix: {aio: [native, io_uring]}", "matrix.aio", "cannot be counted"),
         ("disk: {backend: nvme, path: '0000:01:00.0'}", "disk.backend", "nvme cannot be counted"),
         ("disk: {backend: file}\ninstructions: {disks: 2}", "instructions.disks", "share one file"),
         ("matrix: {iodepth: [1, 64]}", "matrix.iodepth[1]", "192 descriptors, a queue has 128"),

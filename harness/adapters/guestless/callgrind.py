@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import resource
 import shutil
 import time
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 _OUTPUT = "callgrind.out"
 _LOG = "output.log"
 _STACK_BYTES = 3 * 2**29
+_IO_URING_SINCE = (3, 24)
 _SIMULATION = (
     "--cache-sim=yes",
     "--branch-sim=yes",
@@ -54,6 +57,12 @@ class Valgrind:
     version: str
     simulates: bool = False
 
+    @property
+    def knows_io_uring(self) -> bool:
+        """Whether it knows that io_uring_enter waits: older ones stop all threads while one is in it."""
+        found = re.search(r"(\d+)\.(\d+)", self.version)
+        return found is not None and (int(found[1]), int(found[2])) >= _IO_URING_SINCE
+
     @classmethod
     def find(cls) -> Valgrind:
         """Return the host's valgrind.
@@ -72,11 +81,7 @@ class Valgrind:
     def command(self, argv: Sequence[str], directory: Path) -> list[str]:
         """Return the command that counts another one, with its outputs in a directory."""
         return [
-            # Coroutines' stacks have to lie below the threads': callgrind tells calls from returns by that. A
-            # thread's stack that is larger than the room at the bottom is put above it.
-            "prlimit",
-            f"--stack={_STACK_BYTES}:",
-            "--",
+            *_high_stacks(),
             self.program,
             # Whatever the user's ~/.valgrindrc says: it must not change what is counted.
             "--command-line-only=yes",
@@ -91,6 +96,17 @@ class Valgrind:
             *(_SIMULATION if self.simulates else ()),
             *argv,
         ]
+
+
+def _high_stacks() -> list[str]:
+    """Return what a command begins with to have the stacks of threads above those of coroutines.
+
+    By which of two stacks is higher callgrind tells calls from returns. A thread's stack that is larger than
+    the room at the bottom of memory is put above it, and coroutines' stacks go there.
+    """
+    _soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
+    allowed = hard == resource.RLIM_INFINITY or hard >= _STACK_BYTES
+    return ["prlimit", f"--stack={_STACK_BYTES}:", "--"] if allowed and shutil.which("prlimit") else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +259,7 @@ def counting(
     stop: StopSignal,
     timeout: float,
     extra: Mapping[str, str] | None = None,
+    io_uring: bool = False,
 ) -> Iterator[Counted]:
     """Run a command, as `Valgrind.command` makes it, as long as the ``with`` block.
 
@@ -254,8 +271,10 @@ def counting(
         stop: the user's wish to end the run.
         timeout: seconds after which it is given up.
         extra: variables of its environment beside those that all have.
+        io_uring: whether it may use io_uring; a thread that once ran a command which may not cannot allow it.
     """
-    deny_io_uring()
+    if not io_uring:
+        deny_io_uring()
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", **(extra or {})}
     with process.background(argv, output=directory / _LOG, env=environment) as running:
         yield Counted(running, directory, stop, timeout)

@@ -68,7 +68,8 @@ def bench(
         Interrupted: the user stopped the run.
     """
     argv = [qemu_img.program, *bench_arguments(load)]
-    with counting(valgrind.command(argv, directory), directory, stop=stop, timeout=timeout) as counted:
+    command, uses = valgrind.command(argv, directory), load.disk.uses_io_uring
+    with counting(command, directory, stop=stop, timeout=timeout, io_uring=uses) as counted:
         code = counted.wait()
         if code:
             cause = cause_of_death(counted.said(), code)

@@ -11,7 +11,6 @@ from harness.core.experiment.model import Instructions, Matrix
 from harness.core.model import (
     FIO_FACTORS,
     GUEST_FACTORS,
-    Aio,
     Backend,
     CoroutineTest,
     CountLoad,
@@ -49,7 +48,6 @@ def contradictions(experiment: Experiment) -> Iterator[Finding]:
         return
     yield from _factors(experiment)
     yield from _patterns(experiment)
-    yield from _io_uring(experiment)
     yield from _backend(experiment)
     yield from _depths(experiment)
     if experiment.instructions.load is CountLoad.QEMU_IMG:
@@ -99,16 +97,6 @@ def _patterns(experiment: Experiment) -> Iterator[Finding]:
                 f"{pattern} mixes reads and writes: their instructions are counted apart",
                 "write read and write, or randread and randwrite",
             )
-
-
-def _io_uring(experiment: Experiment) -> Iterator[Finding]:
-    if Aio.IO_URING in (experiment.matrix.aio or (experiment.disk.aio,)):
-        where = ("matrix", "aio") if experiment.matrix.given("aio") else ("disk", "aio")
-        yield Finding(
-            (where, ("workload",)),
-            "io_uring cannot be counted: a thread that waits in it stops all others under valgrind",
-            "write aio: native or threads, or measure io_uring with workload: fio-matrix",
-        )
 
 
 def _backend(experiment: Experiment) -> Iterator[Finding]:

@@ -177,6 +177,11 @@ class Disk(Section):
         default=None, description="The same as path: allows write workloads to destroy what is stored there."
     )
 
+    @property
+    def uses_io_uring(self) -> bool:
+        """Whether QEMU submits its I/O by io_uring."""
+        return self.aio is Aio.IO_URING and self.backend is not Backend.NULL_CO
+
 
 # -- placement -----------------------------------------------------------------------------------------------
 
