@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harness.report.page import Block
 
 _ROWS = 80
-_INDENT = "\N{NO-BREAK SPACE}\N{NO-BREAK SPACE}"
+_INDENT = "\N{MIDDLE DOT} "
 _HOW = (
     "From left to right stands what cost most; nothing is in the order of time. Pointing at a box tells its "
     "numbers, and the browser's search finds names. The tables hold the same."

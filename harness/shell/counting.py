@@ -99,7 +99,7 @@ class CountRunner:
             HarnessError: it could not begin; the directory keeps what was counted.
         """
         experiment, valgrind = declared.experiment, Valgrind.find()
-        _check_io_uring(experiment, valgrind)
+        check_io_uring(experiment, valgrind)
         with host_shared():
             head = CountingRun(
                 format_version=FORMAT_VERSION,
@@ -165,7 +165,7 @@ def io_uring_users(experiment: Experiment) -> set[GuestConfig]:
     return {config for config in configs if experiment.with_guest(config).disk.uses_io_uring}
 
 
-def _check_io_uring(experiment: Experiment, valgrind: Valgrind) -> None:
+def check_io_uring(experiment: Experiment, valgrind: Valgrind) -> None:
     """Refuse what this valgrind would hang on.
 
     Raises:

@@ -331,5 +331,5 @@ def test_icicle_graphs_fit_a_phone_and_are_there_as_tables(browser: Browser, cou
         "return [...document.querySelectorAll('table[data-table=calls-0] tbody tr')]"
         ".map((row) => [...row.children].map((cell) => cell.textContent.trim()))"
     )
-    assert ["memset", "qemu", "0", "5000", "+5000", "+5000"] in rows
+    assert ["· · memset", "qemu", "0", "5000", "+5000", "+5000"] in rows
     assert browser.run("return document.querySelectorAll('.icicle').length") == 6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -26,8 +27,9 @@ from harness.adapters.scratch import scratch, sweep
 from harness.adapters.waiting import Stop
 from harness.core.counting.failures import cause_of_death, cause_of_hang
 from harness.core.counting.rig import Rig, RigFiles, arguments
-from harness.core.errors import HarnessError, Interrupted
+from harness.core.errors import HarnessError, InputError, Interrupted
 from harness.core.experiment import load_experiment
+from harness.shell.counting import check_io_uring, io_uring_users
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -283,3 +285,56 @@ def test_scratch_of_killed_counts_is_swept_and_that_of_others_is_not(
         sweep()
         assert list(tmp_path.iterdir()) == [mine]
     assert list(tmp_path.iterdir()) == []
+
+
+# -- what valgrind is asked for ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "knows"),
+    [("valgrind-3.19.0", False), ("valgrind-3.24.0", True), ("valgrind-4.0", True), ("nothing known", False)],
+)
+def test_which_valgrind_counts_io_uring(version: str, *, knows: bool) -> None:
+    assert Valgrind("valgrind", version).knows_io_uring is knows
+
+
+@pytest.mark.parametrize(
+    ("text", "users"),
+    [
+        ("disk: {backend: file, aio: io_uring}", 1),
+        ("disk: {backend: file}\nmatrix: {aio: [native, io_uring]}", 1),
+        ("disk: {backend: file, aio: native}", 0),
+        ("disk: {backend: null-co, aio: io_uring}", 0),
+    ],
+)
+def test_io_uring_is_refused_by_an_older_valgrind_before_anything_is_counted(text: str, users: int) -> None:
+    experiment = load_experiment(HEAD + text, "t.yml")
+    assert len(io_uring_users(experiment)) == users
+    check_io_uring(experiment, Valgrind("valgrind", "valgrind-3.24.0"))
+    if users:
+        with pytest.raises(
+            InputError, match=r"aio: io_uring cannot be counted by valgrind-3\.19\.0"
+        ) as caught:
+            check_io_uring(experiment, Valgrind("valgrind", "valgrind-3.19.0"))
+        assert "3.24" in (caught.value.problems[0].remedy or "")
+    else:
+        check_io_uring(experiment, Valgrind("valgrind", "valgrind-3.19.0"))
+
+
+def test_caches_are_the_same_everywhere_and_simulated_only_where_asked_for(tmp_path: Path) -> None:
+    plain = Valgrind("valgrind", "3").command(["qemu"], tmp_path)
+    simulated = Valgrind("valgrind", "3", simulates=True).command(["qemu"], tmp_path)
+    added = [argument for argument in simulated if argument not in plain]
+    assert "--cache-sim=yes" in added
+    assert {argument.partition("=")[0] for argument in added} >= {"--I1", "--D1", "--LL"}
+    assert simulated[-1] == "qemu"
+
+
+@pytest.mark.parametrize(("hard", "raised"), [(resource.RLIM_INFINITY, True), (8 * 2**20, False)])
+def test_stacks_are_put_high_where_the_host_allows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hard: int, *, raised: bool
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _limit: (8 * 2**20, hard))
+    argv = Valgrind("valgrind", "3").command(["qemu"], tmp_path)
+    assert (argv[0] == "prlimit") is raised
+    assert "valgrind" in argv

@@ -150,7 +150,7 @@ class CountBench:
 
     def _benchmark(self, planned: PlannedCount, directory: Path) -> LoadResult:
         return run_counted(
-            CoroutineTest(dict(planned.cell.guest)["test"]),
+            _test_of(planned.cell),
             planned.requests,
             self.builds[planned.variant].emulator,
             self.valgrind,
@@ -165,7 +165,7 @@ class CountBench:
         Raises:
             HarnessError: it failed.
         """
-        test = CoroutineTest(dict(cell.guest)["test"])
+        test = _test_of(cell)
         timeout = self.experiment.instructions.timeout
         return run_timed(test, TIMED_ITERATIONS[test], self.builds[variant].emulator, timeout=timeout)
 
@@ -234,3 +234,7 @@ def _names(threads: Sequence[Thread]) -> list[str]:
 def _name(names: Sequence[str], number: int) -> str:
     # Threads that begin later are QEMU's workers.
     return names[number - 1] if number <= len(names) else f"worker {number}"
+
+
+def _test_of(cell: Cell) -> CoroutineTest:
+    return CoroutineTest(str(dict(cell.guest)["test"]))

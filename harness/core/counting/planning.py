@@ -95,7 +95,7 @@ def make_count_plan(
 
 def _points(cell: Cell, requests: int) -> tuple[int, int, int]:
     if test := dict(cell.guest).get("test"):
-        return iteration_points(CoroutineTest(test), requests)
+        return iteration_points(CoroutineTest(str(test)), requests)
     sequential = cell.rw in {ReadWrite.READ, ReadWrite.WRITE}
     return request_points(cell.iodepth, requests, sequential=sequential)
 
