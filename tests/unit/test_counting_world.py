@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import resource
 import socket
 import subprocess
@@ -248,6 +249,13 @@ def test_disks_share_an_iothread_and_have_slots_of_their_own() -> None:
     assert '"addr": "0x5"' in argv
     assert '"packed": true' in argv
     assert "iothread,id=io0,poll-max-ns=0" in argv
+
+
+def test_several_disks_take_the_iothreads_in_turn() -> None:
+    argv = rig_arguments("instructions: {disks: 3}\ndisk: {iothreads: 2}")
+    assert re.findall(r'"iothread": "(io\d)"', argv) == ["io0", "io1", "io0"]
+    with pytest.raises(InputError, match="4 IOThreads, of which a disk"):
+        rig_arguments("instructions: {disks: 3}\ndisk: {iothreads: 4}")
 
 
 def test_a_file_is_opened_as_the_experiment_says() -> None:
