@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.adapters import process
-from harness.adapters.guestless.callgrind import counting
-from harness.adapters.guestless.virtio_load import LoadResult
+from harness.adapters.guestless.to_end import count_to_end
 from harness.core.counting.coroutines import VARIABLE, nanoseconds_each
-from harness.core.counting.failures import cause_of_death, own_lines
+from harness.core.counting.failures import own_lines
 from harness.core.errors import HarnessError
 
 if TYPE_CHECKING:
     from harness.adapters.guestless.callgrind import Valgrind
+    from harness.adapters.guestless.virtio_load import LoadResult
     from harness.core.model import CoroutineTest
     from harness.core.protocols import StopSignal
 
@@ -64,15 +64,14 @@ def run_counted(
         HarnessError: it failed, or took too long.
         Interrupted: the user stopped the run.
     """
-    argv = _arguments(emulator, test)
-    command = valgrind.command(argv, directory)
-    extra = _environment(iterations)
-    with counting(command, directory, stop=stop, timeout=timeout, extra=extra) as counted:
-        code = counted.wait()
-        if code:
-            cause = cause_of_death(counted.said(), code)
-            raise HarnessError(f"test-coroutine: {cause.message}", remedy=cause.remedy)
-        return LoadResult([], counted.outputs(), argv)
+    return count_to_end(
+        _arguments(emulator, test),
+        valgrind,
+        directory,
+        stop=stop,
+        timeout=timeout,
+        extra=_environment(iterations),
+    )
 
 
 def run_timed(test: CoroutineTest, iterations: int, emulator: str, *, timeout: float) -> float:

@@ -11,12 +11,12 @@ VARIABLE = "HARNESS_ITERATIONS"
 
 TIMED_REPEATS = 5
 TIMED_ITERATIONS = {
-    CoroutineTest.LIFECYCLE: 1_000_000,
-    CoroutineTest.NESTING: 20,
-    CoroutineTest.YIELD: 2_000_000,
-    CoroutineTest.COST: 1_000_000,
+    CoroutineTest.LIFECYCLE: 500_000,
+    CoroutineTest.NESTING: 10,
+    CoroutineTest.YIELD: 1_000_000,
+    CoroutineTest.COST: 500_000,
 }
-"""Each takes about a second or less on a machine of today."""
+"""Each takes about half a second on a machine of today."""
 
 _WARM_UP = 400
 _NESTING_WARM_UP = 4
