@@ -13,10 +13,12 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.qemu_build_log import compile_errors, configure_errors, unknown_option
 from ansible.module_utils.qemu_source import MARK, Failure, Git, directory_of, locked, read_mark
 from ansible.module_utils.qemu_source_tree import (
+    COROUTINE_TEST,
     add_part,
     collect_firmware,
     make_up_for_firmware,
     submodules,
+    vary_iterations,
     wraps,
 )
 
@@ -80,6 +82,8 @@ class Build:
                 self.fetch_source()
                 self.patch()
                 make_up_for_firmware(self.tree)
+                if COROUTINE_TEST in self.params["targets"]:
+                    vary_iterations(self.tree, self.fail)
                 self.configure()
                 (self.stage / CONFIGURED).touch()
             self.compile()
