@@ -25,6 +25,12 @@ class Builder:
         default_factory=lambda: f"qemu-system-{subprocess.check_output(['uname', '-m'], text=True).strip()}"
     )
 
+    further: tuple[str, ...] = ()
+
+    @property
+    def targets(self) -> list[str]:
+        return [self.emulator, "qemu-img", *self.further]
+
     @property
     def builds(self) -> Path:
         return self.state / "builds"
@@ -51,7 +57,7 @@ class Builder:
             configure=OWN,
             extra=list(extra),
             patches=list(patches),
-            targets=[self.emulator, "qemu-img"],
+            targets=self.targets,
             parent=str(self.builds),
             sources=str(self.state / "sources"),
             **source,
@@ -72,7 +78,7 @@ class Builder:
             "configure": OWN,
             "tool_arguments": ["--meson=/nowhere/meson"],
             "extra": list(extra),
-            "targets": [self.emulator, "qemu-img"],
+            "targets": self.targets,
             "parent": str(self.builds),
             "sources": str(self.state / "sources"),
             "nice": 0,

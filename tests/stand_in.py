@@ -30,6 +30,8 @@ build pool.o: cc $source/util/pool.c
 build main.o: cc $source/util/main.c
 build qemu-system-$(uname -m): link main.o pool.o
 build qemu-img: link main.o pool.o
+build coroutine.o: cc $source/tests/unit/test-coroutine.c
+build tests/unit/test-coroutine: link coroutine.o pool.o
 END
 """
 MAIN = """\
@@ -68,6 +70,31 @@ int pool_size(void)
     return 128;
 }
 """
+COROUTINE = """\
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+int pool_size(void);
+
+static void perf_lifecycle(void)
+{
+    unsigned int i, max;
+
+    max = 1000000;
+    for (i = 0; i < max; i++)
+        for (volatile int j = pool_size(); j > 0; j--)
+            ;
+    printf("# Lifecycle %u iterations: %f s\\n", max, 0.25);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 5 || strcmp(argv[4], "/perf/lifecycle"))
+        return 1;
+    perf_lifecycle();
+    return 0;
+}
+"""
 PATCH = """\
 A smaller pool.
 
@@ -85,6 +112,7 @@ FILES = {
     "configure": CONFIGURE,
     "util/main.c": MAIN,
     "util/pool.c": POOL,
+    "tests/unit/test-coroutine.c": COROUTINE,
     "subprojects/keycodemapdb/data.h": "#define DATA 0\n",
     "pc-bios/meson.build": "fds = [\n  'edk2-x86_64-code.fd',\n]\n",
     "pc-bios/bios-256k.bin": "its own\n",

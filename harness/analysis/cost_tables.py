@@ -31,6 +31,16 @@ _MEANING = (
     "Change: more (+) or fewer (-) instructions a request. Resolution: how far repeats of a count lie apart."
 )
 
+_CYCLES = (
+    "Cycles: an estimate from simulated caches and branches (instructions + 10 a miss of L1 or a "
+    "mispredicted branch + 100 a miss of the last level; rounds of `rep stos` and `rep movs` at 32 a "
+    "cycle); no verdict rests on it."
+)
+_TIMES = (
+    "NS: nanoseconds by the benchmark's own clock, median; NS-SPREAD: how far its repeats lie apart (noisy "
+    "on a busy host); no verdict rests on it."
+)
+
 
 def render_costs(comparison: CostComparison, fmt: TableFormat | str = TableFormat.TEXT) -> str:
     """Write a comparison of instructions.
@@ -86,8 +96,58 @@ def full_columns(comparison: CostComparison, contender: str) -> list[Column]:
         *_pair(comparison, contender),
         Column("RESOLUTION", [percent(cell.resolution, decimals=2, sign=False) for cell in cells]),
         Column("VERDICT", [cell.verdict for cell in cells], left=True),
+        *(column for _name, column in further_columns(comparison, contender)),
         *([Column("NOTE", notes, left=True)] if any(notes) else []),
     ]
+
+
+def further_columns(comparison: CostComparison, contender: str) -> list[tuple[str, Column]]:
+    """Return what stands beside the instructions, by its name in CSV: estimated cycles, and time.
+
+    None of it has a verdict: cycles are a model's, and a clock is noisy.
+    """
+    cells, names = comparison.contenders[contender], (comparison.baseline, contender)
+    found: list[tuple[str, Column]] = []
+    for kind, head, there in (
+        ("cycles", "CYCLES", comparison.has_cycles),
+        ("time_ns", "NS", comparison.has_times),
+    ):
+        if there:
+            sides = [
+                [getattr(cell.baseline, kind) for cell in cells],
+                [getattr(cell.contender, kind) for cell in cells],
+            ]
+            found += [
+                (f"{side}_{kind}", Column(f"{clean(name)}-{head}", [instructions(value) for value in values]))
+                for side, name, values in zip(("baseline", "contender"), names, sides, strict=True)
+            ]
+            changes = [percent(_change(cell, kind)) for cell in cells]
+            found.append((f"{kind}_change", Column(f"{head}-CHANGE", changes, left=True)))
+    if comparison.has_times:
+        spreads = [percent(_time_spread(cell), sign=False) for cell in cells]
+        found.append(("time_spread", Column("NS-SPREAD", spreads)))
+    return found
+
+
+def further_numbers(cell: CellCost) -> dict[str, float]:
+    """Return the numbers behind `further_columns` by their names."""
+    found = {
+        f"{side}_{kind}": getattr(cost, kind)
+        for side, cost in (("baseline", cell.baseline), ("contender", cell.contender))
+        for kind in ("cycles", "time_ns")
+    }
+    found |= {f"{kind}_change": _change(cell, kind) for kind in ("cycles", "time_ns")}
+    return found | {"time_spread": _time_spread(cell)}
+
+
+def _change(cell: CellCost, kind: str) -> float:
+    old: float = getattr(cell.baseline, kind)
+    new: float = getattr(cell.contender, kind)
+    return new / old - 1 if old > 0 else math.nan
+
+
+def _time_spread(cell: CellCost) -> float:
+    return max(cell.baseline.time_spread, cell.contender.time_spread)
 
 
 def cost_lines(comparison: CostComparison, contender: str) -> list[str]:
@@ -134,8 +194,10 @@ def explanation(comparison: CostComparison) -> list[str]:
     verdict = (
         f"Verdict: margin {comparison.margin * 100:g}%, beyond or within which by more than the resolution."
     )
-    pool = [] if comparison.pool is None else [_POOL_MEANING]
-    return [comparison.ruler, _MEANING, verdict, *pool, *comparison.footer]
+    further = [] if comparison.pool is None else [_POOL_MEANING]
+    further += [_CYCLES] if comparison.has_cycles else []
+    further += [_TIMES] if comparison.has_times else []
+    return [comparison.ruler, _MEANING, verdict, *further, *comparison.footer]
 
 
 def _text(comparison: CostComparison) -> str:
@@ -169,6 +231,10 @@ def _records(comparison: CostComparison) -> list[dict[str, Any]]:
             "resolution": _number(cell.resolution),
             "verdict": cell.verdict,
             "reason": cell.reason,
+            **{
+                name: _number(further_numbers(cell)[name])
+                for name, _ in further_columns(comparison, contender)
+            },
             **_pool_record(comparison, contender, cell),
         }
         for contender, cells in comparison.contenders.items()

@@ -13,7 +13,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from harness.analysis.pool_costs import PoolCost
     from harness.core.model import FactorValue
@@ -56,6 +56,9 @@ class Cost:
             fraction; NaN when there is no count between the fewest and the most.
         repeats: how often both ends were counted.
         threads: instructions a request of every thread by its name.
+        cycles: of a request, estimated from simulated caches; NaN where they were not simulated.
+        time_ns: of a request, by a clock; NaN where the load has none. The median of repeats.
+        time_spread: how far those repeats lie apart, as a fraction; NaN likewise.
     """
 
     per_request: float
@@ -63,6 +66,9 @@ class Cost:
     bend: float
     repeats: int
     threads: Mapping[str, float] = field(default_factory=dict)
+    cycles: float = math.nan
+    time_ns: float = math.nan
+    time_spread: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +115,20 @@ class CostComparison:
     footer: Sequence[str] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
     pool: Mapping[tuple[str, CellKey], PoolCost] | None = None
+
+    @property
+    def has_cycles(self) -> bool:
+        """Whether caches were simulated."""
+        return self._any(lambda cost: cost.cycles)
+
+    @property
+    def has_times(self) -> bool:
+        """Whether requests were timed as well."""
+        return self._any(lambda cost: cost.time_ns)
+
+    def _any(self, value: Callable[[Cost], float]) -> bool:
+        cells = [cell for cells in self.contenders.values() for cell in cells]
+        return any(math.isfinite(value(cost)) for cell in cells for cost in (cell.baseline, cell.contender))
 
     def verdicts(self) -> list[str]:
         """Return every verdict of every contender."""

@@ -163,6 +163,11 @@ class Cost(TypedDict):
     threads: Annotated[
         dict[str, float], Field(description="Instructions a request of every thread by its name.")
     ]
+    cycles: Annotated[
+        Number, Field(description="Cycles a request, estimated; null without instructions.cycles.")
+    ]
+    time_ns: Annotated[Number, Field(description="Nanoseconds a request; null where the load has no clock.")]
+    time_spread: Annotated[Number, Field(description="How far repeats of that lie apart, a fraction.")]
 
 
 @with_config(_EXACT)
@@ -189,9 +194,9 @@ class CostCell(TypedDict):
     """One cell of one contender, in instructions."""
 
     variant: VariantName
-    rw: Rw
-    bs: Bs
-    iodepth: IoDepth
+    rw: NotRequired[Rw]
+    bs: NotRequired[Bs]
+    iodepth: NotRequired[IoDepth]
     baseline: Annotated[Number, Field(description="Instructions a request of the baseline.")]
     contender: Annotated[Number, Field(description="Instructions a request of the contender.")]
     change: Change
@@ -200,6 +205,13 @@ class CostCell(TypedDict):
         Literal["costlier", "cheaper", "same", "unclear"], Field(description="By margin and resolution.")
     ]
     reason: Annotated[str | None, Field(description="Why it is unclear.")]
+    baseline_cycles: NotRequired[Annotated[Number, Field(description="Cycles a request of the baseline.")]]
+    contender_cycles: NotRequired[Annotated[Number, Field(description="Cycles a request of the contender.")]]
+    cycles_change: NotRequired[Annotated[Number, Field(description="The change of those, a fraction.")]]
+    baseline_time_ns: NotRequired[Annotated[Number, Field(description="Time a request of the baseline.")]]
+    contender_time_ns: NotRequired[Annotated[Number, Field(description="Time a request of the contender.")]]
+    time_ns_change: NotRequired[Annotated[Number, Field(description="The change of those, a fraction.")]]
+    time_spread: NotRequired[Annotated[Number, Field(description="How far repeats of a time lie apart.")]]
     baseline_pool_misses: NotRequired[PoolMisses]
     contender_pool_misses: NotRequired[PoolMisses]
     baseline_pool_instructions: NotRequired[PoolInstructions]

@@ -75,15 +75,15 @@ def spending(few: Iterable[Profile], many: Iterable[Profile], apart: int) -> Spe
 
 def _add(sums: _Sums, profile: Profile, weight: float) -> None:
     for function, cost in profile.own.items():
-        sums.functions[_key(function)] += weight * cost
+        sums.functions[function_key(function)] += weight * cost
     for (caller, callee), cost in profile.calls.items():
-        if _key(caller) != _key(callee):
-            sums.callers[_key(callee)][_key(caller)[0]] += weight * cost
+        if function_key(caller) != function_key(callee):
+            sums.callers[function_key(callee)][function_key(caller)[0]] += weight * cost
     for file, cost in profile.lines.items():
         sums.files[_file(file)] += weight * cost
 
 
-def _key(function: Function) -> tuple[str, str]:
+def function_key(function: Function) -> tuple[str, str]:
     """Return what makes a function the same in two builds: not its address, nor its library's version."""
     name = _VARIANT.sub("", _RECURSION.sub("", function.name)) if function.has_symbol else NO_SYMBOL
     binary = _LIBRARY_VERSION.sub("", PurePosixPath(function.object).name)

@@ -19,7 +19,7 @@ FIO_FACTORS = ("rw", "bs", "iodepth", "numjobs", "ioengine")
 
 GUEST_FACTORS = (
     "backend", "format", "cache", "aio", "iothreads", "queues", "queue_size", "iothread_mapping",
-    "poll_max_ns", "vcpus", "memory", "machine", "hoarder",
+    "poll_max_ns", "vcpus", "memory", "machine", "hoarder", "test",
 )  # fmt: skip
 """Factors of the guest: each combination needs sessions of its own."""
 
@@ -56,6 +56,7 @@ class CountLoad(StrEnum):
     VIRTIO_BLK = "virtio-blk"
     QEMU_IMG = "qemu-img"
     COROUTINE_POOL = "coroutine-pool"
+    TEST_COROUTINE = "test-coroutine"
 
 
 class Counter(StrEnum):
@@ -65,6 +66,19 @@ class Counter(StrEnum):
     """Instructions."""
     STRACE = "strace"
     """System calls."""
+
+
+class CoroutineTest(StrEnum):
+    """A benchmark of QEMU's test-coroutine, as ``/perf/NAME`` names it."""
+
+    LIFECYCLE = "lifecycle"
+    """An iteration makes a coroutine, which ends at once."""
+    NESTING = "nesting"
+    """An iteration makes 1,000 coroutines, each of which enters the next: more than a pool holds."""
+    YIELD = "yield"
+    """An iteration enters a coroutine, which yields."""
+    COST = "cost"
+    """An iteration makes a coroutine and enters it twice."""
 
 
 class RingFormat(StrEnum):
@@ -214,6 +228,8 @@ class Cell:
     @property
     def label(self) -> str:
         """A short name for messages and file names: ``randread-4k-8``, further factors appended."""
+        if test := dict(self.guest).get("test"):
+            return str(test)
         parts = [self.rw, self.bs, str(self.iodepth)]
         if self.numjobs != 1:
             parts.append(f"jobs{self.numjobs}")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from harness.analysis.cost_tables import (
     explanation,
     full_columns,
+    further_columns,
+    further_numbers,
     instructions,
     pool_columns,
     pool_title,
@@ -17,6 +19,7 @@ from harness.analysis.cost_tables import (
 from harness.analysis.tables import percent
 from harness.report.answer import TONES, cell_label, cost_answer
 from harness.report.background import provenance_section, repeat_section
+from harness.report.call_graphs import CellTree, call_graphs
 from harness.report.charts import columns_of, encoding, finite, tips
 from harness.report.page import Cell, Charts, Code, Folded, Heading, Page, Points, Section, Table
 from harness.report.vega import Chart
@@ -38,12 +41,14 @@ class CostStory:
         comparison: of the counts.
         background: what the run was.
         explanations: of each cell, which functions the difference is in; as text, the title first.
+        trees: of each cell, its calls.
     """
 
     title: str
     comparison: CostComparison
     background: Background
     explanations: Sequence[str] = field(default_factory=tuple)
+    trees: Sequence[CellTree] = field(default_factory=tuple)
 
 
 def cost_page(story: CostStory) -> Page:
@@ -57,6 +62,7 @@ def cost_page(story: CostStory) -> Page:
         Section("results", "Results", [*tables, Points(explanation(comparison))]),
         Section("cells", "By cell", [Charts([_chart(comparison)], wide=True)]),
         Section("functions", "Where the difference is", _explained(story.explanations)),
+        *([Section("calls", "Calls", call_graphs(story.trees))] if story.trees else []),
         provenance_section(background),
         repeat_section(background, {"The table for a commit message": render_costs(comparison, "commit")}),
     ]
@@ -90,7 +96,9 @@ def _table(comparison: CostComparison, contender: str) -> Table:
     columns, cells = full_columns(comparison, contender), comparison.contenders[contender]
     keys = list(comparison.factors)
     heads = [column.head for column in columns[len(keys) + 2 :]]
-    names = [*keys, "baseline", "contender", *(_NAMES[head][0] for head in heads)]
+    further = {column.head: name for name, column in further_columns(comparison, contender)}
+    known = {head: name for head, (name, _note) in _NAMES.items()} | further
+    names = [*keys, "baseline", "contender", *(known[head] for head in heads)]
     notes = dict(_NAMES.values())
     headings = [
         Heading(
@@ -135,7 +143,7 @@ def _number(cell: CellCost, name: str) -> float | None:
         "contender": cell.contender.per_request,
         "change": cell.change,
         "resolution": cell.resolution,
-    }
+    } | further_numbers(cell)
     value = known.get(name, math.nan)
     return value if math.isfinite(value) else None
 

@@ -20,6 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness import __version__
+from harness.report.icicle import ROW_PX, Icicle
 from harness.report.vega import CONFIG, Chart, library
 from harness.resources import resource_dir
 
@@ -163,7 +164,7 @@ class Folded:
     blocks: Sequence[Block]
 
 
-Block: TypeAlias = Table | Charts | Text | Points | Code | Folded
+Block: TypeAlias = Table | Charts | Icicle | Text | Points | Code | Folded
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +254,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
         finalize=_visible,
     )
+    environment.globals["row_px"] = ROW_PX
     environment.globals["pairs"] = lambda first, second: zip(first, second, strict=True)
     environment.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
     # A number that is none would be no JSON: it has to be taken out before.

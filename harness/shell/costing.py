@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from statistics import median
 from typing import TYPE_CHECKING
 
 from harness.adapters.guestless.store import CountDirectory
-from harness.analysis.costs import NOT_COUNTED, CellKey, CostComparison, Count, costs_of, judge
+from harness.analysis.costs import NOT_COUNTED, CellKey, Cost, CostComparison, Count, costs_of, judge
 from harness.analysis.pool_costs import CALLS, PoolCost, PoolCount, numbers_of, pool_costs
 from harness.core.counting.strace import MAPPING_CALLS
 from harness.core.errors import InputError
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from harness.core.counting.callgrind import Profile
     from harness.core.counting.planning import PlannedCount
     from harness.core.counting.records import CountRecord
     from harness.core.model import Cell
@@ -28,7 +31,9 @@ _WHERE = {
     CountLoad.VIRTIO_BLK: "the thread that serves the disk, for requests of a driver that is no guest",
     CountLoad.QEMU_IMG: "`qemu-img bench`, all threads",
     CountLoad.COROUTINE_POOL: "the thread that serves the bursts, for requests of a driver that is no guest",
+    CountLoad.TEST_COROUTINE: "QEMU's test-coroutine, a request being an iteration of the benchmark",
 }
+_TIME = {False: "no time was measured", True: "time stands beside it, and is not judged"}
 
 
 def compare_counts(path: Path, *, margin: float | None = None, roles: Roles | None = None) -> CostComparison:
@@ -45,8 +50,8 @@ def compare_counts(path: Path, *, margin: float | None = None, roles: Roles | No
     run = CountDirectory.open(path)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
     counts, warnings = read_counts(run, experiment)
+    costs = _with_estimates(run, experiment, costs_of(counts))
     pool = _pool(run, experiment) if experiment.instructions.load is CountLoad.COROUTINE_POOL else None
-    costs = costs_of(counts)
     usable = {variant for (variant, _cell), cost in costs.items() if cost.repeats}
     baseline, chosen = (roles or Roles()).of(experiment, path)
     contenders = [name for name in chosen if name in usable]
@@ -73,12 +78,69 @@ def compare_counts(path: Path, *, margin: float | None = None, roles: Roles | No
         },
         margin=limit,
         ruler=f"Ruler: instructions in user mode, counted by callgrind ({run.record.counted_with}), of "
-        f"{_WHERE[experiment.instructions.load]}; no time was measured.",
+        f"{_WHERE[experiment.instructions.load]}; {_TIME[bool(run.times)]}.",
         warnings=[*missing, *warnings],
         footer=_footer(run, experiment, pool),
         environment={**run.environment, "builds": run.record.builds},
         pool=pool,
     )
+
+
+def _with_estimates(
+    run: CountDirectory, experiment: Experiment, costs: dict[tuple[str, CellKey], Cost]
+) -> dict[tuple[str, CellKey], Cost]:
+    """Return costs with what stands beside instructions: cycles, where asked for, and times, where taken."""
+    times = {
+        (
+            record.variant,
+            tuple(record.factors[name] for name in experiment.varied_factors()),
+        ): record.nanoseconds
+        for record in run.times
+    }
+    found = {}
+    for key, cost in costs.items():
+        full = cost
+        if experiment.instructions.cycles and cost.repeats:
+            full = replace(full, cycles=_cycles(run, experiment, *key))
+        if taken := times.get(key):
+            full = replace(full, time_ns=median(taken), time_spread=(max(taken) - min(taken)) / median(taken))
+        found[key] = full
+    return found
+
+
+def _cycles(run: CountDirectory, experiment: Experiment, variant: str, key: CellKey) -> float:
+    few, many, apart = ends_of(run, experiment, variant, key)
+    low, high = (sum(profile.cycles() for profile in profiles) for profiles in (few, many))
+    return (high - low) / apart
+
+
+def ends_of(
+    run: CountDirectory, experiment: Experiment, variant: str, key: CellKey
+) -> tuple[list[Profile], list[Profile], int]:
+    """Return a variant's profiles of the fewest and the most requests, and how many those are apart.
+
+    The first repeat is enough: what repeats differ by is seen in the resolution.
+
+    Raises:
+        InputError: a file is missing, or is not what callgrind wrote.
+    """
+    found: dict[int, PlannedCount] = {}
+    for planned in run.plan.counts:
+        if planned.variant != variant or key_of(planned.cell, experiment) != key:
+            continue
+        if planned.counter is not Counter.CALLGRIND:
+            continue
+        record = run.load(planned)
+        if record is not None and record.state is IterationState.OK:
+            found.setdefault(planned.requests, planned)
+    few, many = min(found), max(found)
+    return _profiles(run, found[few]), _profiles(run, found[many]), many - few
+
+
+def _profiles(run: CountDirectory, planned: PlannedCount) -> list[Profile]:
+    record = run.load(planned)
+    threads = [thread for thread in record.threads if thread.counted] if record else []
+    return [run.profile_of(planned, thread) for thread in threads]
 
 
 def key_of(cell: Cell, experiment: Experiment) -> CellKey:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -22,9 +22,10 @@ from harness.adapters.guestless.strace import Strace
 from harness.adapters.host.facts import environment
 from harness.adapters.host.locks import IMPATIENT, Patience, host_shared
 from harness.adapters.scratch import sweep
+from harness.core.counting.coroutines import TIMED_REPEATS
 from harness.core.counting.planning import CountPlan, PlannedCount, make_count_plan, make_pool_plan
-from harness.core.counting.records import CountingRun
-from harness.core.errors import HarnessError, Interrupted
+from harness.core.counting.records import CountingRun, TimeRecord
+from harness.core.errors import HarnessError, InputError, Interrupted
 from harness.core.experiment import Experiment, load_experiment
 from harness.core.model import BuildRecord, CountLoad, Workload
 from harness.core.records import FORMAT_VERSION, IterationState, RunState
@@ -32,13 +33,14 @@ from harness.shell.campaign import Outcome
 from harness.shell.runner import check_unchanged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from harness.adapters.provision import Manifest
     from harness.adapters.waiting import Stop
     from harness.adapters.workspace import Workspace
     from harness.core.counting.records import CountRecord
+    from harness.core.model import Cell, GuestConfig
     from harness.shell.declare import Declared
 
 MAX_FAILURES = 2
@@ -135,6 +137,7 @@ class CountRunner:
             HarnessError: it could not begin; the directory keeps what was counted.
         """
         experiment, valgrind = declared.experiment, Valgrind.find()
+        check_io_uring(experiment, valgrind)
         self.workspace.secure()
         with host_shared(self.patience):
             head = CountingRun(
@@ -194,7 +197,7 @@ class CountRunner:
             builds=builds,
             disks=prepare_disks(experiment, self.workspace.disks),
             store=store,
-            valgrind=valgrind,
+            valgrind=replace(valgrind, simulates=experiment.instructions.cycles),
             stop=self.stop,
             guard=guard,
         )
@@ -203,6 +206,26 @@ class CountRunner:
             for sentence in store.mend():
                 self.say(sentence)
             return _Execution(store, bench, self.stop, self.emit).run()
+
+
+def io_uring_users(experiment: Experiment) -> set[GuestConfig]:
+    """Return the guest configurations whose disk QEMU reaches by io_uring."""
+    configs = experiment.guest_configs()
+    return {config for config in configs if experiment.with_guest(config).disk.uses_io_uring}
+
+
+def check_io_uring(experiment: Experiment, valgrind: Valgrind) -> None:
+    """Refuse what this valgrind would hang on.
+
+    Raises:
+        InputError: a disk uses io_uring, and valgrind is too old to know it.
+    """
+    if io_uring_users(experiment) and not valgrind.knows_io_uring:
+        raise InputError.single(
+            f"{experiment.name}: {'matrix' if experiment.matrix.given('aio') else 'disk'}.aio",
+            f"io_uring cannot be counted by {valgrind.version}: a thread that waits in it stops all others",
+            "put valgrind 3.24 or newer in PATH (Debian 13 has it), or write aio: native or threads",
+        )
 
 
 @dataclass(slots=True)
@@ -221,6 +244,8 @@ class _Execution:
         outcome = Outcome(RunState.FAILED, "an unexpected error", self.failures)
         try:
             self._count_missing()
+            if self.bench.experiment.instructions.load is CountLoad.TEST_COROUTINE and not self.store.times:
+                self._time()
             outcome.state = RunState.FAILED if self.failures else RunState.FINISHED
             outcome.stopped = "counts failed" if self.failures else "the plan is done"
         except Interrupted:
@@ -239,16 +264,39 @@ class _Execution:
         missing = [planned for planned in counts if not self._is_there(planned)]
         done, total = len(counts) - len(missing), len(counts)
         self.emit(CountProgress(None, done, total))
+        uses = io_uring_users(self.bench.experiment)
+        with_io_uring = [planned for planned in missing if planned.cell.guest in uses]
+        # A thread that once kept io_uring from a process has none any more: each kind has threads of its own.
+        for group in (with_io_uring, [planned for planned in missing if planned not in with_io_uring]):
+            for record in self._count_together(group):
+                done += 1
+                if record is not None:
+                    self.emit(CountProgress(record, done, total))
+
+    def _count_together(self, counts: Sequence[PlannedCount]) -> Iterator[CountRecord | None]:
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-            futures = [pool.submit(self._one, planned) for planned in missing]
+            futures = [pool.submit(self._one, planned) for planned in counts]
             try:
                 for future in as_completed(futures):
-                    record = future.result()
-                    done += 1
-                    if record is not None:
-                        self.emit(CountProgress(record, done, total))
+                    yield future.result()
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
+
+    def _time(self) -> None:
+        """Time what was counted, one at a time and the variants in turn: a clock sees what else goes on."""
+        plan = self.store.plan
+        cells = list(dict.fromkeys(count.cell for count in plan.counts))
+        pairs = [(cell, variant) for cell in cells for variant in plan.variants]
+        pairs = [(cell, variant) for cell, variant in pairs if self._failed[variant] < MAX_FAILURES]
+        found: dict[tuple[Cell, str], list[float]] = {pair: [] for pair in pairs}
+        for _repeat in range(TIMED_REPEATS):
+            for cell, variant in pairs:
+                if self.stop.is_set():
+                    raise Interrupted("interrupted")
+                found[cell, variant].append(self.bench.time(variant, cell))
+        self.store.save_times(
+            TimeRecord(variant, cell.factors(), times) for (cell, variant), times in found.items()
+        )
 
     def _is_there(self, planned: PlannedCount) -> bool:
         record = self.store.load(planned)

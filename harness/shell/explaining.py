@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.adapters.guestless.store import CountDirectory
-from harness.analysis.explanation import Explanation, Spending, explain, spending
+from harness.analysis.call_tree import call_graph, call_tree
+from harness.analysis.explanation import Explanation, explain, spending
 from harness.core.experiment import load_experiment
-from harness.core.model import Counter, CountLoad
-from harness.core.records import IterationState
-from harness.shell.costing import compare_counts, key_of
+from harness.core.model import CountLoad
+from harness.shell.costing import compare_counts, ends_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from harness.analysis.costs import CellCost, CellKey, CostComparison
-    from harness.core.counting.callgrind import Profile
-    from harness.core.counting.planning import PlannedCount
+    from harness.analysis.call_tree import Call
+    from harness.analysis.costs import CellCost, CostComparison
     from harness.core.experiment import Experiment
     from harness.shell.roles import Roles
 
@@ -37,26 +38,58 @@ def explanations(path: Path, comparison: CostComparison) -> list[str]:
     Raises:
         InputError: the directory is damaged.
     """
+    return [explain(found.explanation) for found in explained(path, comparison)]
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """One cell of a contender, explained.
+
+    Attributes:
+        label: which cell, which variants.
+        explanation: by function.
+        tree: by call.
+    """
+
+    label: str
+    explanation: Explanation
+    tree: Call
+
+
+def explained(path: Path, comparison: CostComparison) -> Iterator[Explained]:
+    """Yield where the difference is, for every cell and contender that was counted.
+
+    Raises:
+        InputError: the directory is damaged.
+    """
     run = CountDirectory.open(path)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
-    return [
-        explain(_explanation(run, experiment, comparison, contender, cell))
-        for contender, cells in comparison.contenders.items()
-        for cell in cells
-        if cell.reason != "not counted"
-    ]
+    for contender, cells in comparison.contenders.items():
+        for cell in cells:
+            if cell.reason != "not counted":
+                yield _explained(run, experiment, (comparison.baseline, contender), comparison.factors, cell)
 
 
-def _explanation(
-    run: CountDirectory, experiment: Experiment, comparison: CostComparison, contender: str, cell: CellCost
-) -> Explanation:
-    label = ", ".join(f"{name} {value}" for name, value in zip(comparison.factors, cell.cell, strict=True))
-    names = comparison.baseline, contender
+def _explained(
+    run: CountDirectory,
+    experiment: Experiment,
+    names: tuple[str, str],
+    factors: Sequence[str],
+    cell: CellCost,
+) -> Explained:
+    baseline, contender = names
+    label = ", ".join(
+        [
+            f"{contender} against {baseline}",
+            *(f"{name} {value}" for name, value in zip(factors, cell.cell, strict=True)),
+        ]
+    )
     threads = sorted(cell.baseline.threads.keys() | cell.contender.threads.keys())
-    return Explanation(
-        title=f"{contender} against {comparison.baseline}, {label}: instructions a request, by function",
-        baseline=_spending(run, experiment, names[0], cell.cell),
-        contender=_spending(run, experiment, names[1], cell.cell),
+    old, new = (ends_of(run, experiment, name, cell.cell) for name in names)
+    explanation = Explanation(
+        title=f"{label}: instructions a request, by function",
+        baseline=spending(*old),
+        contender=spending(*new),
         names=names,
         threads=[
             (name, cell.baseline.threads.get(name, 0.0), cell.contender.threads.get(name, 0.0))
@@ -66,6 +99,7 @@ def _explanation(
             _debug_package(name, run.record.builds[name], experiment.instructions.load) for name in names
         ],
     )
+    return Explained(label, explanation, call_tree(call_graph(*old), call_graph(*new)))
 
 
 def _debug_package(name: str, build: dict[str, object], load: CountLoad) -> str:
@@ -73,24 +107,3 @@ def _debug_package(name: str, build: dict[str, object], load: CountLoad) -> str:
         package = "qemu-utils" if load is CountLoad.QEMU_IMG else "qemu-system-x86"
         return f"{name}: install {package}-dbgsym {version} (Fedora: debuginfo), or count a source build"
     return f"{name}: build it with debug information, and do not strip it"
-
-
-def _spending(run: CountDirectory, experiment: Experiment, variant: str, key: CellKey) -> Spending:
-    """Return where a variant's instructions went, from its first repeat of both ends."""
-    found: dict[int, PlannedCount] = {}
-    for planned in run.plan.counts:
-        if planned.variant != variant or key_of(planned.cell, experiment) != key:
-            continue
-        if planned.counter is not Counter.CALLGRIND:
-            continue
-        record = run.load(planned)
-        if record is not None and record.state is IterationState.OK:
-            found.setdefault(planned.requests, planned)
-    few, many = min(found), max(found)
-    return spending(_profiles(run, found[few]), _profiles(run, found[many]), many - few)
-
-
-def _profiles(run: CountDirectory, planned: PlannedCount) -> list[Profile]:
-    record = run.load(planned)
-    threads = [thread for thread in record.threads if thread.counted] if record else []
-    return [run.profile_of(planned, thread) for thread in threads]

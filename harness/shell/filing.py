@@ -134,6 +134,8 @@ def _counted(path: Path) -> FiledRun:
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
     comparison = compare_counts(path)
     further = comparison.factors[len(TABLE_FACTORS) :]
+    if TABLE_FACTORS[0] not in comparison.factors:
+        further = ()
     numbers = []
     for place, cell in enumerate(next(iter(comparison.contenders.values()))):
         label = cell_label(cell.cell, further)

@@ -11,9 +11,11 @@ from harness.adapters.guestless.store import holds_counts
 from harness.adapters.results.samples import RunSamples, read_samples
 from harness.adapters.results.store import RunDirectory
 from harness.adapters.telemetry.files import read_telemetry
+from harness.analysis.explanation import explain
 from harness.analysis.metrics import METRICS
 from harness.core.errors import InputError
 from harness.core.model import Workload
+from harness.report.call_graphs import CellTree
 from harness.report.cost_page import CostStory, cost_page
 from harness.report.matrix_page import MatrixReport, Story, matrix_page
 from harness.report.page import GENERATOR, render_page
@@ -22,7 +24,7 @@ from harness.report.run_charts import Watched, percentile_of
 from harness.shell.background import background
 from harness.shell.comparing import Judgement, compare_alone, compare_run, compare_two, refuse_running
 from harness.shell.costing import compare_counts
-from harness.shell.explaining import explanations
+from harness.shell.explaining import explained
 from harness.shell.pool_report import max_map_count, pool_report
 from harness.shell.results import workload_of
 
@@ -66,7 +68,11 @@ def report_counts(path: Path, comparison: CostComparison) -> str:
         InputError: the directory is damaged.
     """
     behind = background(path)
-    story = CostStory(behind.run_id, comparison, behind, explanations(path, comparison))
+    texts, trees = [], []
+    for found in explained(path, comparison):
+        texts.append(explain(found.explanation))
+        trees.append(CellTree(found.label, found.explanation.names, found.tree))
+    story = CostStory(behind.run_id, comparison, behind, texts, trees)
     return render_page(cost_page(story))
 
 

@@ -19,10 +19,12 @@ from ansible.module_utils.qemu_build_log import (
 from ansible.module_utils.qemu_growing import CONFIGURED, Growing
 from ansible.module_utils.qemu_source import MARK, Failure, Git, directory_of, locked, read_mark
 from ansible.module_utils.qemu_source_tree import (
+    COROUTINE_TEST,
     add_part,
     collect_firmware,
     make_up_for_firmware,
     submodules,
+    vary_iterations,
     wraps,
 )
 
@@ -86,7 +88,9 @@ class Build:
             self.held = [descriptor]
             if read_mark(self.path) is not None:
                 return ""
-            made = self.grown() if self.params["incremental"] and self.params["repository"] else ""
+            grows = self.params["incremental"] and self.params["repository"]
+            # A test that is changed here would not go with the next commit's.
+            made = self.grown() if grows and COROUTINE_TEST not in self.params["targets"] else ""
             return made or self.from_nothing()
 
     def from_nothing(self) -> str:
@@ -105,6 +109,8 @@ class Build:
         self.fetch_source()
         self.patch()
         make_up_for_firmware(self.tree)
+        if COROUTINE_TEST in self.params["targets"]:
+            vary_iterations(self.tree, self.fail)
         self.configure()
 
     def grown(self) -> str:

@@ -20,7 +20,22 @@ if TYPE_CHECKING:
 WANTED_PARTS = ("keycodemapdb", "berkeley-softfloat-3", "berkeley-testfloat-3")
 """Of the repositories that QEMU's tree refers to: those that its emulators do not build without."""
 
+COROUTINE_TEST = "tests/unit/test-coroutine"
+"""The target whose benchmarks are counted; its source is that with ``.c``."""
+
 _BLOB = re.compile(r"'(edk2-[\w-]+\.fd|[\w-]+\.dt[sb])'")
+
+_BENCHMARK = re.compile(r"^static void perf_\w+\(void\)\n\{.*?^\}", re.MULTILINE | re.DOTALL)
+_ITERATIONS = re.compile(r"\b(max|maxcycles)( = )(\d+)(?=;)")
+_ASKED = """
+/* Added by qemu-ab-harness: a count takes the difference of two numbers of iterations. */
+static unsigned long harness_iterations(unsigned long usual)
+{
+    const char *asked = getenv("HARNESS_ITERATIONS");
+
+    return asked ? strtoul(asked, NULL, 10) : usual;
+}
+"""
 
 
 @dataclass(frozen=True)
@@ -100,6 +115,25 @@ def make_up_for_firmware(tree: Path) -> None:
             blob = f"{name}.bz2" if name.endswith(".fd") else f"{name[:-1]}b"
             if not (directory / blob).exists():
                 (directory / blob).touch()
+
+
+def vary_iterations(tree: Path, fail: Failure) -> None:
+    """Have the benchmarks of QEMU's test-coroutine take their number of iterations from the environment.
+
+    Without HARNESS_ITERATIONS they do what they always did; nothing but the test's own source is changed.
+
+    Args:
+        tree: the source tree, patched.
+        fail: ends the module, where this version's test is none that is known.
+    """
+    file = tree / f"{COROUTINE_TEST}.c"
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    changed = _BENCHMARK.sub(lambda found: _ITERATIONS.sub(r"\1\2harness_iterations(\3)", found[0]), text)
+    includes = text.rfind("#include")
+    if changed == text or not -1 < includes < changed.find("harness_iterations"):
+        fail(f"{COROUTINE_TEST}.c has no benchmarks as they are known: this version cannot be counted by it")
+    end = changed.index("\n", includes) + 1
+    file.write_text(changed[:end] + _ASKED + changed[end:], encoding="utf-8")
 
 
 def collect_firmware(into: Path, places: Sequence[Path]) -> None:

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chromium import Browser, chromium
+from harness.analysis.call_tree import Call
 from harness.analysis.pool import PoolSession, judge_pool
 from harness.analysis.pool_tables import PoolReport
 from harness.analysis.tables import render
 from harness.core.mappings import Mappings
+from harness.report.call_graphs import CellTree, call_graphs
 from harness.report.matrix_page import MatrixReport, matrix_page
-from harness.report.page import render_page
+from harness.report.page import Page, Section, render_page
 from harness.report.pool_page import PoolStory, pool_page
 from report_data import matrix, report
 
@@ -27,6 +29,7 @@ pytestmark = pytest.mark.browser
 
 HOSTILE = "</script><script>document.title = 'run'</script><img src=//x.invalid/ onerror=alert(1)>\u202e"
 NAMES = ("small", "short", "large", "hostile", "pool")
+OLD_NEW = ("OLD", "NEW")
 WIDE, NARROW = 1280, 360
 
 
@@ -272,3 +275,61 @@ def test_how_long_it_takes_to_open(
         record_property(f"{name}: load, ms", round(load_ms))
         record_property(f"{name}: every chart drawn, ms", round(all_drawn_ms))
         assert 0 < load_ms <= all_drawn_ms
+
+
+def calls(name: str, old: float, new: float, *below: Call) -> Call:
+    own = [total - sum(getattr(call, side) for call in below) for total, side in ((old, "old"), (new, "new"))]
+    return Call(name, "qemu", old, new, own[0], own[1], below)
+
+
+@pytest.fixture
+def counts(tmp_path: Path) -> Path:
+    """The part of a page that shows calls, without any chart, so without any script."""
+    tree = calls(
+        "a request", 4000, 9000, calls("pop", 1000, 6000, calls("memset", 0, 5000)), calls("push", 3000, 3000)
+    )
+    cells = [CellTree(f"iodepth {depth}", OLD_NEW, tree) for depth in (1, 64)]
+    page = tmp_path / "counts.html"
+    page.write_text(render_page(Page("t", "here", "said", [Section("calls", "Calls", call_graphs(cells))])))
+    return page
+
+
+BOX = "document.querySelectorAll('.icicle')[arguments[0]]"
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_icicle_graphs_are_boxes_as_wide_as_they_cost(browser: Browser, counts: Path, *, dark: bool) -> None:
+    browser.emulate(width=WIDE, dark=dark)
+    browser.open(counts)
+    boxes = browser.run(
+        f"""
+        return Object.fromEntries([...{BOX}.querySelectorAll('svg > svg')].map((box) =>
+          [box.querySelector('text').textContent, {{
+            width: box.querySelector('rect').getBoundingClientRect().width,
+            colour: getComputedStyle(box.querySelector('rect')).fill,
+            title: box.querySelector('title').textContent}}]));
+        """,
+        0,
+    )
+    assert set(boxes) == {"a request", "pop", "memset", "push"}
+    assert boxes["memset"]["width"] == pytest.approx(boxes["a request"]["width"] * 5 / 9, rel=0.01)
+    assert boxes["memset"]["title"] == "memset (qemu): OLD 0, NEW 5,000, +5,000; 55.6% of a request"
+    assert boxes["push"]["colour"] != boxes["memset"]["colour"], "the same is grey, more is red"
+    assert browser.run("return document.querySelectorAll('script').length") == 0
+    assert browser.run("return window.find('memset')"), "the browser's own search finds functions"
+
+
+def test_icicle_graphs_fit_a_phone_and_are_there_as_tables(browser: Browser, counts: Path) -> None:
+    browser.emulate(width=NARROW)
+    browser.open(counts)
+    assert browser.run("return document.documentElement.scrollWidth") <= NARROW
+    assert browser.run(f"return {BOX}.querySelector('.scroll').scrollWidth > {NARROW}", 0), (
+        "it scrolls by itself"
+    )
+    browser.run("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+    rows = browser.run(
+        "return [...document.querySelectorAll('table[data-table=calls-0] tbody tr')]"
+        ".map((row) => [...row.children].map((cell) => cell.textContent.trim()))"
+    )
+    assert ["· · memset", "qemu", "0", "5000", "+5000", "+5000"] in rows
+    assert browser.run("return document.querySelectorAll('.icicle').length") == 6

@@ -271,3 +271,15 @@ def test_the_checksum_of_the_patch_that_is_applied_is_the_keys(builder: Builder,
     assert mark["parts"]["patches"] == [hashlib.sha256(patch("1").encode()).hexdigest()]
     assert mark["source"]["patches"] == [one]
     assert Path(mark["source"]["location"]).is_absolute()
+
+
+def test_benchmarks_of_coroutines_are_made_where_asked_for(builder: Builder, qemu: Path) -> None:
+    plain = builder.make(git=str(qemu))
+    asking = Builder(builder.state, further=("tests/unit/test-coroutine",)).make(git=str(qemu))
+    assert asking["directory"] != plain["directory"], "they are a build of their own"
+    assert not (Path(plain["directory"]) / "bin" / "test-coroutine").exists()
+    program = str(Path(asking["directory"]) / "bin" / "test-coroutine")
+    argv = [program, "-m", "perf", "-p", "/perf/lifecycle"]
+    for environment, iterations in (({"HARNESS_ITERATIONS": "000000000007"}, 7), ({}, 1_000_000)):
+        said = subprocess.run(argv, env=environment, check=True, capture_output=True, text=True).stdout
+        assert said == f"# Lifecycle {iterations} iterations: 0.250000 s\n"

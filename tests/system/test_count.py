@@ -15,7 +15,14 @@ import pytest
 from support import ROOT, harness
 from tiny import wait_until
 
+from harness.adapters.guestless.callgrind import Valgrind
+from harness.adapters.guestless.coroutine_load import run_counted
+from harness.adapters.waiting import Stop
 from harness.adapters.workspace import Workspace
+from harness.core.counting.callgrind import parse_total
+from harness.core.model import CoroutineTest
+from source_builds import Builder
+from stand_in import repository
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -216,3 +223,22 @@ def test_an_emulator_without_qtest_fails_with_the_cause(state: Path, tmp_path: P
     assert "this QEMU has no -qtest option" in done.stderr
     assert "Traceback" not in done.stderr
     assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "failed"
+
+
+def test_benchmarks_of_coroutines_are_counted_to_the_instruction(tmp_path: Path) -> None:
+    """On a stand-in of QEMU's source, whose loop of 128 rounds costs the same each time."""
+    tree = repository(tmp_path / "qemu")
+    made = Builder(tmp_path / "state", further=("tests/unit/test-coroutine",)).make(git=str(tree))
+    emulator = str(made["directory"] / "bin" / "qemu-system")
+    few, middle, many = (
+        _counted(emulator, iterations, tmp_path / str(iterations)) for iterations in (400, 800, 1200)
+    )
+    assert middle - few == pytest.approx(many - middle, rel=0.002)
+    assert 128 * 3 <= (many - few) / 800 <= 128 * 12
+
+
+def _counted(emulator: str, iterations: int, directory: Path) -> int:
+    directory.mkdir()
+    test, valgrind = CoroutineTest.LIFECYCLE, Valgrind.find()
+    done = run_counted(test, iterations, emulator, valgrind, directory, stop=Stop(), timeout=60)
+    return sum(parse_total(path.read_text()) for path in done.outputs.values())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
+import resource
 import socket
 import subprocess
 import sys
@@ -26,8 +28,9 @@ from harness.adapters.scratch import scratch, sweep
 from harness.adapters.waiting import Stop
 from harness.core.counting.failures import cause_of_death, cause_of_hang
 from harness.core.counting.rig import Rig, RigFiles, arguments
-from harness.core.errors import HarnessError, Interrupted
+from harness.core.errors import HarnessError, InputError, Interrupted
 from harness.core.experiment import load_experiment
+from harness.shell.counting import check_io_uring, io_uring_users
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -248,6 +251,13 @@ def test_disks_share_an_iothread_and_have_slots_of_their_own() -> None:
     assert "iothread,id=io0,poll-max-ns=0" in argv
 
 
+def test_several_disks_take_the_iothreads_in_turn() -> None:
+    argv = rig_arguments("instructions: {disks: 3}\ndisk: {iothreads: 2}")
+    assert re.findall(r'"iothread": "(io\d)"', argv) == ["io0", "io1", "io0"]
+    with pytest.raises(InputError, match="4 IOThreads, of which a disk"):
+        rig_arguments("instructions: {disks: 3}\ndisk: {iothreads: 4}")
+
+
 def test_a_file_is_opened_as_the_experiment_says() -> None:
     argv = rig_arguments("disk: {backend: file, format: qcow2, cache: writeback, aio: threads, iothreads: 0}")
     assert '"driver": "qcow2"' in argv
@@ -299,3 +309,56 @@ def test_traps_in_the_shared_directory_are_left_alone(
     # Nor is a link followed in a directory that is this user's.
     sweep()
     assert not victim.exists()
+
+
+# -- what valgrind is asked for ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "knows"),
+    [("valgrind-3.19.0", False), ("valgrind-3.24.0", True), ("valgrind-4.0", True), ("nothing known", False)],
+)
+def test_which_valgrind_counts_io_uring(version: str, *, knows: bool) -> None:
+    assert Valgrind("valgrind", version).knows_io_uring is knows
+
+
+@pytest.mark.parametrize(
+    ("text", "users"),
+    [
+        ("disk: {backend: file, aio: io_uring}", 1),
+        ("disk: {backend: file}\nmatrix: {aio: [native, io_uring]}", 1),
+        ("disk: {backend: file, aio: native}", 0),
+        ("disk: {backend: null-co, aio: io_uring}", 0),
+    ],
+)
+def test_io_uring_is_refused_by_an_older_valgrind_before_anything_is_counted(text: str, users: int) -> None:
+    experiment = load_experiment(HEAD + text, "t.yml")
+    assert len(io_uring_users(experiment)) == users
+    check_io_uring(experiment, Valgrind("valgrind", "valgrind-3.24.0"))
+    if users:
+        with pytest.raises(
+            InputError, match=r"aio: io_uring cannot be counted by valgrind-3\.19\.0"
+        ) as caught:
+            check_io_uring(experiment, Valgrind("valgrind", "valgrind-3.19.0"))
+        assert "3.24" in (caught.value.problems[0].remedy or "")
+    else:
+        check_io_uring(experiment, Valgrind("valgrind", "valgrind-3.19.0"))
+
+
+def test_caches_are_the_same_everywhere_and_simulated_only_where_asked_for(tmp_path: Path) -> None:
+    plain = Valgrind("valgrind", "3").command(["qemu"], tmp_path)
+    simulated = Valgrind("valgrind", "3", simulates=True).command(["qemu"], tmp_path)
+    added = [argument for argument in simulated if argument not in plain]
+    assert "--cache-sim=yes" in added
+    assert {argument.partition("=")[0] for argument in added} >= {"--I1", "--D1", "--LL"}
+    assert simulated[-1] == "qemu"
+
+
+@pytest.mark.parametrize(("hard", "raised"), [(resource.RLIM_INFINITY, True), (8 * 2**20, False)])
+def test_stacks_are_put_high_where_the_host_allows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hard: int, *, raised: bool
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _limit: (8 * 2**20, hard))
+    argv = Valgrind("valgrind", "3").command(["qemu"], tmp_path)
+    assert (argv[0] == "prlimit") is raised
+    assert "valgrind" in argv

@@ -14,6 +14,7 @@ from fakes import FakeClock, FakeLab, FakeStop, new_run
 from harness.adapters.guestless.store import CountDirectory
 from harness.adapters.results.samples import read_samples
 from harness.adapters.results.store import RunDirectory
+from harness.core.counting.records import TimeRecord
 from harness.core.errors import DamagedError
 from harness.core.records import IterationState, RunState, SessionState
 from harness.shell.bundles import write_bundle
@@ -185,6 +186,27 @@ def test_a_count_that_is_damaged_is_named_and_counted_again_on_request(
     assert len(list(run.mend())) == 2
     assert (run.load(first), run.load(second)) == (None, None)
     assert (path / "damaged" / f"{first.directory}-1" / "count.json").exists()
+    assert list(run.mend()) == []
+
+
+def test_times_that_are_damaged_are_named_and_timed_again_on_request(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = counted_run.make(tmp_path / "r", lambda c: 1_000_000 + c.requests * 5000)
+    run = CountDirectory.open(path)
+    taken = [TimeRecord("OLD", run.plan.counts[0].cell.factors(), [500.0])]
+    run.save_times(taken)
+    assert CountDirectory.open(path).times == taken
+    (path / "times.json").write_text((path / "times.json").read_text().replace("500", "400"))
+    assert run_cli(["compare", str(path)]) == 2
+    assert "times.json: is not what was written" in capsys.readouterr().err
+    assert len(list(run.mend())) == 1
+    assert run.times == CountDirectory.open(path).times == []
+    assert (path / "damaged" / "times.json-1").exists()
+    run.save_times(taken)
+    (path / "times.json").unlink()
+    assert run_cli(["compare", str(path)]) == 2
+    assert len(list(run.mend())) == 1
     assert list(run.mend()) == []
 
 

@@ -322,8 +322,6 @@ def test_an_alias_of_itself_is_refused() -> None:
         ("matrix: {numjobs: 2}", "matrix.numjobs", "there is no guest"),
         ("matrix: {vcpus: [1, 2]}", "matrix.vcpus", "there is no guest"),
         ("matrix: {rw: randrw}", "matrix.rw[0]", "mixes reads and writes"),
-        ("disk: {backend: file, aio: io_uring}", "disk.aio", "cannot be counted"),
-        ("disk: {backend: file}\nmatrix: {aio: [native, io_uring]}", "matrix.aio", "cannot be counted"),
         ("disk: {backend: nvme, path: '0000:01:00.0'}", "disk.backend", "nvme cannot be counted"),
         ("disk: {backend: file}\ninstructions: {disks: 2}", "instructions.disks", "share one file"),
         ("matrix: {iodepth: [1, 64]}", "matrix.iodepth[1]", "192 descriptors, a queue has 128"),
@@ -341,6 +339,43 @@ def test_what_cannot_be_counted_is_refused(text: str, where: str, said: str) -> 
     assert problem.where == f"t.yml: {where}"
     assert said in problem.message
     assert problem.remedy
+
+
+@pytest.mark.parametrize(
+    ("builds", "text", "where", "said"),
+    [
+        ("{path: /n}", "matrix: {test: cost}", "builds.NEW", "only builds from source"),
+        ("{package: qemu}", "matrix: {test: cost}", "builds.NEW", "only builds from source"),
+        ("{git: /q, ref: v10}", "", "matrix.test", "which benchmarks"),
+        ("{git: /q, ref: v10}", "matrix: {test: cost, bs: 8k}", "matrix.bs", "reads and writes nothing"),
+        (
+            "{git: /q, ref: v10}",
+            "matrix: {test: cost, queues: 2}",
+            "matrix.queues",
+            "reads and writes nothing",
+        ),
+        ("{git: /q, ref: v10}", "matrix: {test: sleep}", "matrix.test", "not one of the choices"),
+    ],
+)
+def test_benchmarks_of_coroutines_are_those_of_builds_from_source(
+    builds: str, text: str, where: str, said: str
+) -> None:
+    head = (
+        "name: t\nworkload: instructions\ninstructions: {load: test-coroutine}\nbaseline: OLD\n"
+        f"builds: {{OLD: {{git: /q, ref: v9}}, NEW: {builds}}}\n"
+    )
+    with pytest.raises(InputError) as caught:
+        load_experiment(head + text, "t.yml")
+    (problem,) = caught.value.problems
+    assert problem.where.startswith(f"t.yml: {where}")
+    assert said in problem.message
+    assert problem.remedy
+
+
+def test_benchmarks_of_coroutines_mean_nothing_to_other_loads() -> None:
+    text = "name: t\nbuilds: {OLD: {path: /o}, NEW: {path: /n}}\nbaseline: OLD\nmatrix: {test: cost}\n"
+    with pytest.raises(InputError, match="names benchmarks of test-coroutine"):
+        load_experiment(text, "t.yml")
 
 
 def test_settings_of_counts_without_counting_are_refused() -> None:

@@ -6,6 +6,7 @@ import json
 
 from test_comparing import a_run
 
+from resealed import write_sealed
 from somebody import ROOT, somebody
 
 
@@ -14,8 +15,7 @@ def test_reading_and_planning_need_nothing() -> None:
     with somebody() as user:
         run, page, store = a_run(user.home / "run"), user.home / "page.html", user.home / "history.duckdb"
         head = run / "run.json"
-        document = json.loads(head.read_text()) | {"created": "2026-01-01T00:00:00+00:00"}
-        head.write_text(json.dumps(document))
+        write_sealed(head, json.loads(head.read_text()) | {"created": "2026-01-01T00:00:00+00:00"})
         for arguments in (
             ["check", *(str(path) for path in sorted(fio.glob("*.yml")))],
             ["plan", str(fio / "quick.yml")],

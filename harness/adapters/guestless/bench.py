@@ -9,18 +9,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from harness.adapters.guestless.coroutine_load import run_counted, run_timed
 from harness.adapters.guestless.pool_load import PoolLoad, count_calls, count_instructions
 from harness.adapters.guestless.qemu_img_load import QemuImg, bench
 from harness.adapters.guestless.strace import Strace
 from harness.adapters.guestless.virtio_load import LoadResult, VirtioLoad, serve
 from harness.adapters.scratch import scratch
 from harness.core.counting.bench import BenchLoad
+from harness.core.counting.coroutines import TIMED_ITERATIONS
 from harness.core.counting.planning import POOL_BURSTS
 from harness.core.counting.records import CountRecord, ThreadRecord
 from harness.core.counting.rig import Rig
 from harness.core.errors import HarnessError
 from harness.core.experiment import Pool
-from harness.core.model import Counter, CountLoad, ReadWrite, RingFormat
+from harness.core.model import CoroutineTest, Counter, CountLoad, ReadWrite, RingFormat
 from harness.core.pool import BURST_THREAD
 from harness.core.records import IterationState
 from harness.core.units import parse_size
@@ -122,20 +124,30 @@ class CountBench:
             yield
 
     def _counted(self, planned: PlannedCount, directory: Path) -> tuple[list[str], list[ThreadRecord]]:
-        if self.experiment.instructions.load is CountLoad.QEMU_IMG:
-            result = self._bench(planned, directory)
-            threads = all_threads(result)
-        elif self.experiment.instructions.load is CountLoad.COROUTINE_POOL:
-            emulator, timeout = self._emulator(planned), self.experiment.instructions.count_seconds
-            result = count_instructions(
-                self._pool(planned), emulator, self.valgrind, directory, stop=self.stop, timeout=timeout
-            )
-            threads = identified(result, (BURST_THREAD,))
-        else:
-            result = self._serve(planned, directory)
-            threads = identified(result, self._rig(planned.cell).iothreads)
+        run = {
+            CountLoad.VIRTIO_BLK: self._serve,
+            CountLoad.QEMU_IMG: self._bench,
+            CountLoad.COROUTINE_POOL: self._burst,
+            CountLoad.TEST_COROUTINE: self._benchmark,
+        }[self.experiment.instructions.load]
+        result = run(planned, directory)
+        iothreads = self._iothreads(planned.cell)
+        threads = all_threads(result) if iothreads is None else identified(result, iothreads)
         outputs = [(thread.number, thread.name, thread.counted, thread.output) for thread in threads]
         return result.argv, self.store.keep_outputs(planned, outputs)
+
+    def _iothreads(self, cell: Cell) -> tuple[str, ...] | None:
+        """Return which threads serve the requests; None where all threads are counted."""
+        load = self.experiment.instructions.load
+        if load is CountLoad.VIRTIO_BLK:
+            return self._rig(cell).iothreads
+        return (BURST_THREAD,) if load is CountLoad.COROUTINE_POOL else None
+
+    def _burst(self, planned: PlannedCount, directory: Path) -> LoadResult:
+        emulator, timeout = self._emulator(planned), self.experiment.instructions.count_seconds
+        return count_instructions(
+            self._pool(planned), emulator, self.valgrind, directory, stop=self.stop, timeout=timeout
+        )
 
     def _traced(self, planned: PlannedCount, directory: Path) -> tuple[list[str], dict[str, int]]:
         strace = Strace.find()
@@ -189,6 +201,27 @@ class CountBench:
         program = QemuImg.of(self.builds[planned.variant].emulator)
         timeout = self.experiment.instructions.count_seconds
         return bench(load, program, self.valgrind, directory, stop=self.stop, timeout=timeout)
+
+    def _benchmark(self, planned: PlannedCount, directory: Path) -> LoadResult:
+        return run_counted(
+            _test_of(planned.cell),
+            planned.requests,
+            self._emulator(planned),
+            self.valgrind,
+            directory,
+            stop=self.stop,
+            timeout=self.experiment.instructions.count_seconds,
+        )
+
+    def time(self, variant: str, cell: Cell) -> float:
+        """Return the nanoseconds of an iteration of a benchmark of coroutines, not under callgrind.
+
+        Raises:
+            HarnessError: it failed.
+        """
+        test = _test_of(cell)
+        timeout = self.experiment.instructions.count_seconds
+        return run_timed(test, TIMED_ITERATIONS[test], self.builds[variant].emulator, timeout=timeout)
 
     def _rig(self, cell: Cell) -> Rig:
         single = self.experiment.for_guest(cell.guest)
@@ -255,3 +288,7 @@ def _names(threads: Sequence[Thread]) -> list[str]:
 def _name(names: Sequence[str], number: int) -> str:
     # Threads that begin later are QEMU's workers.
     return names[number - 1] if number <= len(names) else f"worker {number}"
+
+
+def _test_of(cell: Cell) -> CoroutineTest:
+    return CoroutineTest(str(dict(cell.guest)["test"]))

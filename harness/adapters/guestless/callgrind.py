@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import resource
 import shutil
 import time
 from dataclasses import dataclass
@@ -18,12 +20,22 @@ from harness.core.counting.failures import cause_of_death, cause_of_hang, own_li
 from harness.core.errors import HarnessError, Interrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from harness.core.protocols import StopSignal
 
 _OUTPUT = "callgrind.out"
 _LOG = "output.log"
+_STACK_BYTES = 3 * 2**29
+_IO_URING_SINCE = (3, 24)
+_SIMULATION = (
+    "--cache-sim=yes",
+    "--branch-sim=yes",
+    # The same caches whatever the host has, so that estimates are the same everywhere.
+    "--I1=32768,8,64",
+    "--D1=32768,8,64",
+    "--LL=8388608,16,64",
+)
 _LAST_WORDS = 200
 _QUOTED_LINES = 3
 _PAUSE_SECONDS = 0.001
@@ -39,10 +51,18 @@ class Valgrind:
     Attributes:
         program: its path.
         version: what it says of itself.
+        simulates: whether caches and branches are simulated, for an estimate of cycles.
     """
 
     program: str
     version: str
+    simulates: bool = False
+
+    @property
+    def knows_io_uring(self) -> bool:
+        """Whether it knows that io_uring_enter waits: older ones stop all threads while one is in it."""
+        found = re.search(r"(\d+)\.(\d+)", self.version)
+        return found is not None and (int(found[1]), int(found[2])) >= _IO_URING_SINCE
 
     @classmethod
     def find(cls) -> Valgrind:
@@ -62,6 +82,7 @@ class Valgrind:
     def command(self, argv: Sequence[str], directory: Path) -> list[str]:
         """Return the command that counts another one, with its outputs in a directory."""
         return [
+            *_high_stacks(),
             self.program,
             # Whatever the user's ~/.valgrindrc says: it must not change what is counted.
             "--command-line-only=yes",
@@ -73,8 +94,20 @@ class Valgrind:
             "--trace-children=yes",
             "--dump-line=no",
             f"--callgrind-out-file={directory / _OUTPUT}",
+            *(_SIMULATION if self.simulates else ()),
             *argv,
         ]
+
+
+def _high_stacks() -> list[str]:
+    """Return what a command begins with to have the stacks of threads above those of coroutines.
+
+    By which of two stacks is higher callgrind tells calls from returns. A thread's stack that is larger than
+    the room at the bottom of memory is put above it, and coroutines' stacks go there.
+    """
+    _soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
+    allowed = hard == resource.RLIM_INFINITY or hard >= _STACK_BYTES
+    return ["prlimit", f"--stack={_STACK_BYTES}:", "--"] if allowed and shutil.which("prlimit") else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +262,15 @@ def _thread(task: Path) -> Thread:
 
 
 @contextlib.contextmanager
-def counting(argv: Sequence[str], directory: Path, *, stop: StopSignal, timeout: float) -> Iterator[Counted]:
+def counting(
+    argv: Sequence[str],
+    directory: Path,
+    *,
+    stop: StopSignal,
+    timeout: float,
+    extra: Mapping[str, str] | None = None,
+    io_uring: bool = False,
+) -> Iterator[Counted]:
     """Run a command, as `Valgrind.command` makes it, as long as the ``with`` block.
 
     Its environment is the same everywhere: what stands there takes a place in its memory, and counts.
@@ -239,8 +280,11 @@ def counting(argv: Sequence[str], directory: Path, *, stop: StopSignal, timeout:
         directory: a fresh directory for its outputs.
         stop: the user's wish to end the run.
         timeout: seconds after which it is given up.
+        extra: variables of its environment beside those that all have.
+        io_uring: whether it may use io_uring; a thread that once ran a command which may not cannot allow it.
     """
-    deny_io_uring()
-    environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
+    if not io_uring:
+        deny_io_uring()
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", **(extra or {})}
     with process.background(argv, output=directory / _LOG, env=environment) as running:
         yield Counted(running, directory, stop, timeout)

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.adapters.guestless.callgrind import counting
-from harness.adapters.guestless.virtio_load import LoadResult
+from harness.adapters.guestless.to_end import count_to_end
 from harness.core.counting.bench import bench_arguments
-from harness.core.counting.failures import cause_of_death
 from harness.core.errors import HarnessError
 
 if TYPE_CHECKING:
     from harness.adapters.guestless.callgrind import Valgrind
+    from harness.adapters.guestless.virtio_load import LoadResult
     from harness.core.counting.bench import BenchLoad
     from harness.core.protocols import StopSignal
 
@@ -67,10 +66,11 @@ def bench(
         HarnessError: it failed, or took too long.
         Interrupted: the user stopped the run.
     """
-    argv = [qemu_img.program, *bench_arguments(load)]
-    with counting(valgrind.command(argv, directory), directory, stop=stop, timeout=timeout) as counted:
-        code = counted.wait()
-        if code:
-            cause = cause_of_death(counted.said(), code)
-            raise HarnessError(f"qemu-img bench: {cause.message}", remedy=cause.remedy)
-        return LoadResult([], counted.outputs(), argv)
+    return count_to_end(
+        [qemu_img.program, *bench_arguments(load)],
+        valgrind,
+        directory,
+        stop=stop,
+        timeout=timeout,
+        io_uring=load.disk.uses_io_uring,
+    )

@@ -7,6 +7,7 @@ import shutil
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from pydantic import TypeAdapter
 
 from harness.adapters.files import inside, make_directory, read_bytes, read_json, write_atomic
@@ -16,12 +17,13 @@ from harness.adapters.results.run_files import (
     check_digest,
     is_run_directory,
     read_record,
+    validated,
     write_record,
 )
 from harness.core import seals
 from harness.core.counting.callgrind import CallgrindFormatError, Profile, parse_callgrind, parse_total
 from harness.core.counting.planning import CountPlan, PlannedCount, count_plan_from_json, count_plan_to_json
-from harness.core.counting.records import CountingRun, CountRecord, ThreadRecord
+from harness.core.counting.records import CountingRun, CountRecord, ThreadRecord, TimeRecord
 from harness.core.errors import DamagedError, InputError
 from harness.core.model import Workload
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _COUNT = TypeAdapter(CountRecord)
+_TIMES = TypeAdapter(list[TimeRecord])
+_TIMES_FILE = "times.json"
 
 
 class CountDirectory(RunFiles[CountingRun]):
@@ -83,12 +87,12 @@ class CountDirectory(RunFiles[CountingRun]):
         return f"restore it from a copy; or have it counted again: harness run --resume {self.path}"
 
     def mend(self) -> Iterator[str]:
-        """Have what is damaged counted again: it is put aside, nothing is thrown away.
+        """Have what is damaged counted, or timed, again: it is put aside, nothing is thrown away.
 
         For the directory's writer.
 
         Yields:
-            A sentence for each count that was damaged.
+            A sentence for each count that was damaged, and for times.
         """
         for planned in self.plan.counts:
             try:
@@ -98,6 +102,11 @@ class CountDirectory(RunFiles[CountingRun]):
             except InputError as error:
                 place = self.put_aside(self._directory(planned))
                 yield f"{error.message}: put aside in {place}, it is counted again"
+        try:
+            _found = self.times
+        except InputError as error:
+            self._forget_file(_TIMES_FILE)
+            yield f"{error.message}: what it held is timed again"
 
     def keep_outputs(
         self, planned: PlannedCount, outputs: Iterable[tuple[int, str, bool, Path]]
@@ -126,6 +135,22 @@ class CountDirectory(RunFiles[CountingRun]):
     def save(self, planned: PlannedCount, record: CountRecord) -> None:
         """Put a count's record on disk before returning."""
         write_record(make_directory(self._directory(planned)) / "count.json", asdict(record))
+
+    @property
+    def times(self) -> list[TimeRecord]:
+        """What was timed; nothing where the load has no clock, or before the counts are done.
+
+        Raises:
+            DamagedError: the file was torn, edited or taken away.
+        """
+        if not self._names_file(_TIMES_FILE):
+            return []
+        return validated(_TIMES, self.read_json(_TIMES_FILE), self.path / _TIMES_FILE)
+
+    def save_times(self, times: Iterable[TimeRecord]) -> None:
+        """Put what was timed on disk."""
+        records = [asdict(record) for record in times]
+        self._write_file(_TIMES_FILE, orjson.dumps(records, option=orjson.OPT_INDENT_2))
 
     def read_output(self, planned: PlannedCount, thread: ThreadRecord) -> str:
         """Return callgrind's output of one thread, as it was saved.

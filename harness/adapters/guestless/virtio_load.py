@@ -103,7 +103,13 @@ def serve(
     with (
         shared_memory(Path(files.memory), memory) as shared,
         listening(Path(files.qtest)) as server,
-        counting(valgrind.command(argv, directory), directory, stop=stop, timeout=timeout) as counted,
+        counting(
+            valgrind.command(argv, directory),
+            directory,
+            stop=stop,
+            timeout=timeout,
+            io_uring=load.rig.disk.uses_io_uring,
+        ) as counted,
         # Answers may take long under valgrind on a busy host, but not for ever.
         accepted(
             server, lambda started: counted.until(started, "starting QEMU"), answer_seconds=_ANSWER_SECONDS

@@ -197,6 +197,19 @@ class RunFiles(Generic[_Head]):
         write_record(self.path / HEAD, asdict(record))
         del self._known
 
+    def _names_file(self, name: str) -> bool:
+        """Return whether the head names one of the files that never change."""
+        return name in self._known[1]
+
+    def _forget_file(self, name: str) -> None:
+        """Put a damaged one of those files aside, where it is there, so that it can be written again."""
+        if (self.path / name).exists():
+            self.put_aside(self.path / name)
+        record = self.record
+        del record.files[name]
+        write_record(self.path / HEAD, asdict(record))
+        del self._known
+
     @property
     def experiment(self) -> str:
         """The experiment's text, as it was run."""

@@ -38,7 +38,8 @@ def bench_arguments(load: BenchLoad) -> list[str]:
     argv = ["bench", "-c", str(load.requests), "-d", str(load.depth), "-s", str(load.block)]
     argv += ["-t", str(disk.cache if disk.backend is not Backend.NULL_CO else Cache.NONE)]
     argv += ["-w"] if load.writes else []
-    argv += ["-n"] if disk.aio is Aio.NATIVE and disk.backend is not Backend.NULL_CO else []
+    if disk.aio is not Aio.THREADS and disk.backend is not Backend.NULL_CO:
+        argv += ["-i", str(disk.aio)] if disk.aio is Aio.IO_URING else ["-n"]
     return [*argv, "--image-opts", _image(load)]
 
 

@@ -42,7 +42,9 @@ _KNOWN = (
     ),
     (
         re.compile(r"(unable to use|failed to init).*io_uring", re.IGNORECASE),
-        Cause("this QEMU needs io_uring, which cannot be counted", "write aio: native or threads"),
+        Cause(
+            "this QEMU cannot use io_uring", "write aio: native or threads, or see kernel.io_uring_disabled"
+        ),
     ),
     (
         re.compile(r"bench.*(Command not found|unknown command)|Command not found: bench", re.IGNORECASE),
@@ -81,7 +83,7 @@ def cause_of_hang(*, waits_in_io_uring: bool) -> Cause:
     if waits_in_io_uring:
         return Cause(
             "a thread waits in io_uring, which stops all others under an older valgrind",
-            "build it with --disable-linux-io-uring, or install valgrind 3.23 or newer",
+            "build it with --disable-linux-io-uring, or install valgrind 3.24 or newer",
         )
     return Cause(
         "the host is too busy, or this build hangs", "raise instructions.timeout, or ask for fewer requests"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from harness.core.model import FIO_FACTORS, Cell, Counter, GuestConfig, ReadWrite
+from harness.core.counting.coroutines import iteration_points
+from harness.core.model import FIO_FACTORS, Cell, CoroutineTest, Counter, GuestConfig, ReadWrite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,14 +113,7 @@ def make_count_plan(
         requests: between the fewest and the most.
         repeats: how often both are counted.
     """
-    points = [
-        (
-            cell,
-            request_points(cell.iodepth, requests, sequential=cell.rw in {ReadWrite.READ, ReadWrite.WRITE}),
-        )
-        for cell in cells
-    ]
-    return _plan(variants, points, repeats)
+    return _plan(variants, [(cell, _points(cell, requests)) for cell in cells], repeats)
 
 
 def _plan(
@@ -135,6 +129,13 @@ def _plan(
         for number, (cell, variant, point, repeat) in enumerate(wanted)
     )
     return CountPlan(tuple(variants), tuple(counts))
+
+
+def _points(cell: Cell, requests: int) -> tuple[int, int, int]:
+    if test := dict(cell.guest).get("test"):
+        return iteration_points(CoroutineTest(str(test)), requests)
+    sequential = cell.rw in {ReadWrite.READ, ReadWrite.WRITE}
+    return request_points(cell.iodepth, requests, sequential=sequential)
 
 
 def count_plan_to_json(plan: CountPlan) -> dict[str, Any]:

@@ -57,6 +57,19 @@ class CountRecord:
 
 
 @dataclass(slots=True)
+class TimeRecord:
+    """How long an iteration of a benchmark took, by its own clock and without callgrind (in ``times.json``).
+
+    Attributes:
+        nanoseconds: of an iteration, a number a repeat.
+    """
+
+    variant: str
+    factors: dict[str, FactorValue]
+    nanoseconds: list[float]
+
+
+@dataclass(slots=True)
 class CountingRun:
     """The head of a run directory of counts (``run.json``).
 

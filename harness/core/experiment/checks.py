@@ -319,7 +319,8 @@ def _idle_factor(experiment: Experiment) -> Iterator[Finding]:
 def _mapping(experiment: Experiment) -> Iterator[Finding]:
     disk = experiment.disk
     if not disk.iothread_mapping:
-        if disk.iothreads > 1:
+        # Several disks, which only counts have, take the IOThreads in turn.
+        if disk.iothreads > experiment.instructions.disks:
             yield Finding(
                 (("disk", "iothreads"), ("disk", "iothread_mapping")),
                 f"{disk.iothreads} IOThreads, of which a disk without iothread_mapping uses one",

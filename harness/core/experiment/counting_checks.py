@@ -5,9 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.core.counting.rings import CHAIN
+from harness.core.experiment.builds import SourceBuild
 from harness.core.experiment.finding import Finding
-from harness.core.experiment.model import Instructions
-from harness.core.model import Aio, Backend, CountLoad, ReadWrite, RingFormat, Workload
+from harness.core.experiment.model import Instructions, Matrix
+from harness.core.model import (
+    FIO_FACTORS,
+    GUEST_FACTORS,
+    Backend,
+    CoroutineTest,
+    CountLoad,
+    ReadWrite,
+    RingFormat,
+    Workload,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +30,12 @@ _MIXED = (ReadWrite.RW, ReadWrite.RANDRW)
 
 def contradictions(experiment: Experiment) -> Iterator[Finding]:
     """Find what contradicts the workload ``instructions``, or belongs to it alone."""
+    if experiment.matrix.given("test") and experiment.instructions.load is not CountLoad.TEST_COROUTINE:
+        yield Finding(
+            (("matrix", "test"), ("instructions", "load")),
+            "test has no effect: it names benchmarks of test-coroutine",
+            "write workload: instructions and instructions: {load: test-coroutine}, or remove matrix.test",
+        )
     if experiment.workload is not Workload.INSTRUCTIONS:
         yield from _hoarder(experiment)
         if experiment.instructions != Instructions():
@@ -29,16 +45,43 @@ def contradictions(experiment: Experiment) -> Iterator[Finding]:
                 "write workload: instructions, or remove instructions",
             )
         return
+    if experiment.instructions.load is CountLoad.TEST_COROUTINE:
+        yield from _test_coroutine(experiment)
+        return
     yield from _hoarder(experiment)
     yield from _factors(experiment)
     yield from _patterns(experiment)
-    yield from _io_uring(experiment)
     yield from _backend(experiment)
     yield from _depths(experiment)
     if experiment.instructions.load is CountLoad.QEMU_IMG:
         yield from _qemu_img(experiment)
     if experiment.instructions.load is CountLoad.COROUTINE_POOL:
         yield from _coroutine_pool(experiment)
+
+
+def _test_coroutine(experiment: Experiment) -> Iterator[Finding]:
+    load = ("instructions", "load")
+    usual = Matrix()
+    for factor in (*FIO_FACTORS, *GUEST_FACTORS):
+        if factor != "test" and getattr(experiment.matrix, factor) != getattr(usual, factor):
+            yield Finding(
+                (("matrix", factor), load),
+                f"{factor} has no effect on test-coroutine, which reads and writes nothing",
+                f"remove matrix.{factor}",
+            )
+    if not experiment.matrix.given("test"):
+        yield Finding(
+            (("matrix", "test"), load),
+            "which benchmarks of test-coroutine are counted is not said",
+            f"write matrix: {{test: [{', '.join(CoroutineTest)}]}}, or some of them",
+        )
+    for name, build in experiment.builds.items():
+        if not isinstance(build, SourceBuild):
+            yield Finding(
+                (("builds", name), load),
+                "test-coroutine is no part of packages and installations: only builds from source have it",
+                "write git: and ref:, or tarball:, or another load",
+            )
 
 
 def _factors(experiment: Experiment) -> Iterator[Finding]:
@@ -59,16 +102,6 @@ def _patterns(experiment: Experiment) -> Iterator[Finding]:
                 f"{pattern} mixes reads and writes: their instructions are counted apart",
                 "write read and write, or randread and randwrite",
             )
-
-
-def _io_uring(experiment: Experiment) -> Iterator[Finding]:
-    if Aio.IO_URING in (experiment.matrix.aio or (experiment.disk.aio,)):
-        where = ("matrix", "aio") if experiment.matrix.given("aio") else ("disk", "aio")
-        yield Finding(
-            (where, ("workload",)),
-            "io_uring cannot be counted: a thread that waits in it stops all others under valgrind",
-            "write aio: native or threads, or measure io_uring with workload: fio-matrix",
-        )
 
 
 def _backend(experiment: Experiment) -> Iterator[Finding]:

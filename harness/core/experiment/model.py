@@ -23,6 +23,7 @@ from harness.core.model import (
     Cache,
     Cell,
     Connection,
+    CoroutineTest,
     CountLoad,
     DiskFormat,
     FactorValue,
@@ -58,6 +59,7 @@ ReadWriteName = Annotated[
 ]
 IOEngineName = Annotated[IOEngine, v.choice_reader(IOEngine), v.choice_schema(IOEngine)]
 CountLoadName = Annotated[CountLoad, v.choice_reader(CountLoad), v.choice_schema(CountLoad)]
+CoroutineTestName = Annotated[CoroutineTest, v.choice_reader(CoroutineTest), v.choice_schema(CoroutineTest)]
 TuningName = Annotated[Tuning, v.choice_reader(Tuning), v.choice_schema(Tuning)]
 RingFormatName = Annotated[RingFormat, v.choice_reader(RingFormat), v.choice_schema(RingFormat)]
 
@@ -177,6 +179,11 @@ class Disk(Section):
         "named by its id, /dev/disk/by-id/...; for nvme, the id of the device at that address.",
     )
 
+    @property
+    def uses_io_uring(self) -> bool:
+        """Whether QEMU submits its I/O by io_uring."""
+        return self.aio is Aio.IO_URING and self.backend is not Backend.NULL_CO
+
 
 # -- placement -----------------------------------------------------------------------------------------------
 
@@ -229,6 +236,9 @@ class Matrix(Section):
     memory: Values[v.MemorySize] | None = Field(default=None, description="Varies guest.memory.")
     machine: Values[MachineName] | None = Field(default=None, description="Varies guest.machine.")
     hoarder: Values[v.Switch] | None = Field(default=None, description="Varies instructions.hoarder.")
+    test: Values[CoroutineTestName] | None = Field(
+        default=None, description="Benchmarks of QEMU's test-coroutine (instructions.load: test-coroutine)."
+    )
 
     def given(self, factor: str) -> bool:
         """Return whether the file names the factor."""
@@ -249,7 +259,11 @@ class Matrix(Section):
 GUEST_FACTOR_PATHS = {
     factor: ("guest", factor) if factor in {"vcpus", "memory", "machine"} else ("disk", factor)
     for factor in GUEST_FACTORS
-} | {"poll_max_ns": ("disk", "poll", "max_ns"), "hoarder": ("instructions", "hoarder")}
+} | {
+    "poll_max_ns": ("disk", "poll", "max_ns"),
+    "hoarder": ("instructions", "hoarder"),
+    "test": ("matrix", "test"),
+}
 """The key that each guest factor of the matrix overrides."""
 
 
@@ -380,8 +394,9 @@ class Instructions(Section):
 
     load: CountLoadName = Field(
         default=CountLoad.VIRTIO_BLK,
-        description="What is counted: virtio-blk (QEMU's device), qemu-img (`qemu-img bench`) or "
-        "coroutine-pool (bursts of iodepth requests in flight at once: what the pool's misses cost).",
+        description="What is counted: virtio-blk (QEMU's device), qemu-img (`qemu-img bench`), "
+        "coroutine-pool (bursts of iodepth requests in flight at once: what the pool's misses cost) or "
+        "test-coroutine (benchmarks of QEMU's coroutines, of builds from source).",
     )
     ring: RingFormatName = Field(default=RingFormat.SPLIT, description="The virtqueues' format.")
     indirect: v.Switch = Field(
@@ -404,6 +419,10 @@ class Instructions(Section):
     )
     margin: v.Fraction = Field(
         default=0.005, description="A change of instructions a request smaller than this does not matter."
+    )
+    cycles: v.Switch = Field(
+        default=False,
+        description="Simulate caches and branches too, and estimate the cycles of a request; takes longer.",
     )
     timeout: v.PositiveDuration | None = Field(
         default=None, description="The end of one count; default 120s and 4ms a request."
@@ -469,7 +488,12 @@ class Experiment(Section):
         return tuple(name for name in self.builds if name != self.baseline)
 
     def varied_factors(self) -> tuple[str, ...]:
-        """Return the factors a table has columns for: rw, bs, iodepth and what else the matrix names."""
+        """Return the factors a table has columns for: rw, bs, iodepth and what else the matrix names.
+
+        Where nothing is read or written, it is the test alone.
+        """
+        if self.instructions.load is CountLoad.TEST_COROUTINE:
+            return ("test",)
         further = (f for f in (*FIO_FACTORS, *GUEST_FACTORS) if f not in TABLE_FACTORS)
         return (*TABLE_FACTORS, *(factor for factor in further if self.matrix.given(factor)))
 
