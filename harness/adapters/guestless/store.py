@@ -7,15 +7,30 @@ import hashlib
 import shutil
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from harness.adapters.files import inside, make_directory, read_bytes, read_json, write_atomic, write_json
-from harness.adapters.results.store import RunDirectory, is_run_directory, lay_out_run
+from harness.adapters.files import (
+    inside,
+    is_there,
+    make_directory,
+    read_bytes,
+    read_json,
+    write_atomic,
+    write_json,
+)
+from harness.adapters.results.store import (
+    RunDirectory,
+    check_builds,
+    damaged,
+    is_run_directory,
+    lay_out_run,
+    read_record,
+)
 from harness.core.counting.callgrind import CallgrindFormatError, Profile, parse_callgrind, parse_total
 from harness.core.counting.planning import CountPlan, PlannedCount, count_plan_from_json, count_plan_to_json
-from harness.core.counting.records import CountingRun, CountRecord, ThreadRecord
+from harness.core.counting.records import CountingRun, CountRecord, ThreadRecord, why_not_planned
 from harness.core.errors import InputError
 from harness.core.model import Workload
 from harness.core.records import RunState
@@ -25,7 +40,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-_T = TypeVar("_T")
 _HEAD = TypeAdapter(CountingRun)
 _COUNT = TypeAdapter(CountRecord)
 
@@ -81,7 +95,9 @@ class CountDirectory:
     @property
     def head(self) -> CountingRun:
         """The head of the run."""
-        return _read(_HEAD, self.path / "run.json")
+        head = read_record(_HEAD, self.path / "run.json")
+        check_builds(head.builds, self.path / "run.json")
+        return head
 
     @property
     def experiment(self) -> str:
@@ -105,7 +121,12 @@ class CountDirectory:
     def load(self, planned: PlannedCount) -> CountRecord | None:
         """Return what is kept of a count; None when it never took place."""
         path = self._directory(planned) / "count.json"
-        return _read(_COUNT, path) if path.exists() else None
+        if not is_there(path):
+            return None
+        record = read_record(_COUNT, path)
+        if wrong := why_not_planned(record, planned):
+            raise damaged(path, wrong[1], at=wrong[0])
+        return record
 
     def keep_outputs(
         self, planned: PlannedCount, outputs: Iterable[tuple[int, str, bool, Path]]
@@ -196,13 +217,3 @@ def holds_counts(path: Path) -> bool:
         return False
     head = read_json(path / "run.json")
     return isinstance(head, dict) and head.get("workload") == Workload.INSTRUCTIONS
-
-
-def _read(adapter: TypeAdapter[_T], path: Path) -> _T:
-    try:
-        return adapter.validate_python(read_json(path))
-    except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise InputError.single(
-            str(path), f"is damaged at {where or 'its top'}: {error.errors()[0]['msg']}", "restore the file"
-        ) from error

@@ -9,10 +9,12 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from harness.adapters.files import (
     inside,
+    is_there,
     make_directory,
     read_bytes,
     read_json,
@@ -22,6 +24,7 @@ from harness.adapters.files import (
 )
 from harness.adapters.host.locks import exclusive, holder_of
 from harness.core.errors import InputError
+from harness.core.model import TABLE_FACTORS
 from harness.core.planning import (
     Plan,
     PlannedIteration,
@@ -29,7 +32,14 @@ from harness.core.planning import (
     plan_from_json,
     plan_to_json,
 )
-from harness.core.records import FORMAT_VERSION, RunRecord, RunState, SessionRecord, SessionState
+from harness.core.records import (
+    FORMAT_VERSION,
+    RunRecord,
+    RunState,
+    SessionRecord,
+    SessionState,
+    why_not_planned,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +49,8 @@ _T = TypeVar("_T")
 _RUN = TypeAdapter(RunRecord)
 _SESSION = TypeAdapter(SessionRecord)
 _ENVIRONMENT = TypeAdapter(dict[str, Any])
+_CEILINGS = TypeAdapter(list[dict[str, Any]])
+_SHOWN = 200
 _LOCK = ".lock"
 CUT_OFF = "cut off: it was killed, or could not write how it ended"
 
@@ -118,7 +130,9 @@ class RunDirectory:
     @property
     def record(self) -> RunRecord:
         """The head of the run."""
-        return _read(_RUN, self.path / "run.json")
+        record = read_record(_RUN, self.path / "run.json")
+        check_builds(record.builds, self.path / "run.json")
+        return record
 
     @property
     def present(self) -> RunRecord:
@@ -141,7 +155,8 @@ class RunDirectory:
         for planned in self.plan.sessions:
             session = self.load_session(planned)
             for boot in range(len(session.boots)):
-                with contextlib.suppress(ValueError):  # no moment at all is known of it
+                # No moment is known of it, or one that nobody lives to see.
+                with contextlib.suppress(ValueError, OverflowError, TypeError):
                     known += session.boot_seconds(boot)
         return known
 
@@ -162,7 +177,12 @@ class RunDirectory:
     @property
     def environment(self) -> dict[str, Any]:
         """What was recorded of the host."""
-        return _read(_ENVIRONMENT, self.path / "environment.json")
+        path = self.path / "environment.json"
+        environment = read_record(_ENVIRONMENT, path)
+        host = environment.get("host", {})
+        if not isinstance(host, dict) or not isinstance(host.get("cpu", {}), dict):
+            raise damaged(path, "is no description of a host", at="host")
+        return environment
 
     def session_directory(self, planned: PlannedSession) -> Path:
         """Return the session's directory, made."""
@@ -171,8 +191,11 @@ class RunDirectory:
     def load_session(self, planned: PlannedSession) -> SessionRecord:
         """Return what is kept of a session; an empty record when it never started."""
         path = self._session(planned) / "session.json"
-        if path.exists():
-            return _read(_SESSION, path)
+        if is_there(path):
+            record = read_record(_SESSION, path)
+            if wrong := why_not_planned(record, planned):
+                raise damaged(path, wrong[1], at=wrong[0])
+            return record
         return SessionRecord(
             planned.number, planned.block, planned.variant, dict(planned.guest), SessionState.RUNNING
         )
@@ -205,12 +228,15 @@ class RunDirectory:
             raise InputError.single(
                 str(path), "is not what fio printed: its SHA-256 differs from the record", "restore the file"
             )
-        return data.decode()
+        try:
+            return data.decode()
+        except UnicodeDecodeError as error:
+            raise InputError.single(str(path), "is not UTF-8 text", "restore the file") from error
 
     def read_domain_xml(self, planned: PlannedSession) -> str | None:
         """Return the session's domain XML, or None when it is not kept."""
         path = self._session(planned) / "domain.xml"
-        return read_text(path) if path.exists() else None
+        return read_text(path) if is_there(path) else None
 
     def _session(self, planned: PlannedSession) -> Path:
         return inside(self.path / "sessions", planned.directory)
@@ -220,9 +246,17 @@ class RunDirectory:
         write_json(self.path / "ceiling.json", ceilings)
 
     def read_ceilings(self) -> list[dict[str, Any]]:
-        """Return what ``write_ceilings`` kept; nothing when it was not measured."""
+        """Return what ``write_ceilings`` kept; nothing when it was not measured.
+
+        Raises:
+            InputError: the file is damaged.
+        """
         path = self.path / "ceiling.json"
-        return list(read_json(path)) if path.exists() else []
+        ceilings = read_record(_CEILINGS, path) if is_there(path) else []
+        for index, ceiling in enumerate(ceilings):
+            if type(ceiling.get("iops")) not in {int, float} or not _is_cell(ceiling):
+                raise damaged(path, "is no ceiling of a cell", at=str(index))
+        return ceilings
 
     def keep_lost_time(self, present: RunRecord) -> None:
         """Put on disk what a run that was cut off is known to have taken; others are left as they are.
@@ -295,16 +329,46 @@ def check_new(path: Path) -> None:
         )
 
 
+def _is_cell(ceiling: dict[str, Any]) -> bool:
+    values = [value for name, value in ceiling.items() if name != "iops"]
+    named = all(name in ceiling for name in TABLE_FACTORS)
+    return named and all(isinstance(value, str | int | float) for value in values)
+
+
 def is_run_directory(path: Path) -> bool:
     """Return whether a path looks like a run directory."""
     return (path / "run.json").is_file()
 
 
-def _read(adapter: TypeAdapter[_T], path: Path) -> _T:
+def check_builds(builds: dict[str, dict[str, Any]], path: Path) -> None:
+    """Refuse builds of which nobody can say what they were.
+
+    Raises:
+        InputError: names the build and the file.
+    """
+    for name, build in builds.items():
+        for key in ("version", "sha256"):
+            if not isinstance(build.get(key), str):
+                raise damaged(path, f"it has no {key}", at=f"builds.{name}")
+
+
+def read_record(adapter: TypeAdapter[_T], path: Path) -> _T:
+    """Return what a run recorded in JSON, taken at its word: no text for a number, no number for a truth.
+
+    Raises:
+        InputError: it cannot be read, or is something else; says where.
+    """
+    value = read_json(path)
     try:
-        return adapter.validate_python(read_json(path))
+        # By way of text: only then pydantic takes names for enumerations, and nothing else for anything else.
+        return adapter.validate_json(orjson.dumps(value), strict=True)
+    except orjson.JSONEncodeError as error:
+        raise damaged(path, str(error)) from error
     except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise InputError.single(
-            str(path), f"is damaged at {where or 'its top'}: {error.errors()[0]['msg']}", "restore the file"
-        ) from error
+        first = error.errors(include_url=False, include_context=False)[0]
+        raise damaged(path, first["msg"], at=".".join(map(str, first["loc"])) or "its top") from error
+
+
+def damaged(path: Path, what: str, *, at: str = "its top") -> InputError:
+    """Return the error for a file that is not what a run recorded."""
+    return InputError.single(str(path), f"is damaged at {at:.{_SHOWN}}: {what}", "restore the file")
