@@ -164,9 +164,7 @@ def test_a_session_is_read_again_as_it_was(run: RunDirectory) -> None:
     factors, others = (iteration.cell.factors() for iteration in planned.iterations[:2])
     record.iterations += [
         IterationRecord(0, 0, factors, 0, "t0", 1.25, IterationState.OK, 0, None, "f.json", "ab"),
-        IterationRecord(
-            1, 0, planned.iterations[1].cell.factors(), 0, "t1", 0.5, IterationState.FAILED, 1, "fio failed"
-        ),
+        IterationRecord(1, 0, others, 0, "t1", 0.5, IterationState.FAILED, 1, "fio failed"),
     ]
     run.save_session(planned, record)
     again = RunDirectory.open(run.path).load_session(planned)

@@ -114,9 +114,8 @@ def parse_total(text: str) -> int:
 
 def _total_of(lines: Iterable[str]) -> int:
     # The summary in the head is of the process for the first thread: only the last line is of this thread.
-    number = next(
-        (line.removeprefix("totals:").strip(" ") for line in lines if line.startswith("totals:")), None
-    )
+    totals = [line.removeprefix("totals:").strip(" ") for line in lines if line.startswith("totals:")]
+    number = totals[-1] if totals else None
     if number is None:
         raise CallgrindFormatError("there is no total: callgrind did not finish writing it")
     if not (number.isascii() and number.isdecimal() and len(number) <= _MOST_DIGITS):
