@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from random import Random
 
 _ROOT = Path(__file__).parents[2]
-_MOST_ITERATIONS = 1_000_000
+_MOST_ITERATIONS = 100_000
 _Fast = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _FastDumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _Texts = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
