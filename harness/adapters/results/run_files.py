@@ -19,6 +19,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from harness.adapters.files import (
+    is_there,
     make_directory,
     read_bytes,
     read_json,
@@ -48,6 +49,7 @@ DAMAGED = "damaged"
 
 CUT_OFF = "cut off: it was killed, or could not write how it ended"
 RESTORE = "restore it from a copy"
+_SHOWN = 200
 
 
 class RunFiles(Generic[_Head]):
@@ -145,6 +147,10 @@ class RunFiles(Generic[_Head]):
     def record(self) -> _Head:
         """The head of the run."""
         head: _Head = read_record(self._head, self.path / HEAD, sealed=self.sealed, remedy=RESTORE)
+        for name, build in head.builds.items():
+            for key in ("version", "sha256"):
+                if not isinstance(build.get(key), str):
+                    raise damaged(self.path / HEAD, f"it has no {key}", at=f"builds.{name}")
         return head
 
     @property
@@ -179,6 +185,10 @@ class RunFiles(Generic[_Head]):
         version, files = raw.get("format_version"), raw.get("files")
         return version if isinstance(version, int) else 0, files if isinstance(files, dict) else {}
 
+    def has_file(self, name: str) -> bool:
+        """Return whether one of the files that never change ought to be there, or is."""
+        return name in self._known[1] or is_there(self.path / name)
+
     def read_file(self, name: str) -> bytes:
         """Return one of the files that never change, as it was written.
 
@@ -205,7 +215,12 @@ class RunFiles(Generic[_Head]):
     @property
     def environment(self) -> dict[str, Any]:
         """What was recorded of the host."""
-        return validated(_ENVIRONMENT, self.read_json(ENVIRONMENT), self.path / ENVIRONMENT)
+        path = self.path / ENVIRONMENT
+        environment = validated(_ENVIRONMENT, self.read_json(ENVIRONMENT), path)
+        host = environment.get("host", {})
+        if not isinstance(host, dict) or not isinstance(host.get("cpu", {}), dict):
+            raise damaged(path, "is no description of a host", at="host")
+        return environment
 
     def read_json(self, name: str) -> Any:
         """Return the content of one of the files that never change."""
@@ -285,18 +300,25 @@ def parsed(data: bytes, path: Path, remedy: str) -> Any:
 
 
 def validated(adapter: TypeAdapter[_T], value: Any, path: Path, remedy: str = RESTORE) -> _T:
-    """Return what JSON said, as a type.
+    """Return what JSON said, as a type, taken at its word: no text for a number, no number for a truth.
 
     Raises:
-        DamagedError: it says something else.
+        DamagedError: it says something else; says where.
     """
     try:
-        return adapter.validate_python(value)
+        # By way of text: only then pydantic takes names for enumerations, and nothing else for anything else.
+        return adapter.validate_json(orjson.dumps(value), strict=True)
+    except orjson.JSONEncodeError as error:
+        raise damaged(path, str(error), remedy=remedy) from error
     except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise DamagedError.single(
-            str(path), f"is damaged at {where or 'its top'}: {error.errors()[0]['msg']}", remedy
-        ) from error
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(map(str, first["loc"])) or "its top"
+        raise damaged(path, first["msg"], at=where, remedy=remedy) from error
+
+
+def damaged(path: Path, what: str, *, at: str = "its top", remedy: str = RESTORE) -> DamagedError:
+    """Return the error for a file that is not what a run recorded."""
+    return DamagedError.single(str(path), f"is damaged at {at:.{_SHOWN}}: {what}", remedy)
 
 
 def check_digest(data: bytes, sha256: str | None, path: Path, what: str, remedy: str) -> None:
