@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import counted_run
 
 from fuzz.edits import SIGN, Files, edits_of, lay_out, mutator, written
+from fuzz.run_target import all_there
 from fuzz.target import READ, Target, outcome_of, require
 from harness.adapters.guestless.store import CountDirectory, holds_counts
 from harness.core.errors import HarnessError
@@ -41,11 +42,6 @@ def sound() -> Files:
         }
 
 
-def guarded(name: str) -> bool:
-    """Return whether a file's checksum is kept; see the same of `run_target`."""
-    return name.rpartition("/")[2].startswith("callgrind.out")
-
-
 def check(data: bytes, directory: Path) -> str:
     """Read a run directory of counts that something happened to."""
     edits = edits_of(data)
@@ -64,7 +60,8 @@ def check(data: bytes, directory: Path) -> str:
         require(str(directory) in str(error), f"an error that names no file: {error}")
         return outcome_of(error)
     signed = any(edit[0] == SIGN for edit in edits)
-    require(signed or not touched or not all(map(guarded, touched)), f"{touched} changed, and nobody noticed")
+    noticed = signed or not touched or not all_there(directory, sound())
+    require(noticed, f"{touched} changed, and nobody noticed")
     for rows in comparison.contenders.values():
         for row in rows:
             require(not math.isinf(row.change), f"a change of {row.change}")

@@ -7,13 +7,15 @@ and can be changed further.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fuzz.mutation import mutate_bytes, mutate_json, mutate_lines
+from harness.adapters.results.run_files import HEAD
+from harness.core import seals
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +27,8 @@ Edit = list[Any]
 SIGN = "sign"
 """Makes the records' checksums fit the files again: then the reader itself is asked, not its guard."""
 
-_RECORDS = ("session.json", "count.json")
+_RECORDS = ("session.json", "count.json", HEAD)
+_OLD_SEAL = re.compile(rb',?\s*"sha256"\s*:\s*"[0-9a-f]*"\s*\}\s*\Z')
 _MOST_EDITS = 12
 
 
@@ -129,28 +132,38 @@ _APPLY: dict[str, Callable[..., None]] = {
 
 
 def _sign(root: Path) -> None:
-    """Write into every record the checksums that its files have now."""
+    """Write into every record the checksums that its files have now, and then its own."""
     for name in _RECORDS:
         for record in root.rglob(name):
             with contextlib.suppress(ValueError, OSError):
-                if not record.is_file():
+                if not record.is_file() or record.is_symlink():
                     continue
                 text = record.read_bytes()
                 for file in record.parent.iterdir():
                     if file.name != name and file.is_file() and not file.is_symlink():
                         text = _signed(text, file)
-                record.write_bytes(text)
+                record.write_bytes(_sealed(text))
 
 
 def _signed(text: bytes, file: Path) -> bytes:
-    """Return a record's text with a file's checksum, which stands behind its name."""
-    at = text.find(f'"{file.name}"'.encode())
+    """Return a record's text with a file's checksum: the value of its name, or of the ``sha256`` behind it."""
+    name, digest = f'"{file.name}"'.encode(), seals.digest(file.read_bytes()).encode()
+    text = re.sub(re.escape(name) + rb'(\s*:\s*)"[0-9a-f]{64}"', rb'%s\1"%s"' % (name, digest), text)
+    at = text.find(name)
     found = text.find(b'"sha256"', at)
     if at < 0 or found < 0:
         return text
     value = text.find(b'"', text.find(b":", found)) + 1
-    digest = hashlib.sha256(file.read_bytes()).hexdigest().encode()
     return text[:value] + digest + text[text.find(b'"', value) :]
+
+
+def _sealed(text: bytes) -> bytes:
+    """Return a record's text, which may be hardly JSON, with its own checksum at its end."""
+    body = _OLD_SEAL.sub(b"}", text).rstrip()
+    if not body.endswith(b"}") or body == b"{}":
+        return text
+    seal = f'  "{seals.KEY}": "{"0" * 64}"\n}}\n'.encode()
+    return seals.sealed_again(body[:-1].rstrip() + b",\n" + seal)
 
 
 def mutator(files: Callable[[], Files]) -> Callable[[bytes, Random], bytes]:
