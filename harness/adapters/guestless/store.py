@@ -10,16 +10,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from harness.adapters.files import inside, is_there, make_directory, read_bytes, read_json, write_atomic
-from harness.adapters.results.run_files import (
-    PLAN,
-    RESTORE,
-    RunFiles,
-    check_digest,
-    damaged,
-    is_run_directory,
-    read_record,
-    write_record,
-)
+from harness.adapters.results.record_files import RESTORE, check_digest, damaged, read_record, write_record
+from harness.adapters.results.run_files import PLAN, RunFiles, is_run_directory
 from harness.core import seals
 from harness.core.counting.callgrind import CallgrindFormatError, Profile, parse_callgrind, parse_total
 from harness.core.counting.planning import CountPlan, PlannedCount, count_plan_from_json, count_plan_to_json

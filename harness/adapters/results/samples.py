@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from harness.adapters.results.run_files import RESTORE
+from harness.adapters.results.record_files import RESTORE
 from harness.adapters.telemetry.files import read_telemetry
 from harness.core.agreement import SessionFacts
 from harness.core.errors import DamagedError, InputError

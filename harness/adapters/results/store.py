@@ -18,19 +18,15 @@ from harness.adapters.files import (
     text_of,
     write_atomic,
 )
-from harness.adapters.results.run_files import (
-    CUT_OFF,
-    PLAN,
+from harness.adapters.results.record_files import (
     RESTORE,
-    RunFiles,
     check_digest,
-    check_new,
     damaged,
-    is_run_directory,
     read_record,
     validated,
     write_record,
 )
+from harness.adapters.results.run_files import CUT_OFF, PLAN, RunFiles, check_new, is_run_directory
 from harness.core import seals
 from harness.core.errors import DamagedError, InputError
 from harness.core.model import TABLE_FACTORS
