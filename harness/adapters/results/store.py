@@ -158,7 +158,10 @@ class RunDirectory(RunFiles[RunRecord]):
         path = inside(self._session(planned), file)
         data = read_bytes(path)
         check_digest(data, sha256, path, "fio printed", self._measure_again)
-        return text_of(path, data)
+        try:
+            return data.decode()
+        except UnicodeDecodeError as error:
+            raise DamagedError.single(str(path), "is not UTF-8 text", RESTORE) from error
 
     def read_domain_xml(self, planned: PlannedSession, record: SessionRecord) -> str | None:
         """Return the session's domain XML, or None when it is not kept.
