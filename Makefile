@@ -4,7 +4,7 @@ EXPERIMENT = fio/quick.yml
 SHELL_SCRIPTS = git ls-files -co --exclude-standard -- '*.sh' .ci/run playbooks/roles/guest_image/files/init
 YAML_FILES = .
 
-.PHONY: help setup run pool cost test lint docs clean
+.PHONY: help setup run pool cost test fuzz lint docs clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-8s%s\n' "$$t" "$$d"; done
@@ -25,6 +25,12 @@ test: setup ## all tests, after providing the builds and the guest they boot, an
 	@./bootstrap.sh test
 	.venv/bin/harness provision $(EXPERIMENT)
 	.venv/bin/pytest
+
+fuzz: setup ## N=100000 hostile inputs for every reader, and the table in docs/fuzzing.md
+	.venv/bin/pip install --disable-pip-version-check -q --only-binary atheris -c constraints.txt atheris || \
+	    { echo "no atheris for this Python (wheels: CPython 3.11 to 3.13, Linux on x86_64); without it:" \
+	        "PYTHONPATH=tests:tests/unit .venv/bin/python -m fuzz --engine random --runs $(or $(N),1000)" >&2; exit 2; }
+	PYTHONPATH=tests:tests/unit .venv/bin/python -m fuzz --runs $(or $(N),1000) $(if $(N),--page docs/fuzzing.md)
 
 lint: setup ## every linter
 	@./bootstrap.sh dev

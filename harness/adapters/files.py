@@ -8,6 +8,7 @@ import hashlib
 import io
 import itertools
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ _CHUNK_BYTES = 2**20
 PRIVATE = 0o700
 PASSABLE = 0o711
 """For directories that QEMU's user has to get through: it may pass, and not see what else is there."""
+MOST_BYTES = 2**30
+"""Of a file that is read at once; what runs record is a thousandth of it."""
 
 
 def write_atomic(path: Path, data: bytes, *, private: bool = False) -> None:
@@ -64,22 +67,24 @@ def read_json(path: Path) -> Any:
         InputError: the file cannot be read or is not JSON.
     """
     try:
-        return orjson.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError.single(str(path), f"cannot be read: {error.strerror}") from error
+        return orjson.loads(read_bytes(path))
     except orjson.JSONDecodeError as error:
         raise InputError.single(
             str(path), f"is not whole JSON: {error}", "restore the file, or leave it out"
         ) from error
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, *, pipe: bool = False) -> str:
     """Return the text of a file the user named.
 
+    Args:
+        path: the file.
+        pipe: whether it may be a pipe or a terminal too, whose end is waited for.
+
     Raises:
-        InputError: it is missing, a directory, unreadable or not UTF-8.
+        InputError: it is missing, no regular file, unreadable or not UTF-8.
     """
-    return text_of(path, read_bytes(path))
+    return text_of(path, read_bytes(path, pipe=pipe))
 
 
 def text_of(path: Path, data: bytes) -> str:
@@ -95,20 +100,53 @@ def text_of(path: Path, data: bytes) -> str:
         raise InputError.single(str(path), "is not UTF-8 text", "give a text file") from error
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, *, pipe: bool = False) -> bytes:
     """Return the content of a file the user named, to the byte.
 
+    Args:
+        path: the file. In a run directory from anybody it may be a pipe that nobody writes, or a device
+            without end.
+        pipe: as for `read_text`.
+
     Raises:
-        InputError: it is missing, a directory or unreadable.
+        InputError: it is missing, no regular file, unreadable or larger than any file of the harness.
     """
     try:
-        return path.read_bytes()
-    except IsADirectoryError as error:
-        raise InputError.single(str(path), "is a directory", "name the file in it") from error
+        # A pipe would be waited for, even by open().
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if pipe else os.O_NONBLOCK))
+        with open(descriptor, "rb") as stream:  # noqa: PTH123 - a descriptor
+            _check_readable(path, os.fstat(descriptor), pipe=pipe)
+            data = stream.read(MOST_BYTES + 1)
     except FileNotFoundError as error:
         raise InputError.single(str(path), "does not exist", "check the path") from error
     except OSError as error:
-        raise InputError.single(str(path), f"cannot be read: {error.strerror}") from error
+        raise InputError.single(str(path), f"cannot be read: {error.strerror or error}") from error
+    if len(data) > MOST_BYTES:
+        raise InputError.single(str(path), f"is larger than {MOST_BYTES // 2**20} MiB", "check the path")
+    return data
+
+
+def _check_readable(path: Path, status: os.stat_result, *, pipe: bool) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise InputError.single(str(path), "is a directory", "name the file in it")
+    if not (stat.S_ISREG(status.st_mode) or pipe):
+        raise InputError.single(str(path), "is no regular file", "name a file, not a pipe or a device")
+
+
+def is_there(path: Path) -> bool:
+    """Return whether there is anything of a name, be it a link that leads nowhere.
+
+    Raises:
+        InputError: nobody can tell: a directory on the way is none, or may not be entered.
+    """
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InputError.single(str(path), f"cannot be looked for: {why}", "restore the directory") from error
+    return True
 
 
 def inside(directory: Path, *names: str) -> Path:

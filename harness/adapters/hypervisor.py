@@ -19,6 +19,7 @@ os.environ.setdefault("LIBVIRT_LOG_OUTPUTS", "4:file:/dev/null")
 
 import libvirt
 import libvirt_qemu
+import orjson
 
 from harness.adapters.files import PASSABLE, make_directory, write_atomic
 from harness.adapters.reaper import Reaper
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _KILLED_SECONDS = 5.0
 """For a process that was killed to be gone."""
 
+_SHOWN, _MOST_SAID = 60, 1000
 _QEMU_CONF = """\
 # Written by qemu-ab-harness: this driver lives inside the harness, for the run's own guests only.
 user = "{user}"
@@ -225,7 +227,7 @@ class Domain:
         """Send one command to the guest agent and return its answer's ``return``.
 
         Raises:
-            HypervisorError: no answer in time, or the agent's own error.
+            HypervisorError: no answer in time, none that can be read, or the agent's own error.
         """
         try:
             answer = libvirt_qemu.qemuAgentCommand(
@@ -233,21 +235,19 @@ class Domain:
             )
         except libvirt.libvirtError as error:
             raise HypervisorError(f"guest agent: {error.get_error_message()}") from error
-        return json.loads(answer)["return"]
+        return _answer("guest agent", answer)
 
     def monitor(self, command: dict[str, Any]) -> Any:
         """Send one QMP command to QEMU and return its answer's ``return``.
 
         Raises:
-            HypervisorError: QEMU refused it.
+            HypervisorError: QEMU refused it, or its answer cannot be read.
         """
         try:
-            answer = json.loads(libvirt_qemu.qemuMonitorCommand(self._handle, json.dumps(command), 0))
+            answer = libvirt_qemu.qemuMonitorCommand(self._handle, json.dumps(command), 0)
         except libvirt.libvirtError as error:
             raise HypervisorError(f"QMP: {error.get_error_message()}") from error
-        if "error" in answer:
-            raise HypervisorError(f"QMP: {answer['error'].get('desc', answer['error'])}")
-        return answer["return"]
+        return _answer("QMP", answer)
 
     def exit_status(self, timeout: float = 2.0) -> int | None:
         """Return how QEMU's process ended: its exit code, or minus its signal; None when nobody saw it."""
@@ -322,6 +322,27 @@ def _lives(pid: int) -> bool:
     except OSError:
         return False
     return state not in {"Z", "X"}
+
+
+def _answer(who: str, text: str) -> Any:
+    """Return the ``return`` of an answer, as JSON that a run directory can hold: whoever sent it.
+
+    Raises:
+        HypervisorError: it is another thing, or an error.
+    """
+    try:
+        answer = orjson.loads(text)
+        # Neither nested without end nor with numbers that no record can hold.
+        orjson.dumps(answer)
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError) as error:
+        raise HypervisorError(f"{who}: the answer cannot be read: {error}") from error
+    if not isinstance(answer, dict) or not answer.keys() & {"return", "error"}:
+        raise HypervisorError(f"{who}: the answer is none: {text:.{_SHOWN}}")
+    if "error" in answer:
+        failure = answer["error"]
+        said = failure.get("desc", failure) if isinstance(failure, dict) else failure
+        raise HypervisorError(f"{who}: {said!s:.{_MOST_SAID}}")
+    return answer["return"]
 
 
 def _log_directory(uri: str, embed_root: Path) -> Path | None:

@@ -66,13 +66,13 @@ class QemuView:
             self._waiter.wake()
 
     def _view(self) -> dict[str, Any]:
-        cpus = self._ask("query-cpus-fast")
+        cpus = self._listed("query-cpus-fast")
         return {
             **(self._reduced(qemu_answers.version, "query-version") or {"version": None, "package": None}),
             "machine": self._machine(),
             "kvm": self._ask("query-kvm"),
             "cpus": len(cpus) if cpus else None,
-            "cpu": self._cpu(cpus[0]["qom-path"]) if cpus else None,
+            "cpu": self._cpu(cpus[0].get("qom-path")) if cpus else None,
             "block_nodes": self._reduced(qemu_answers.block_nodes, "query-named-block-nodes", flat=True),
             "iothreads": self._reduced(qemu_answers.iothreads, "query-iothreads"),
             "devices": self._disks(),
@@ -82,14 +82,16 @@ class QemuView:
         name = self._property("/machine", "type")
         return name.removesuffix("-machine") if isinstance(name, str) else None
 
-    def _cpu(self, path: str) -> dict[str, Any]:
+    def _cpu(self, path: object) -> dict[str, Any] | None:
+        if not isinstance(path, str):
+            return None
         return {name: self._property(path, name) for name in ("type", "model-id")}
 
     def _disks(self) -> dict[str, Any] | None:
         """Return every virtio-blk device by the serial it was given, or else by its place."""
         found: dict[str, Any] = {}
         for container in _CONTAINERS:
-            listed = self._ask("qom-list", path=container)
+            listed = self._listed("qom-list", path=container)
             if listed is None:
                 return None
             for path in qemu_answers.devices_of(container, listed, _DISK_TYPE):
@@ -99,11 +101,18 @@ class QemuView:
         return found
 
     def _properties(self, path: str) -> dict[str, Any]:
-        listed = self._ask("qom-list", path=path) or []
+        listed = self._listed("qom-list", path=path) or []
         return {name: self._property(path, name) for name in qemu_answers.telling_properties(listed)}
 
     def _property(self, path: str, name: str) -> Any:
         return self._ask("qom-get", path=path, property=name)
+
+    def _listed(self, command: str, **arguments: Any) -> list[dict[str, Any]] | None:
+        """Return an answer that is a list of objects; None where it is something else."""
+        answer = self._ask(command, **arguments)
+        if not isinstance(answer, list):
+            return None
+        return [entry for entry in answer if isinstance(entry, dict)]
 
     def _reduced(self, reduce: Callable[[Any], dict[str, Any]], command: str, **arguments: Any) -> Any:
         # An answer of another shape, from a QEMU of another age, is one that could not be read.

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from harness.core.fio_checks import check_entry
-from harness.core.fio_document import FioOutputError, non_negative
+from harness.core.fio_document import FioOutputError, entries_of, non_negative
 from harness.core.fio_options import DEFAULTS, settings, size_bytes
 from harness.core.fio_output import metrics
 from harness.core.fio_predicates import lasted
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from harness.core.fio_document import Document
     from harness.core.model import FactorValue
 
-_TIME = re.compile(r"([0-9]+)(us|ms|s|m|h|d)?")
+_TIME = re.compile(r"([0-9]{1,20})(us|ms|s|m|h|d)?")
 _MS = {"us": 0.001, "ms": 1.0, None: 1000.0, "s": 1000.0, "m": 60_000.0, "h": 3_600_000.0, "d": 86_400_000.0}
 _SHORT = 0.01  # fio ends with its last requests
 _ENDS_EARLY = ("steadystate", "ss", "number_ios")
@@ -187,7 +187,7 @@ def _refuse_mixed_up_client(document: Document, result: FioResult) -> None:
     """
     if not result.client:
         return
-    everything = document["client_stats"]
+    everything = entries_of(document)
     names = [entry.get("jobname") for entry in everything if isinstance(entry, dict)]
     total = names.index("All clients") if "All clients" in names else len(names) - 1
     if total != len(names) - 1:

@@ -25,6 +25,9 @@ _START = re.compile(r'\{\s*"fio version"')
 _NOT_A_NUMBER = re.compile(r"(:\s*)-?(?:nan|inf)(?=\s*[,}\]\n])", re.IGNORECASE)
 LARGEST = 2.0**64
 """fio's counters are 64 bits wide."""
+_MOST_DIGITS = 40
+_PATIENCE = 2_000_000
+_FAR = 100
 _NUMBERS = (int, float)
 _JOB_LISTS = ("jobs", "client_stats")
 # Where two different values under one key would make the result a guess.
@@ -98,7 +101,7 @@ def _plain(text: str) -> Document | None:
     sections = [
         entry[name]
         for key in _JOB_LISTS
-        for entry in value.get(key) or ()
+        for entry in _listed(value, key)
         if isinstance(entry, dict)
         for name in (*DIRECTIONS, "mixed")
         if isinstance(entry.get(name), dict)
@@ -107,8 +110,15 @@ def _plain(text: str) -> Document | None:
     return value if once else None
 
 
+def _listed(document: Document, key: str) -> list[Any]:
+    value = document.get(key)
+    return value if isinstance(value, list) else []
+
+
 def _scan(text: str) -> tuple[list[Document], _Broken | None]:
-    decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=lambda _name: None)
+    decoder = json.JSONDecoder(object_pairs_hook=_object, parse_int=_whole, parse_constant=lambda _name: None)
+    # What begins like JSON and is none is read again from its next brace on: that must not go on for hours.
+    patience = _PATIENCE + 4 * len(text)
     found: list[Document] = []
     broken: _Broken | None = None
     position = text.find("{")
@@ -117,16 +127,27 @@ def _scan(text: str) -> tuple[list[Document], _Broken | None]:
             value, end = decoder.raw_decode(text, position)
         except RecursionError:
             raise FioOutputError("the JSON is nested too deeply to be fio's") from None
-        except json.JSONDecodeError:
+        except json.JSONDecodeError as error:
             if _begins(text, position):
                 broken = _Broken(position)
             end = position + 1
+            # The error counts lines from the text's begin, at some hundred times the speed of reading.
+            patience -= error.pos - position + error.pos // _FAR
+            if patience < 0:
+                raise FioOutputError(
+                    "it is full of braces, and fio's JSON is not found between them"
+                ) from None
         else:
             if any(isinstance(value.get(key), list) for key in _JOB_LISTS):
                 found.append(value)
                 broken = None
         position = text.find("{", end)
     return found, broken
+
+
+def _whole(digits: str) -> int | float:
+    # Python refuses to read thousands of digits; fio's counters have twenty.
+    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
 
 
 def _begins(text: str, position: int) -> bool:
@@ -165,6 +186,16 @@ def non_negative(section: Document, key: str, where: str) -> float | None:
     if type(value) in _NUMBERS and 0 <= value <= LARGEST:
         return float(value)
     raise FioOutputError(f"{where}.{key} is {value!r:.40}, not a number of at least 0")
+
+
+def entries_of(document: Document) -> list[Any]:
+    """Return a document's list of jobs, or of a client's servers."""
+    return next(value for key in _JOB_LISTS if isinstance(value := document.get(key), list))
+
+
+def is_client(document: Document) -> bool:
+    """Return whether fio ran as the client of servers."""
+    return not isinstance(document.get(_JOB_LISTS[0]), list)
 
 
 def subsection(section: Document, key: str, where: str) -> Document:

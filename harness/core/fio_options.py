@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 ALIASES = {"readwrite": "rw", "blocksize": "bs", "blocksize_range": "bsrange"}
 DEFAULTS = {"rw": "read", "bs": "4096", "iodepth": "1", "numjobs": "1"}
 _SYNONYMS = {"readwrite": "rw"}
-_SIZE = re.compile(r"(?P<number>0x[0-9a-f]+|[0-9]+)(?P<prefix>[kmgtp]?)(?P<opposite>ib)?i?b?", re.IGNORECASE)
+_SIZE = re.compile(
+    r"(?P<number>0x[0-9a-f]{1,16}|[0-9]{1,20})(?P<prefix>[kmgtp]?)(?P<opposite>ib)?i?b?", re.IGNORECASE
+)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _BASES = {"1024": (1024, 1000), "1000": (1000, 1024)}
 

@@ -52,16 +52,17 @@ def metrics(result: FioResult) -> dict[str, float]:
     values |= _latencies("lat", [(part.lat, part.total_ios) for part in parts])
     cpu_ms = [_cpu_ms(job) for job in result.jobs]
     busy = [ms for ms in cpu_ms if ms is not None]
-    if len(busy) == len(cpu_ms) and sum(busy) > 0:
-        values["guest_cpu_ns_per_io"] = sum(busy) * 1e6 / sum(part.total_ios for part in parts)
+    total = sum(part.total_ios for part in parts)
+    if len(busy) == len(cpu_ms) and sum(busy) > 0 and total:
+        values["guest_cpu_ns_per_io"] = sum(busy) * 1e6 / total
     return values
 
 
 def _latencies(kind: str, parts: list[tuple[Latency | None, int]]) -> dict[str, float]:
     known = [(latency, ios) for latency, ios in parts if latency is not None]
-    if len(known) < len(parts):
-        return {}
     total = sum(ios for _latency, ios in known)
+    if len(known) < len(parts) or not total:
+        return {}
     values = {f"{kind}_mean_ns": sum(latency.mean_ns * ios for latency, ios in known) / total}
     if len(known) == 1:
         percentiles = known[0][0].percentiles_ns

@@ -15,6 +15,8 @@ from harness.core.fio_document import (
     DIRECTIONS,
     Document,
     FioOutputError,
+    entries_of,
+    is_client,
     last_document,
     non_negative,
     subsection,
@@ -141,7 +143,7 @@ def read_document(document: Document) -> FioResult:
     Raises:
         FioOutputError: its numbers contradict each other.
     """
-    client = "jobs" not in document
+    client = is_client(document)
     shared = subsection(document, "global options", "fio")
     # Through a server that does not pass on the [global] section an absent key does not mean fio's default.
     defaults = DEFAULTS if not client or "global options" in document else {}
@@ -158,11 +160,11 @@ def read_document(document: Document) -> FioResult:
 
 def job_entries(document: Document) -> list[object]:
     """Return a document's list of jobs; of a client's without the sum over all servers that ends it."""
-    if "jobs" in document:
-        return list(document["jobs"])
+    if not is_client(document):
+        return list(entries_of(document))
     return [
         entry
-        for entry in document["client_stats"]
+        for entry in entries_of(document)
         if not (isinstance(entry, dict) and entry.get("jobname") == _CLIENT_TOTAL)
     ]
 

@@ -9,7 +9,14 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from harness.core.fio_document import DIRECTIONS, FioOutputError, documents, non_negative, subsection
+from harness.core.fio_document import (
+    DIRECTIONS,
+    FioOutputError,
+    documents,
+    entries_of,
+    non_negative,
+    subsection,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +74,7 @@ def _continues(earlier: Document, later: Document) -> bool:
 
 
 def _entries(document: Document) -> Iterator[Document]:
-    for entry in document.get("jobs") or document.get("client_stats") or ():
+    for entry in entries_of(document):
         if isinstance(entry, dict):
             yield entry
 

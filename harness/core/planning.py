@@ -12,10 +12,13 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from harness.core.model import FIO_FACTORS, Cell, GuestConfig
+from harness.core.model import Cell, GuestConfig
+from harness.core.plan_document import read_plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from harness.core.plan_document import IterationEntry, SessionEntry
 
 T = TypeVar("T")
 
@@ -201,21 +204,19 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def plan_from_json(data: dict[str, Any]) -> Plan:
+def plan_from_json(data: Any) -> Plan:
     """Return the plan that ``plan_to_json`` wrote.
 
     Raises:
         ValueError: the data is no such plan.
     """
-    try:
-        iterations = {entry["number"]: entry for entry in data["iterations"]}
-        sessions = tuple(_session(entry, iterations) for entry in data["sessions"])
-        return Plan(data["seed"], tuple(data["variants"]), data["runtime"], data["ramp"], sessions)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"not a plan: {error!r}") from error
+    plan = read_plan(data)
+    iterations = {entry["number"]: entry for entry in plan["iterations"]}
+    sessions = tuple(_session(entry, iterations) for entry in plan["sessions"])
+    return Plan(plan["seed"], tuple(plan["variants"]), plan["runtime"], plan["ramp"], sessions)
 
 
-def _session(entry: dict[str, Any], iterations: dict[int, dict[str, Any]]) -> PlannedSession:
+def _session(entry: SessionEntry, iterations: dict[int, IterationEntry]) -> PlannedSession:
     guest: GuestConfig = tuple(entry["guest"].items())
     return PlannedSession(
         number=entry["number"],
@@ -226,6 +227,18 @@ def _session(entry: dict[str, Any], iterations: dict[int, dict[str, Any]]) -> Pl
     )
 
 
-def _iteration(entry: dict[str, Any], guest: GuestConfig) -> PlannedIteration:
-    cell = Cell(**{name: entry[name] for name in FIO_FACTORS}, guest=guest)
+def planned_cell(entry: IterationEntry, guest: GuestConfig) -> Cell:
+    """Return the cell of an entry of a plan."""
+    return Cell(
+        rw=entry["rw"],
+        bs=entry["bs"],
+        iodepth=entry["iodepth"],
+        numjobs=entry["numjobs"],
+        ioengine=entry["ioengine"],
+        guest=guest,
+    )
+
+
+def _iteration(entry: IterationEntry, guest: GuestConfig) -> PlannedIteration:
+    cell = planned_cell(entry, guest)
     return PlannedIteration(entry["number"], cell, entry["repeat"])

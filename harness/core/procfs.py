@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 _KIB = 1024
-_STATUS_FIELD = re.compile(r"^(VmRSS|(?:non)?voluntary_ctxt_switches):\s+(\d+)", re.MULTILINE | re.ASCII)
+_MOST_DIGITS = 20
+_STATUS_FIELD = re.compile(
+    r"^(VmRSS|(?:non)?voluntary_ctxt_switches):\s+(\d{1,20})\b", re.MULTILINE | re.ASCII
+)
 
 
 class ThreadKind(StrEnum):
@@ -130,8 +133,9 @@ def parse_host_stat(text: str) -> HostStat | None:
 def parse_loadavg(text: str) -> float | None:
     """Return the load average over one minute, from /proc/loadavg."""
     first = text.split(maxsplit=1)[:1]
-    return float(first[0]) if first and re.fullmatch(r"\d+\.\d+", first[0], re.ASCII) else None
+    return float(first[0]) if first and re.fullmatch(r"\d{1,9}\.\d{1,9}", first[0], re.ASCII) else None
 
 
 def _is_count(field: str) -> bool:
-    return field.isascii() and field.isdigit()
+    # The kernel's counters are 64 bits wide; Python itself refuses to read thousands of digits.
+    return field.isascii() and field.isdigit() and len(field) <= _MOST_DIGITS

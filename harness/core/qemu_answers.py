@@ -52,7 +52,7 @@ def _file(text: str) -> str:
     if text.startswith("json:"):
         try:
             return "json:" + json.dumps(json.loads(text[5:]), sort_keys=True)
-        except ValueError:
+        except (ValueError, RecursionError):
             pass  # Cut off by QEMU: compared as it is.
     return redacted(text)
 
@@ -66,7 +66,7 @@ def devices_of(path: str, answer: Iterable[Mapping[str, Any]], type_name: str) -
     """Return the paths of the devices of one type in what ``qom-list`` says of a container."""
     for entry in answer:
         if str(entry.get("type")).startswith(f"child<{type_name}"):
-            yield f"{path}/{entry['name']}"
+            yield f"{path}/{entry.get('name')}"
 
 
 def telling_properties(answer: Iterable[Mapping[str, Any]]) -> Iterator[str]:

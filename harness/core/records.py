@@ -8,11 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.core.mappings import Mappings  # noqa: TC001 - pydantic reads these annotations
 from harness.core.model import FactorValue  # noqa: TC001 - likewise
 from harness.core.telemetry import TelemetryRecord  # noqa: TC001 - likewise
+
+if TYPE_CHECKING:
+    from harness.core.planning import PlannedSession
 
 FORMAT_VERSION = 2
 """The run directory's format; readers accept this and older ones, and refuse newer ones."""
@@ -181,6 +184,31 @@ class SessionRecord:
         ]
         known = max(ends, default=start + timedelta(seconds=record.ready_seconds or 0.0))
         return (known - start).total_seconds()
+
+
+def why_not_planned(record: SessionRecord, planned: PlannedSession) -> tuple[str, str] | None:
+    """Say what a session's record has that its plan has not: no number may go into another cell.
+
+    Returns:
+        The key, and what is wrong with it; None when they agree.
+    """
+    for key in ("number", "block", "variant"):
+        if getattr(record, key) != getattr(planned, key):
+            return key, f"it is of another session than {planned.directory}"
+    if record.guest != dict(planned.guest):
+        return "guest", f"it is of another guest than {planned.directory}"
+    cells = {iteration.number: iteration for iteration in planned.iterations}
+    counted: set[int] = set()
+    for index, entry in enumerate(record.iterations):
+        where, iteration = f"iterations.{index}", cells.get(entry.number)
+        if iteration is None or entry.factors != iteration.cell.factors() or entry.repeat != iteration.repeat:
+            return where, f"the plan of {planned.directory} has no such iteration"
+        if not 0 <= entry.boot < len(record.boots):
+            return f"{where}.boot", f"there was no boot {entry.boot}"
+        if entry.state is IterationState.OK and entry.number in counted:
+            return where, f"iteration {entry.number} counts twice"
+        counted |= {entry.number} if entry.state is IterationState.OK else set()
+    return None
 
 
 @dataclass(slots=True)

@@ -141,6 +141,7 @@ def compare_alone(run: RunDirectory, judgement: Judgement, found: RunSamples | N
     path, record = run.path, run.present
     refuse_running(path, record)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
+    _check_variants(path, experiment, record)
     found = adjacent(found or read_samples(run))
     _require_metric(found.frame, judgement.metric, path, found.unmeasured)
     differing = disagreements(found.sessions)
@@ -166,7 +167,11 @@ def compare_alone(run: RunDirectory, judgement: Judgement, found: RunSamples | N
         factors=factors[len(TABLE_FACTORS) :],
         cells=[tuple(cell.factors()[name] for name in factors) for cell in experiment.cells()],
         no_verdict=refused or why_not_interleaved(found.order),
-        ceilings={tuple(c[name] for name in factors): c["iops"] for c in run.read_ceilings()},
+        ceilings={
+            tuple(c[name] for name in factors): c["iops"]
+            for c in run.read_ceilings()
+            if all(name in c for name in factors)
+        },
         warnings=[*_accepted(differing, refused), *absent, *drift_warnings(run), *found.warnings],
         crashes=[(name, tuple(cell[factor] for factor in factors)) for name, cell in found.crashes],
         footer=_footer(experiment, record, found),
@@ -178,6 +183,16 @@ def compare_alone(run: RunDirectory, judgement: Judgement, found: RunSamples | N
             "guest_image": record.guest_image,
         },
     )
+
+
+def _check_variants(path: Path, experiment: Experiment, record: RunRecord) -> None:
+    unknown = [name for name in experiment.variants if name not in record.builds]
+    if unknown:
+        raise InputError.single(
+            f"{path}/experiment.yml",
+            f"has the build {unknown[0]}, of which {path}/run.json knows nothing",
+            "restore the files",
+        )
 
 
 def _require_metric(

@@ -79,7 +79,7 @@ def declare(path: Path, changes: Changes | None = None) -> Declared:
     Raises:
         InputError: with every problem found.
     """
-    source, text = str(path), read_text(path)
+    source, text = str(path), read_text(path, pipe=True)
     experiment = load_experiment(text, source)
     if changes and changes.to_the_limit and experiment.workload is not Workload.POOL_GROWTH:
         raise InputError.single(

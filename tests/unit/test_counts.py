@@ -269,5 +269,5 @@ def test_a_plan_comes_back_from_json() -> None:
     plan = make_count_plan(variants=["OLD", "NEW"], cells=cells, requests=100, repeats=2)
     assert count_plan_from_json(json.loads(json.dumps(count_plan_to_json(plan)))) == plan
     assert len(plan.counts) == 2 * 2 * 5
-    with pytest.raises(ValueError, match="not a plan of counts"):
+    with pytest.raises(ValueError, match="not a plan: at variants"):
         count_plan_from_json({"sessions": []})

@@ -29,7 +29,7 @@ def problems(text: str) -> tuple[Problem, ...]:
         ("a: \x00", "t.yml: line 1, column 4", "not valid YAML"),
         ("a: 1\n---\nb: 1\n", "t.yml: line 2, column 1", "not valid YAML"),
         ("x: *nowhere", "t.yml: line 1, column 4", "undefined alias"),
-        ("[" * 1000, "t.yml", "nested too deeply"),
+        ("[" * 1000, "t.yml: line 1, column 32", "nested too deeply"),
         ("a" * 300_000, "t.yml", "too large"),
     ],
 )

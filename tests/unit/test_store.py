@@ -57,7 +57,7 @@ def a_record() -> RunRecord:
         harness_version="0",
         accel="tcg",
         accel_reason="a test",
-        builds={"OLD": {"sha256": "aa"}},
+        builds={"OLD": {"version": "QEMU 7.2", "sha256": "aa"}},
         guest_image={"kernel": "/k"},
         noise_floor="/runs/aa",
     )
@@ -162,10 +162,10 @@ def test_a_session_is_read_again_as_it_was(run: RunDirectory) -> None:
     planned = run.plan.sessions[0]
     record = SessionRecord(0, 0, planned.variant, {"queues": 2}, SessionState.FAILED)
     record.boots.append(BootRecord("t0", "t1", 2.5, {"argv": ["qemu", "-S"], "pid": 7}, "Kernel panic"))
-    factors = planned.iterations[0].cell.factors()
+    factors, others = (iteration.cell.factors() for iteration in planned.iterations[:2])
     record.iterations += [
         IterationRecord(0, 0, factors, 0, "t0", 1.25, IterationState.OK, 0, None, "f.json", "ab"),
-        IterationRecord(1, 0, factors, 0, "t1", 0.5, IterationState.FAILED, 1, "fio failed"),
+        IterationRecord(1, 0, others, 0, "t1", 0.5, IterationState.FAILED, 1, "fio failed"),
     ]
     run.save_session(planned, record)
     again = RunDirectory.open(run.path).load_session(planned)
@@ -302,9 +302,15 @@ def test_what_a_run_that_was_cut_off_took_is_what_its_sessions_are_known_to_have
         record.boots.append(boot)
         record.iterations += [
             IterationRecord(
-                number, 0, {}, 0, f"2026-01-01T00:00:{10 * number:02d}+00:00", s, IterationState.OK
+                planned.iterations[index].number,
+                planned.iterations[index].repeat,
+                planned.iterations[index].cell.factors(),
+                0,
+                f"2026-01-01T00:00:{10 * (index + 1):02d}+00:00",
+                s,
+                IterationState.OK,
             )
-            for number, s in enumerate(seconds, start=1)
+            for index, s in enumerate(seconds)
         ]
         run.save_session(planned, record)
 

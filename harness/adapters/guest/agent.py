@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.adapters.files import printable_lines
 from harness.adapters.guest.shell import MAX_OUTPUT_BYTES
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
     from harness.adapters.hypervisor import Domain
     from harness.adapters.waiting import Waiter
 
+_T = TypeVar("_T")
 _POLL_SECONDS = 0.05
 _MOST_POLL_SECONDS = 1.0
 _NO_AGENT = (
     "a slow host may need more: set timeouts.boot in the experiment; in a disk image of your own, "
     "qemu-guest-agent has to be installed and started at boot"
 )
+_SHOWN = 60
+_MOST_EXIT_CODE, _MOST_SIGNAL = 2**32 - 1, 127  # Windows has 32 bits
+_MOST_BASE64 = -(-MAX_OUTPUT_BYTES // 3) * 4
 NEWS_SECONDS = 5.0
 """For libvirt to tell that a guest is dead, after its agent's socket has closed: QEMU's mappings go first."""
 
@@ -80,7 +85,8 @@ class AgentConnection:
             "input-data": base64.b64encode(stdin.encode()).decode(),
             "capture-output": True,
         }
-        pid = self._command("guest-exec", command)["pid"]
+        started_as = self._command("guest-exec", command)
+        pid = _field(started_as, "pid", int)
         self._waiter.sleep(due)
         status = self._await_exit(pid, grace, argv)
         return Execution(
@@ -95,8 +101,8 @@ class AgentConnection:
         began = time.monotonic()
         deadline = began + grace
         while True:
-            status: dict[str, Any] = self._command("guest-exec-status", {"pid": pid})
-            if status["exited"]:
+            status = self._command("guest-exec-status", {"pid": pid})
+            if _field(status, "exited", bool):
                 return status
             if time.monotonic() > deadline:
                 raise GuestError(
@@ -108,15 +114,15 @@ class AgentConnection:
 
     def _command(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         try:
-            answer: dict[str, Any] = self._domain.agent(
-                {"execute": name, "arguments": arguments}, self._answer_timeout
-            )
+            answer = self._domain.agent({"execute": name, "arguments": arguments}, self._answer_timeout)
         except HypervisorError as error:
             # A guest that died is the better explanation of an agent that does not answer. One that forbids
             # something is alive.
             remedy = _remedy(error.message)
             self._waiter.sleep(0 if remedy else NEWS_SECONDS)
             raise GuestError(printable_lines(error.message), remedy=remedy) from error
+        if not isinstance(answer, dict):
+            raise _odd(f"answered {name} with {answer!r:.{_SHOWN}}")
         return answer
 
 
@@ -133,13 +139,45 @@ def _remedy(message: str) -> str | None:
 
 
 def _exit_code(status: dict[str, Any]) -> int:
-    return int(status["exitcode"]) if "exitcode" in status else 128 + int(status.get("signal", 0))
+    if "exitcode" in status:
+        return _number(status, "exitcode", _MOST_EXIT_CODE)
+    return 128 + _number(status, "signal", _MOST_SIGNAL) if "signal" in status else 128
+
+
+def _number(status: dict[str, Any], key: str, most: int) -> int:
+    value: int = _field(status, key, int)
+    if not 0 <= value <= most:
+        raise _odd(f"says that {key} is {value}")
+    return value
 
 
 def _decode(status: dict[str, Any], key: str) -> str:
     if status.get(key.replace("data", "truncated")):
         raise GuestError(f"the guest sent more than the agent passes on ({key})")
-    data = base64.b64decode(status.get(key, ""))
-    if len(data) > MAX_OUTPUT_BYTES:
-        raise GuestError(f"the guest sent {len(data)} bytes where fio's JSON was expected")
+    text: str = _field(status, key, str) if key in status else ""
+    if len(text) > _MOST_BASE64:
+        raise GuestError(f"the guest sent more than {MAX_OUTPUT_BYTES} bytes where fio's JSON was expected")
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise _odd(f"sent {key} that is not base64: {error}") from error
     return data.decode(errors="replace")
+
+
+def _field(answer: dict[str, Any], key: str, kind: type[_T]) -> _T:
+    """Return a value of an answer: whatever runs in the guest may be behind it.
+
+    Raises:
+        GuestError: it is missing, or something else.
+    """
+    value = answer.get(key)
+    # Not isinstance: true is no process number.
+    if type(value) is not kind:
+        raise _odd(f"gave no {key} but {value!r:.{_SHOWN}}" if key in answer else f"gave no {key}")
+    return value
+
+
+def _odd(what: str) -> GuestError:
+    return GuestError(
+        f"the guest's agent {what}", remedy="is it qemu-guest-agent that answers there, and a whole one?"
+    )

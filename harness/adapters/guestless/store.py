@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from pydantic import TypeAdapter
 
-from harness.adapters.files import inside, make_directory, read_bytes, read_json, write_atomic
-from harness.adapters.results.run_files import (
-    PLAN,
-    RunFiles,
+from harness.adapters.files import inside, is_there, make_directory, read_bytes, read_json, write_atomic
+from harness.adapters.results.record_files import (
+    RESTORE,
     check_digest,
-    is_run_directory,
+    damaged,
     read_record,
     validated,
     write_record,
 )
+from harness.adapters.results.run_files import PLAN, RunFiles, is_run_directory
 from harness.core import seals
 from harness.core.counting.callgrind import CallgrindFormatError, Profile, parse_callgrind, parse_total
 from harness.core.counting.planning import CountPlan, PlannedCount, count_plan_from_json, count_plan_to_json
-from harness.core.counting.records import CountingRun, CountRecord, ThreadRecord, TimeRecord
+from harness.core.counting.records import CountingRun, CountRecord, ThreadRecord, TimeRecord, why_not_planned
 from harness.core.errors import DamagedError, InputError
 from harness.core.model import Workload
 
@@ -69,7 +69,7 @@ class CountDirectory(RunFiles[CountingRun]):
         try:
             return count_plan_from_json(self.read_json(PLAN))
         except ValueError as error:
-            raise DamagedError.single(f"{self.path}/{PLAN}", str(error), "restore the file") from error
+            raise DamagedError.single(f"{self.path}/{PLAN}", str(error), RESTORE) from error
 
     def load(self, planned: PlannedCount) -> CountRecord | None:
         """Return what is kept of a count; None when it never took place.
@@ -78,9 +78,12 @@ class CountDirectory(RunFiles[CountingRun]):
             DamagedError: its record was torn or edited.
         """
         path = self._directory(planned) / "count.json"
-        if not path.exists():
+        if not is_there(path):
             return None
-        return read_record(_COUNT, path, sealed=self.sealed, remedy=self._count_again)
+        record = read_record(_COUNT, path, sealed=self.sealed, remedy=self._count_again)
+        if wrong := why_not_planned(record, planned):
+            raise damaged(path, wrong[1], at=wrong[0], remedy=self._count_again)
+        return record
 
     @property
     def _count_again(self) -> str:

@@ -27,6 +27,7 @@ NOT_FACTORS = frozenset({"variant", "block", "session", "iteration", *TABLE_FACT
 """Columns of the samples that are no further factors."""
 
 _REMEDY = "the first line names the columns: rw,bs,iodepth,iops, and any further factor"
+_MOST_DIGITS = 18
 _PACKED = (".gz", ".zst", ".xz", ".bz2")
 
 
@@ -116,7 +117,8 @@ def _remedy(name: str) -> str:
 def _value(name: str, text: str) -> object:
     if name in METRICS:
         try:
-            value = float(text)
+            # Python also reads 1_000 and the digits of every script: in a table they are a mistake.
+            value = float(text if text.isascii() and "_" not in text else "")
         except ValueError:
             raise ValueError(f"{text!r} is not a number") from None
         if not (math.isfinite(value) and value > 0):
@@ -130,6 +132,8 @@ def _value(name: str, text: str) -> object:
         parse_size(text)
         return block_size(text)
     if text.isascii() and text.isdigit():
+        if len(text) > _MOST_DIGITS:
+            raise ValueError(f"{text[:_MOST_DIGITS]}... is a number of {len(text)} digits")
         return int(text)
     if name == "iodepth":
         raise ValueError(f"{text!r} is not a whole number")

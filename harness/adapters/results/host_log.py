@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from pydantic import TypeAdapter
 
-from harness.adapters.files import read_bytes
+from harness.adapters.files import is_there, read_bytes
 from harness.core.errors import HarnessError
 from harness.core.quiet.drift import Look, Moment, changed, drift_sentences
 from harness.core.quiet.snapshot import Change
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from harness.core.quiet.drift import Values
 
 HOST_LOG = "host.jsonl"
+_LOOK = TypeAdapter(Look)
+_TUNED = TypeAdapter(list[Change])
 
 
 class HostLog:
@@ -78,14 +81,15 @@ def read_looks(directory: Path) -> tuple[list[Look], list[Change]]:
     path = directory / HOST_LOG
     looks: list[Look] = []
     tuned: list[Change] = []
-    for line in read_bytes(path).splitlines() if path.exists() else ():
+    for line in read_bytes(path).splitlines() if is_there(path) else ():
         try:
             raw = orjson.loads(line)
-            looks.append(Look(raw["at"], Moment(raw["moment"]), raw["session"], raw["values"]))
+            look = _LOOK.validate_python(raw)
             if "tuned" in raw:
-                tuned = [Change(**change) for change in raw["tuned"]]
-        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+                tuned = _TUNED.validate_python(raw["tuned"])
+        except ValueError:  # pydantic's and orjson's errors are such
             continue
+        looks.append(look)
     return looks, tuned
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import itertools
 import os
 from dataclasses import asdict
@@ -16,9 +15,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from harness.adapters.files import (
+    is_there,
     make_directory,
     read_bytes,
     read_json,
@@ -27,16 +27,24 @@ from harness.adapters.files import (
     write_atomic,
 )
 from harness.adapters.host.locks import exclusive, holder_of
+from harness.adapters.results.record_files import (
+    RESTORE,
+    check_digest,
+    damaged,
+    parsed,
+    read_record,
+    validated,
+    write_record,
+)
 from harness.core import seals
 from harness.core.counting.records import CountingRun
-from harness.core.errors import DamagedError, InputError
+from harness.core.errors import InputError
 from harness.core.records import FORMAT_VERSION, SEALED_SINCE, RunRecord, RunState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_T = TypeVar("_T")
 _Head = TypeVar("_Head", RunRecord, CountingRun)
 _ENVIRONMENT = TypeAdapter(dict[str, Any])
 _LOCK = ".lock"
@@ -47,7 +55,6 @@ DAMAGED = "damaged"
 """Where what is damaged of a run is put aside before it is measured again."""
 
 CUT_OFF = "cut off: it was killed, or could not write how it ended"
-RESTORE = "restore it from a copy"
 
 
 class RunFiles(Generic[_Head]):
@@ -145,6 +152,10 @@ class RunFiles(Generic[_Head]):
     def record(self) -> _Head:
         """The head of the run."""
         head: _Head = read_record(self._head, self.path / HEAD, sealed=self.sealed, remedy=RESTORE)
+        for name, build in head.builds.items():
+            for key in ("version", "sha256"):
+                if not isinstance(build.get(key), str):
+                    raise damaged(self.path / HEAD, f"it has no {key}", at=f"builds.{name}")
         return head
 
     @property
@@ -178,6 +189,10 @@ class RunFiles(Generic[_Head]):
         raw = read_record(_ENVIRONMENT, self.path / HEAD, sealed=False, remedy=RESTORE)
         version, files = raw.get("format_version"), raw.get("files")
         return version if isinstance(version, int) else 0, files if isinstance(files, dict) else {}
+
+    def has_file(self, name: str) -> bool:
+        """Return whether one of the files that never change ought to be there, or is."""
+        return name in self._known[1] or is_there(self.path / name)
 
     def read_file(self, name: str) -> bytes:
         """Return one of the files that never change, as it was written.
@@ -218,7 +233,12 @@ class RunFiles(Generic[_Head]):
     @property
     def environment(self) -> dict[str, Any]:
         """What was recorded of the host."""
-        return validated(_ENVIRONMENT, self.read_json(ENVIRONMENT), self.path / ENVIRONMENT)
+        path = self.path / ENVIRONMENT
+        environment = validated(_ENVIRONMENT, self.read_json(ENVIRONMENT), path)
+        host = environment.get("host", {})
+        if not isinstance(host, dict) or not isinstance(host.get("cpu", {}), dict):
+            raise damaged(path, "is no description of a host", at="host")
+        return environment
 
     def read_json(self, name: str) -> Any:
         """Return the content of one of the files that never change."""
@@ -253,75 +273,6 @@ class RunFiles(Generic[_Head]):
         sync_directory(place)
         sync_directory(part.parent)
         return target
-
-
-def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Put a record on disk, with its checksum, before returning."""
-    write_atomic(path, seals.seal(record))
-
-
-def read_record(adapter: TypeAdapter[_T], path: Path, *, sealed: bool, remedy: str) -> _T:
-    """Return a record as it was written.
-
-    Args:
-        adapter: what it is.
-        path: its file.
-        sealed: whether there has to be a checksum in it; one that is there has to be right in any case.
-        remedy: what to do about a damaged one.
-
-    Raises:
-        DamagedError: it was torn or edited, or says what no record says.
-    """
-    data = read_bytes(path)
-    value = parsed(data, path, remedy)
-    found = seals.look(data)
-    moved = found is seals.Seal.ABSENT and isinstance(value, dict) and seals.KEY in value
-    if found is seals.Seal.BROKEN or moved:
-        raise DamagedError.single(str(path), "is torn, or was edited: it does not match its SHA-256", remedy)
-    if found is seals.Seal.ABSENT and sealed:
-        raise DamagedError.single(str(path), "is torn, or was edited: it has no SHA-256 in it", remedy)
-    if found is seals.Seal.WHOLE:
-        del value[seals.KEY]
-    return validated(adapter, value, path, remedy)
-
-
-def parsed(data: bytes, path: Path, remedy: str) -> Any:
-    """Return what JSON says.
-
-    Raises:
-        DamagedError: it is none.
-    """
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise DamagedError.single(str(path), f"is not whole JSON: {error}", remedy) from error
-
-
-def validated(adapter: TypeAdapter[_T], value: Any, path: Path, remedy: str = RESTORE) -> _T:
-    """Return what JSON said, as a type.
-
-    Raises:
-        DamagedError: it says something else.
-    """
-    try:
-        return adapter.validate_python(value)
-    except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise DamagedError.single(
-            str(path), f"is damaged at {where or 'its top'}: {error.errors()[0]['msg']}", remedy
-        ) from error
-
-
-def check_digest(data: bytes, sha256: str | None, path: Path, what: str, remedy: str) -> None:
-    """Hold the content of a file against its recorded checksum, where there is one.
-
-    Raises:
-        DamagedError: it is not what it was.
-    """
-    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
-        raise DamagedError.single(
-            str(path), f"is not what {what}: its SHA-256 differs from the record", remedy
-        )
 
 
 def check_new(path: Path) -> None:

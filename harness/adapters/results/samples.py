@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from harness.adapters.results.record_files import RESTORE
 from harness.adapters.telemetry.files import read_telemetry
 from harness.core.agreement import SessionFacts
-from harness.core.errors import InputError
-from harness.core.fio_output import metrics, parse_fio
+from harness.core.errors import DamagedError, InputError
+from harness.core.fio_output import FioOutputError, metrics, parse_fio
 from harness.core.records import BootCause, IterationState, SessionRecord
 from harness.core.telemetry_metrics import TELEMETRY_METRICS, measured, why_missing
 
@@ -123,16 +124,25 @@ def _rows(
             "session": planned.number,
             "iteration": entry.repeat,
             **entry.factors,
-            **_numbers(plan, entry, run.read_output(planned, entry.file, entry.sha256), telemetry),
+            **_numbers(run, plan, planned, entry, telemetry),
         }
         for entry in record.iterations
         if entry.state is IterationState.OK and entry.file and entry.sha256
     ]
 
 
-def _numbers(plan: Plan, entry: IterationRecord, output: str, telemetry: _ByBoot) -> dict[str, float]:
+def _numbers(
+    run: RunDirectory, plan: Plan, planned: PlannedSession, entry: IterationRecord, telemetry: _ByBoot
+) -> dict[str, float]:
     """Return every metric of an iteration: those of fio's output, and those of its boot's telemetry."""
-    found = metrics(parse_fio(output))
+    output = run.read_output(planned, entry.file or "", entry.sha256 or "")
+    where = f"{run.path}/sessions/{planned.directory}/{entry.file}"
+    try:
+        found = metrics(parse_fio(output))
+    except FioOutputError as error:
+        raise DamagedError.single(where, error.message, RESTORE) from error
+    if not found.get("iops"):
+        raise DamagedError.single(where, "says that fio did no I/O, and yet it was accepted", RESTORE)
     if watched := telemetry.get(entry.boot):
         found |= measured(watched, entry.number, iops=found["iops"], ramp=plan.ramp, runtime=plan.runtime)
     return found

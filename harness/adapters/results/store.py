@@ -9,19 +9,27 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from pydantic import TypeAdapter
 
-from harness.adapters.files import inside, make_directory, read_bytes, sha256_of, text_of, write_atomic
-from harness.adapters.results.run_files import (
-    CUT_OFF,
-    PLAN,
-    RunFiles,
+from harness.adapters.files import (
+    inside,
+    is_there,
+    make_directory,
+    read_bytes,
+    sha256_of,
+    text_of,
+    write_atomic,
+)
+from harness.adapters.results.record_files import (
+    RESTORE,
     check_digest,
-    check_new,
-    is_run_directory,
+    damaged,
     read_record,
+    validated,
     write_record,
 )
+from harness.adapters.results.run_files import CUT_OFF, PLAN, RunFiles, check_new, is_run_directory
 from harness.core import seals
 from harness.core.errors import DamagedError, InputError
+from harness.core.model import TABLE_FACTORS
 from harness.core.planning import (
     Plan,
     PlannedIteration,
@@ -35,6 +43,7 @@ from harness.core.records import (
     RunRecord,
     SessionRecord,
     SessionState,
+    why_not_planned,
 )
 
 if TYPE_CHECKING:
@@ -44,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = ["CUT_OFF", "RunDirectory", "check_new", "is_run_directory"]
 
 _SESSION = TypeAdapter(SessionRecord)
+_CEILINGS = TypeAdapter(list[dict[str, Any]])
 _CEILING = "ceiling.json"
 _DOMAIN = "domain.xml"
 _LEFT_BESIDE = (_DOMAIN, "console.log", "qemu.log")
@@ -81,11 +91,12 @@ class RunDirectory(RunFiles[RunRecord]):
     def _known_seconds(self) -> float:
         known = 0.0
         for planned in self.plan.sessions:
-            # Of one that is damaged, or says no moment at all, nothing is known.
-            with contextlib.suppress(DamagedError):
+            # Of one that is damaged nothing is known; nor of a boot without a moment, or with one that nobody
+            # lives to see.
+            with contextlib.suppress(InputError):
                 session = self.load_session(planned)
                 for boot in range(len(session.boots)):
-                    with contextlib.suppress(ValueError):
+                    with contextlib.suppress(ValueError, OverflowError, TypeError):
                         known += session.boot_seconds(boot)
         return known
 
@@ -95,7 +106,7 @@ class RunDirectory(RunFiles[RunRecord]):
         try:
             return plan_from_json(self.read_json(PLAN))
         except ValueError as error:
-            raise DamagedError.single(f"{self.path}/{PLAN}", str(error), "restore the file") from error
+            raise DamagedError.single(f"{self.path}/{PLAN}", str(error), RESTORE) from error
 
     def session_directory(self, planned: PlannedSession) -> Path:
         """Return the session's directory, made."""
@@ -108,8 +119,11 @@ class RunDirectory(RunFiles[RunRecord]):
             DamagedError: its record was torn or edited.
         """
         path = self._session(planned) / "session.json"
-        if path.exists():
-            return read_record(_SESSION, path, sealed=self.sealed, remedy=self._measure_again)
+        if is_there(path):
+            record = read_record(_SESSION, path, sealed=self.sealed, remedy=self._measure_again)
+            if wrong := why_not_planned(record, planned):
+                raise damaged(path, wrong[1], at=wrong[0], remedy=self._measure_again)
+            return record
         return SessionRecord(
             planned.number, planned.block, planned.variant, dict(planned.guest), SessionState.RUNNING
         )
@@ -144,7 +158,10 @@ class RunDirectory(RunFiles[RunRecord]):
         path = inside(self._session(planned), file)
         data = read_bytes(path)
         check_digest(data, sha256, path, "fio printed", self._measure_again)
-        return data.decode()
+        try:
+            return data.decode()
+        except UnicodeDecodeError as error:
+            raise DamagedError.single(str(path), "is not UTF-8 text", RESTORE) from error
 
     def read_domain_xml(self, planned: PlannedSession, record: SessionRecord) -> str | None:
         """Return the session's domain XML, or None when it is not kept.
@@ -153,7 +170,8 @@ class RunDirectory(RunFiles[RunRecord]):
             DamagedError: it is not what was written.
         """
         path = self._session(planned) / _DOMAIN
-        if not path.exists():
+        # One that the record names has to be there.
+        if _DOMAIN not in record.files and not is_there(path):
             return None
         data = read_bytes(path)
         check_digest(data, record.files.get(_DOMAIN), path, "was written", self._measure_again)
@@ -177,7 +195,7 @@ class RunDirectory(RunFiles[RunRecord]):
             try:
                 record = self.load_session(planned)
                 self.read_domain_xml(planned, record)
-            except DamagedError as error:
+            except InputError as error:
                 place = self.put_aside(self._session(planned))
                 yield f"{error.message}: put aside in {place}, the session is measured again"
                 continue
@@ -207,5 +225,22 @@ class RunDirectory(RunFiles[RunRecord]):
         self._write_file(_CEILING, orjson.dumps(ceilings, option=orjson.OPT_INDENT_2))
 
     def read_ceilings(self) -> list[dict[str, Any]]:
-        """Return what ``write_ceilings`` kept; nothing when it was not measured."""
-        return list(self.read_json(_CEILING)) if (self.path / _CEILING).exists() else []
+        """Return what ``write_ceilings`` kept; nothing when it was not measured.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        if not self.has_file(_CEILING):
+            return []
+        path = self.path / _CEILING
+        ceilings = validated(_CEILINGS, self.read_json(_CEILING), path)
+        for index, ceiling in enumerate(ceilings):
+            if type(ceiling.get("iops")) not in {int, float} or not _is_cell(ceiling):
+                raise damaged(path, "is no ceiling of a cell", at=str(index))
+        return ceilings
+
+
+def _is_cell(ceiling: dict[str, Any]) -> bool:
+    values = [value for name, value in ceiling.items() if name != "iops"]
+    named = all(name in ceiling for name in TABLE_FACTORS)
+    return named and all(isinstance(value, str | int | float) for value in values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from harness.adapters.files import inside, read_bytes
+from harness.adapters.files import inside, is_there, read_bytes
 from harness.adapters.telemetry.sampler import telemetry_file
 from harness.core.errors import InputError
 from harness.core.telemetry import parse_telemetry
@@ -34,7 +34,7 @@ def read_telemetry(
     for boot, entry in enumerate(record.boots):
         kept = entry.telemetry
         path = inside(directory, kept.file if kept else telemetry_file(boot))
-        if kept is None and not path.exists():
+        if kept is None and not is_there(path):
             continue
         where = f"session {planned.directory}: its telemetry {path.name}"
         try:

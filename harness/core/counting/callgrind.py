@@ -28,6 +28,7 @@ _SHARED = {
     "cob": "ob",
 }
 UNKNOWN = "???"
+_MOST_DIGITS = 20
 
 _CYCLES = {
     "Ir": 1,
@@ -146,16 +147,21 @@ def parse_total(text: str) -> int:
 
 def _total_of(lines: Iterable[str]) -> int:
     # The summary in the head is of the process for the first thread: only the last line is of this thread.
-    number = next(
-        (line.removeprefix("totals:").strip() for line in lines if line.startswith("totals:")), None
-    )
+    totals = [line.removeprefix("totals:").strip(" ") for line in lines if line.startswith("totals:")]
+    number = totals[-1] if totals else None
     if number is None:
         raise CallgrindFormatError("there is no total: callgrind did not finish writing it")
     # Instructions come first, then misses of simulated caches.
-    first = number.split()[0] if number.split() else number
-    if not first.isdecimal():
+    first = number.partition(" ")[0]
+    if not (first.isascii() and first.isdecimal() and len(first) <= _MOST_DIGITS):
         raise CallgrindFormatError(f"its total is no number: {number[:40]!r}")
     return int(first)
+
+
+def _thread(number: str) -> int:
+    if not (number.isascii() and number.isdecimal() and len(number) <= _MOST_DIGITS):
+        raise CallgrindFormatError(f"its thread is no number: {number[:40]!r}")
+    return int(number)
 
 
 class _Reader:
@@ -254,7 +260,7 @@ class _Reader:
         if self._events[:1] != ("Ir",):
             raise CallgrindFormatError("it is no output of callgrind that counts instructions")
         return Profile(
-            thread=int(self._header.get("thread", "0") or 0),
+            thread=_thread(self._header.get("thread", "0") or "0"),
             command=self._header.get("cmd", ""),
             total=_total_of(self._totals),
             own=self._own,

@@ -6,10 +6,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.core.counting.coroutines import iteration_points
-from harness.core.model import FIO_FACTORS, Cell, CoroutineTest, Counter, GuestConfig, ReadWrite
+from harness.core.model import Cell, CoroutineTest, Counter, GuestConfig, ReadWrite
+from harness.core.plan_document import read_count_plan
+from harness.core.planning import planned_cell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from harness.core.plan_document import CountEntry, SessionEntry
 
 _WARM_UP = 200
 """Requests that every count begins with at least: the first ones fill pools and caches of the allocator."""
@@ -168,24 +172,22 @@ def count_plan_to_json(plan: CountPlan) -> dict[str, Any]:
     }
 
 
-def count_plan_from_json(data: dict[str, Any]) -> CountPlan:
+def count_plan_from_json(data: Any) -> CountPlan:
     """Return the plan that ``count_plan_to_json`` wrote.
 
     Raises:
         ValueError: the data is no such plan.
     """
-    try:
-        sessions = {entry["number"]: entry for entry in data["sessions"]}
-        counts = tuple(_count(entry, sessions[entry["session"]]) for entry in data["iterations"])
-        return CountPlan(tuple(data["variants"]), counts)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"not a plan of counts: {error!r}") from error
+    plan = read_count_plan(data)
+    sessions = {entry["number"]: entry for entry in plan["sessions"]}
+    counts = tuple(_count(entry, sessions[entry["session"]]) for entry in plan["iterations"])
+    return CountPlan(tuple(plan["variants"]), counts)
 
 
-def _count(entry: dict[str, Any], session: dict[str, Any]) -> PlannedCount:
+def _count(entry: CountEntry, session: SessionEntry) -> PlannedCount:
     guest: GuestConfig = tuple(session["guest"].items())
-    cell = Cell(**{name: entry[name] for name in FIO_FACTORS}, guest=guest)
-    counter = Counter(entry.get("counter", Counter.CALLGRIND))
+    cell = planned_cell(entry, guest)
+    counter = entry.get("counter", Counter.CALLGRIND)
     return PlannedCount(
         entry["number"], session["variant"], cell, entry["requests"], entry["repeat"], counter
     )

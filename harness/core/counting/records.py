@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness.core.model import FactorValue  # noqa: TC001 - pydantic reads these annotations
-from harness.core.records import IterationState, RunState  # noqa: TC001
+from harness.core.model import Counter, FactorValue
+from harness.core.records import IterationState, RunState
+
+if TYPE_CHECKING:
+    from harness.core.counting.planning import PlannedCount
 
 
 @dataclass(slots=True)
@@ -54,6 +57,26 @@ class CountRecord:
     threads: list[ThreadRecord] = field(default_factory=list)
     argv: list[str] = field(default_factory=list)
     calls: dict[str, int] | None = None
+
+
+def why_not_planned(record: CountRecord, planned: PlannedCount) -> tuple[str, str] | None:
+    """Say what a count's record has that its plan has not.
+
+    Returns:
+        The key, and what is wrong with it; None when they agree.
+    """
+    for key in ("number", "variant", "repeat", "requests"):
+        if getattr(record, key) != getattr(planned, key):
+            return key, f"it is of another count than {planned.directory}"
+    if record.factors != planned.cell.factors():
+        return "factors", f"it is of another cell than {planned.directory}"
+    traced = planned.counter is Counter.STRACE
+    if record.state is IterationState.OK and (record.calls is not None) is not traced:
+        return "calls", f"it is of another counter than {planned.directory}"
+    numbers = [thread.number for thread in record.threads]
+    if len(set(numbers)) < len(numbers):
+        return "threads", "one thread is there twice"
+    return None
 
 
 @dataclass(slots=True)

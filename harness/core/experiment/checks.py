@@ -37,6 +37,8 @@ MAX_RIG_DISKS = 27
 """The slots of a root bus that neither machine has devices of its own in."""
 
 MAX_CELLS = 10_000
+MAX_ITERATIONS = 100_000
+"""Of five seconds each they would take a week."""
 
 
 _Check = Callable[[Experiment], Iterator[Finding]]
@@ -66,6 +68,26 @@ def _matrix_size(experiment: Experiment) -> Iterator[Finding]:
             (("matrix",),),
             f"it has {count} cells, more than the {MAX_CELLS} anybody could measure",
             "name fewer values, or split the experiment",
+        )
+
+
+def _plan_size(experiment: Experiment) -> Iterator[Finding]:
+    protocol = experiment.protocol
+    blocks, key = (
+        (protocol.blocks, "blocks") if protocol.until is None else (protocol.max_blocks, "max_blocks")
+    )
+    in_block = protocol.iterations
+    paths: tuple[Path, ...] = (("protocol", key), ("protocol", "iterations"))
+    if experiment.workload is Workload.POOL_GROWTH:
+        in_block = experiment.pool.planned_rounds
+    elif experiment.workload is Workload.INSTRUCTIONS:
+        blocks, in_block, paths = 1, 2 * experiment.instructions.repeats + 1, (("instructions", "repeats"),)
+    count = _cell_count(experiment) * in_block * blocks * len(experiment.builds)
+    if _cell_count(experiment) <= MAX_CELLS and count > MAX_ITERATIONS:
+        yield Finding(
+            (*paths, ("matrix",), ("builds",)),
+            f"the plan would have {count} iterations, more than the {MAX_ITERATIONS} anybody could measure",
+            f"ask for fewer {' or '.join(str(path[-1]) for path in paths)}".replace("_", " "),
         )
 
 
@@ -238,7 +260,7 @@ def _too_many_disks(experiment: Experiment) -> Iterator[Finding]:
 
 
 _WHOLE: tuple[_Check, ...] = (
-    _idle_sections, _matrix_size, _builds, build_checks.contradictions,
+    _idle_sections, _matrix_size, _plan_size, _builds, build_checks.contradictions,
     _baseline, guest_checks.contradictions, _kernel, _cpu, _until, _engines,
     _pinned_beyond, _poll_without_iothread, counting_checks.contradictions, _too_many_disks,
     tuning_checks.contradictions,

@@ -23,9 +23,11 @@ _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _NULL = re.compile(r"~|null|Null|NULL|")
 _TAG = "tag:yaml.org,2002:"
 _LONGEST_NUMBER = 40
-_MAX_CHARS = 256 * 1024
-_MAX_NODES = 20_000
+# An experiment has some thousand characters. PyYAML takes a second for ten thousands of values.
+_MAX_CHARS = 64 * 1024
+_MAX_NODES = 5_000
 _MAX_DEPTH = 30
+_TOO_DEEP = ("it is nested too deeply", "an experiment has few levels")
 _UNREADABLE = object()
 
 
@@ -57,7 +59,25 @@ class YamlTextError(Exception):
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's loader with YAML 1.2's idea of what is a number, a truth value or nothing."""
+    """PyYAML's loader with YAML 1.2's idea of what is a number, a truth value or nothing.
+
+    It stops at what is no experiment while it reads: the time that PyYAML takes grows with the square of
+    the depth, and it would read to the end first.
+    """
+
+    composed = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.composed += 1
+        if self.composed > _MAX_NODES:
+            raise YamlTextError(_flaw_here(self, "it holds too many values", "an experiment has few"))
+        node: yaml.Node | None = super().compose_node(parent, index)
+        return node
+
+    def fetch_flow_collection_start(self, token: type[yaml.Token]) -> None:
+        if self.flow_level > _MAX_DEPTH:
+            raise YamlTextError(_flaw_here(self, *_TOO_DEEP))
+        super().fetch_flow_collection_start(token)
 
 
 _Loader.yaml_implicit_resolvers = {}
@@ -88,7 +108,7 @@ class _Builder:
                 _flaw_at(node, (), "it expands to too many values", "use fewer aliases (*name)")
             )
         if len(path) > _MAX_DEPTH:
-            raise YamlTextError(_flaw_at(node, (), "it is nested too deeply", "an experiment has few levels"))
+            raise YamlTextError(_flaw_at(node, (), *_TOO_DEEP))
         if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":
@@ -110,6 +130,9 @@ class _Builder:
                 continue
             # As text, whatever it looks like: a build may be called 7.2 or NO.
             key: str = key_node.value
+            if not _is_text(key):
+                self.flaws.append(_flaw_at(key_node, path, *_HALF))
+                continue
             if key in built:
                 self.flaws.append(
                     _flaw_at(
@@ -128,26 +151,48 @@ class _Builder:
 
     def _scalar(self, node: yaml.ScalarNode, path: Path) -> object:
         text: str = node.value
+        if not _is_text(text):
+            self.flaws.append(_flaw_at(node, path, *_HALF))
+            return _UNREADABLE
         kind = node.tag.removeprefix(_TAG)
         if kind == "str" or len(text) > _LONGEST_NUMBER:
             return text
-        if kind == "null":
-            return None
-        # An explicit tag (!!int x) can claim what the text does not bear out, hence the matches.
-        if kind == "bool" and _BOOL.fullmatch(text):
-            return text.lower() == "true"
-        if kind == "int" and _INT.fullmatch(text):
-            return int(text)
-        if kind == "float" and (_FLOAT.fullmatch(text) or _INT.fullmatch(text)):
-            return float(text)
-        self._odd_tag(node, path)
-        return _UNREADABLE
+        value = _plain_value(kind, text)
+        if value is _UNREADABLE:
+            self._odd_tag(node, path)
+        return value
 
     def _odd_tag(self, node: yaml.Node, path: Path) -> None:
         tag = node.tag.replace(_TAG, "!!")[:_LONGEST_NUMBER]
         self.flaws.append(
             _flaw_at(node, path, f"the YAML tag {tag} means nothing here", "write the plain value")
         )
+
+
+def _plain_value(kind: str, text: str) -> object:
+    """Return what a scalar of one of YAML's kinds stands for; _UNREADABLE where the text says otherwise."""
+    if kind == "null":
+        return None
+    # An explicit tag (!!int x) can claim what the text does not bear out, hence the matches.
+    if kind == "bool" and _BOOL.fullmatch(text):
+        return text.lower() == "true"
+    if kind == "int" and _INT.fullmatch(text):
+        return int(text)
+    if kind == "float" and (_FLOAT.fullmatch(text) or _INT.fullmatch(text)):
+        return float(text)
+    return _UNREADABLE
+
+
+_HALF = ("half of a character (an escape such as \\ud800) is no text", "write the character itself")
+
+
+def _is_text(text: str) -> bool:
+    """Return whether a text can be written to a file: an escape can make halves of characters."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _flaw_here(loader: yaml.SafeLoader, message: str, remedy: str) -> Flaw:
+    return Flaw((), int(loader.line) + 1, int(loader.column) + 1, message, remedy)
 
 
 def _line(node: yaml.Node) -> int:
@@ -199,9 +244,7 @@ def read_yaml(text: str) -> tuple[object, list[Flaw]]:
     except yaml.YAMLError as error:
         raise YamlTextError(_syntax_flaw(error, text)) from error
     except RecursionError:
-        raise YamlTextError(
-            Flaw((), 0, 0, "it is nested too deeply", "an experiment has few levels")
-        ) from None
+        raise YamlTextError(Flaw((), 0, 0, *_TOO_DEEP)) from None
     except (ValueError, OverflowError) as error:
         # PyYAML lets some escapes (a code point that does not exist) and directives through to Python.
         raise YamlTextError(Flaw((), 0, 0, f"not valid YAML: {error}", "correct the YAML")) from error
