@@ -17,6 +17,7 @@ from harness.analysis.cost_tables import (
 from harness.analysis.tables import percent
 from harness.report.answer import TONES, cell_label, cost_answer
 from harness.report.background import provenance_section, repeat_section
+from harness.report.build_trend import trend_section
 from harness.report.charts import columns_of, encoding, finite, tips
 from harness.report.page import Cell, Charts, Code, Folded, Heading, Page, Points, Section, Table
 from harness.report.vega import Chart
@@ -24,6 +25,7 @@ from harness.report.vega import Chart
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from harness.analysis.build_trend import BuildTrend
     from harness.analysis.costs import CellCost, CostComparison
     from harness.report.background import Background
     from harness.report.page import Block
@@ -38,12 +40,14 @@ class CostStory:
         comparison: of the counts.
         background: what the run was.
         explanations: of each cell, which functions the difference is in; as text, the title first.
+        trend: of three builds or more.
     """
 
     title: str
     comparison: CostComparison
     background: Background
     explanations: Sequence[str] = field(default_factory=tuple)
+    trend: BuildTrend | None = None
 
 
 def cost_page(story: CostStory) -> Page:
@@ -54,6 +58,7 @@ def cost_page(story: CostStory) -> Page:
     tables: list[Block] = [_table(comparison, name) for name in comparison.contenders]
     tables += [_pool_table(comparison, name) for name in comparison.contenders if comparison.pool is not None]
     sections = [
+        *([trend_section(story.trend)] if story.trend else []),
         Section("results", "Results", [*tables, Points(explanation(comparison))]),
         Section("cells", "By cell", [Charts([_chart(comparison)], wide=True)]),
         Section("functions", "Where the difference is", _explained(story.explanations)),

@@ -7,6 +7,7 @@ are CSS variables one drawing serves light, dark and paper. vl-convert-python ca
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -104,3 +105,29 @@ def library() -> str:
     code: str = vl_convert.javascript_bundle("globalThis.vegaEmbed = vegaEmbed;", vl_version=_VERSION)
     # Nothing in it may end the element that it stands in.
     return code.replace("</script", r"<\/script").replace("<!--", r"<\!--")
+
+
+def svg(chart: Chart, colours: Mapping[str, str], width_px: int = 760) -> str:
+    """Return a chart as an SVG that stands by itself, on white.
+
+    Args:
+        chart: what to draw.
+        colours: of the page's variables (``--text``), as its style sheet has them.
+        width_px: how wide, axes included.
+    """
+    import orjson
+    import vl_convert
+
+    rows = [dict(zip(chart.columns, row, strict=True)) for row in zip(*chart.columns.values(), strict=True)]
+    config = {**CONFIG, "background": "white"}
+    spec = {
+        "width": width_px,
+        "title": chart.title,
+        "data": {"values": rows},
+        "config": config,
+        **chart.payload["spec"],
+    }
+    text = orjson.dumps(spec).decode()
+    plain = re.sub(r"var\((--[\w-]+)\)", lambda match: colours[match[1]], text)
+    drawn: str = vl_convert.vegalite_to_svg(plain, vl_version=_VERSION)
+    return drawn

@@ -290,8 +290,8 @@ class Tree:
             return False
         if shutil.which("patchelf") is None:
             self.fail(
-                f"it wants the C library {closure[own_libc.PACKAGE]}, newer than this host's, and without patchelf it "
-                "cannot be given one of its own; apt-get install patchelf"
+                f"it wants the C library {closure[own_libc.PACKAGE]}, newer than this host's, and without "
+                "patchelf it cannot be given one of its own; apt-get install patchelf"
             )
         return True
 

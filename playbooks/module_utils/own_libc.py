@@ -1,8 +1,8 @@
 # ruff: noqa: INP001 - Ansible takes each file here by itself: there can be no __init__.py
 """Unpacked programs that want a newer C library than this host has: they get one of their own.
 
-Not by LD_LIBRARY_PATH, which whatever starts them (a shell, valgrind) obeys as well and dies of: the library lies
-apart, and each program names it and its dynamic loader itself. Only these two entries of a program change, no code.
+Not by LD_LIBRARY_PATH, which whatever starts them (a shell, valgrind) obeys as well and dies of: the library
+lies apart, and each program names it and its dynamic loader itself. Only these entries change, no code.
 """
 
 from __future__ import annotations
@@ -64,4 +64,9 @@ def bind_programs(tree: Path, final: Path, run: Callable[[list[str]], tuple[int,
 
 def _programs(tree: Path) -> Sequence[Path]:
     places = (tree / place for place in _PROGRAMS)
-    return [file for place in places for file in sorted(place.glob("*")) if file.is_file() and not file.is_symlink()]
+    return [
+        file
+        for place in places
+        for file in sorted(place.glob("*"))
+        if file.is_file() and not file.is_symlink()
+    ]

@@ -77,7 +77,8 @@ def make(path: Path, instructions: Callable[[PlannedCount], int | None], text: s
         harness_version="0",
         counted_with="valgrind-3.19.0",
         builds={
-            name: build | {"name": name, "version": f"QEMU {name}", "sha256": name} for name in ("OLD", "NEW")
+            name: build | {"name": name, "version": f"QEMU emulator version {name}", "sha256": name}
+            for name in experiment.builds
         },
         stopped="the plan is done",
     )
