@@ -176,7 +176,7 @@ def _json(trend: BuildTrend) -> str:
     document = {
         "format_version": JSON_FORMAT_VERSION,
         "trend": list(trend.builds),
-        "ruler": "instructions" if trend.counted else "time",
+        "counted": trend.counted,
         "metric": trend.metric.name,
         "higher_is_better": trend.metric.higher_is_better,
         "baseline": trend.baseline,

@@ -132,7 +132,8 @@ def test_a_source_that_lacks_roms_is_configured_all_the_same(tmp_path: Path) -> 
     roms = tmp_path / "pc-bios"
     roms.mkdir()
     # As QEMU 5.2 has it: what files() names has to exist, the list of later versions need not.
-    text = "fds = [\n  'edk2-i386-vars.fd',\n]\nblobs = files(\n  'bios.bin',\n  'QEMU,tcx.bin',\n)\nlist = [\n 'pvh.bin' ]\n"
+    listed = "'bios.bin',\n  'QEMU,tcx.bin',\n"
+    text = f"fds = [\n  'edk2-i386-vars.fd',\n]\nblobs = files(\n  {listed})\nlist = [\n  'pvh.bin',\n]\n"
     (roms / "meson.build").write_text(text)
     (roms / "bios.bin").write_text("the tree's own")
     (roms / "QEMU,tcx.bin").symlink_to("../roms/nowhere")

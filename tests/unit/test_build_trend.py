@@ -7,16 +7,17 @@ import io
 import json
 from typing import TYPE_CHECKING
 
+import counted_run
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_comparing import measure, speeds
+from test_result_schema import errors
 
-import counted_run
 from fakes import new_run
 from harness.analysis.build_trend import trend_of_costs
 from harness.analysis.costs import Cost
 from harness.shell.cli.main import run_cli
-from test_comparing import measure, speeds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,7 +72,8 @@ def test_each_build_is_held_against_the_baseline_and_the_one_before(
     )
     assert (
         "Steps:\n"
-        "  7.2 -> 10.0: randread 4k, iodepth 1 costlier (+213.8%); randread 4k, iodepth 64 costlier (+213.8%)\n"
+        "  7.2 -> 10.0: randread 4k, iodepth 1 costlier (+213.8%); "
+        "randread 4k, iodepth 64 costlier (+213.8%)\n"
         "  10.0 -> 10.2: randread 4k, iodepth 1 cheaper (-65.0%); randread 4k, iodepth 64 cheaper (-65.0%)\n"
     ) in out
     assert "Ruler: instructions in user mode" in out
@@ -91,6 +93,7 @@ def test_in_a_commit_message_each_change_is_against_the_build_left_of_it(
 def test_a_trend_for_programs_and_pages(counts: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert compare(counts, "--trend", "--format", "json") == 0
     document = json.loads(capsys.readouterr().out)
+    assert errors(document, "TrendResult") == []
     assert document["trend"] == list(BUILDS)
     assert [step["build"] for step in document["steps"]] == ["10.0", "10.2"]
     points = document["cells"][1]["points"]
@@ -121,6 +124,7 @@ def test_a_trend_of_a_matrix_has_intervals_and_the_tests_verdicts(
 ) -> None:
     assert compare(matrix, "--trend", "--format", "json") == 0
     document = json.loads(capsys.readouterr().out)
+    assert errors(document, "TrendResult") == []
     for cell in document["cells"]:
         points = cell["points"]
         assert [point["verdict"] for point in points] == [None, "same", "slower", "faster"]
@@ -200,7 +204,7 @@ def test_a_build_that_was_not_counted_is_left_out_and_named(
 @given(st.lists(st.floats(100, 1e6), min_size=3, max_size=8), st.floats(0, 0.004))
 def test_changes_from_build_to_build_multiply_to_the_whole(values: list[float], resolution: float) -> None:
     builds = [str(number) for number in range(len(values))]
-    costs = {
+    costs: dict[tuple[str, tuple[str | int, ...]], Cost] = {
         (build, (1,)): Cost(value, resolution, 0.0, 3) for build, value in zip(builds, values, strict=True)
     }
     (cell,) = trend_of_costs(costs, builds, [(1,)], baseline="0", margin=0.005)
