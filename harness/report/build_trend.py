@@ -8,17 +8,23 @@ from typing import TYPE_CHECKING, Any
 from harness.analysis.build_trend_text import cell_title, explanation, point_columns, step_lines
 from harness.analysis.tables import percent
 from harness.report.answer import TONES
-from harness.report.charts import columns_of, encoding, finite, gallery, tips
+from harness.report.charts import columns_of, finite, gallery, tips
 from harness.report.page import Cell, Folded, Heading, Points, Section, Table
 from harness.report.vega import Chart
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from harness.analysis.build_trend import BuildTrend, CellTrend, Point
     from harness.report.page import Block
 
-_HEIGHT = 260
+_HEIGHT = 150
+_ROOM = 1.3
+"""Above the highest bar its value and its step are written."""
+_FIRST, _NO_VERDICT = "first", "no verdict"
+_COLOURS = {
+    "costlier": "var(--worse)", "slower": "var(--worse)",
+    "cheaper": "var(--better)", "faster": "var(--better)",
+    "same": "var(--same)", "unclear": "var(--unclear)", _FIRST: "var(--faint)", _NO_VERDICT: "var(--faint)",
+}  # fmt: skip
 _STEP = "step"
 _BREAK = "|"
 _NAMES = {
@@ -33,7 +39,7 @@ _NAMES = {
 
 
 def trend_section(trend: BuildTrend) -> Section:
-    """Return the part of a report that follows the builds: the steps, a chart a pattern, a table a cell."""
+    """Return the part of a report that follows the builds: the steps, and a chart and a table a cell."""
     tables = [Folded(cell_title(trend, cell), [_table(trend, cell, n)]) for n, cell in enumerate(trend.cells)]
     blocks: list[Block] = [
         Points(step_lines(trend)),
@@ -44,52 +50,44 @@ def trend_section(trend: BuildTrend) -> Section:
 
 
 def trend_charts(trend: BuildTrend) -> list[Chart]:
-    """Return a chart a pattern and block size (and further factors): a line an iodepth over the builds."""
-    groups: dict[str, list[CellTrend]] = {}
-    for cell in trend.cells:
-        rw, bs, _depth, *further = map(str, cell.cell)
-        named = [f"{name} {value}" for name, value in zip(trend.factors[3:], further, strict=True)]
-        groups.setdefault(", ".join([f"{rw} {bs}", *named]), []).append(cell)
-    return [_chart(trend, name, cells) for name, cells in groups.items()]
+    """Return a chart a cell: a bar a build, its colour the verdict on the change against the one before."""
+    return [_chart(trend, cell) for cell in trend.cells]
 
 
-def _chart(trend: BuildTrend, name: str, cells: Sequence[CellTrend]) -> Chart:
+def _chart(trend: BuildTrend, cell: CellTrend) -> Chart:
     metric = trend.metric
-    names = [f"iodepth {cell.cell[2]}" for cell in cells]
     rows = [
-        {"variant": line, "place": place, **_row(trend, point)}
-        for line, cell in zip(names, cells, strict=True)
+        {"place": place, **_row(trend, point)}
         for place, point in zip(_places(trend), cell.points, strict=True)
     ]
-    unit = f", {metric.unit}" if metric.unit else ""
+    found = list(dict.fromkeys(row["verdict"] for row in rows))
+    highest = max((row["value"] for row in rows if row["value"] is not None), default=1.0)
     axis = {"labelAngle": 0, "grid": False, "labelExpr": f"split(datum.label, '{_BREAK}')"}
-    x = {"field": "place", "type": "ordinal", "sort": None, "title": None, "axis": axis,
-         "scale": {"domain": _places(trend)}}  # fmt: skip
-    y = {"field": "value", "type": "quantitative", "title": f"{metric.label}{unit}",
-         "axis": {"format": "~s"}}  # fmt: skip
-    tip = tips(
-        ("variant", "cell"), ("build", "build"), ("text", metric.label), ("step", "against previous"),
-        ("verdict", "step"), ("overall", f"against {trend.baseline}"),
-    )  # fmt: skip
-    channels = encoding(names)
-    marked = {"filter": "datum.mark != ''"}
+    unit = f", {metric.unit}" if metric.unit else ""
     spec = {
         "height": _HEIGHT,
-        "encoding": {"x": x, "y": y},
+        "encoding": {
+            "x": {"field": "place", "type": "ordinal", "sort": None, "title": None, "axis": axis,
+                  "scale": {"domain": _places(trend)}},
+            "y": {"field": "value", "type": "quantitative", "title": f"{metric.label}{unit}",
+                  "scale": {"domain": [0, highest * _ROOM]}, "axis": {"format": "~s", "tickCount": 5}},
+            "color": {"field": "verdict", "type": "nominal", "title": None,
+                      "scale": {"domain": found, "range": [_COLOURS[verdict] for verdict in found]}},
+            "tooltip": tips(("build", "build"), ("text", metric.label), ("step", "against previous"),
+                            ("verdict", "step"), ("overall", f"against {trend.baseline}")),
+        },
         "layer": [
-            {"mark": {"type": "line", "strokeWidth": 2}, "encoding": {"color": channels["color"]}},
-            {"mark": {"type": "point", "size": 70}, "encoding": {**channels, "tooltip": tip}},
-            {
-                "transform": [marked],
-                "mark": {"type": "text", "dy": -13, "fontWeight": "bold"},
-                "encoding": {"text": {"field": "mark", "type": "nominal"}, "color": channels["color"]},
-            },
+            {"mark": {"type": "bar", "cornerRadiusEnd": 2, "width": {"band": 0.55}}},
+            {"mark": {"type": "text", "dy": -7, "color": "var(--text)"},
+             "encoding": {"text": {"field": "text", "type": "nominal"}, "color": {"value": "var(--text)"}}},
+            {"mark": {"type": "text", "dy": -21, "fontWeight": "bold"},
+             "encoding": {"text": {"field": "mark", "type": "nominal"}}},
         ],
-    }
-    told = "; ".join(f"{row['variant']} {row['build']}: {row['text']} ({row['step']})" for row in rows)
-    heading = f"{name}: {metric.heading}"
-    note = "Percentages: steps, the change against the build before. Between two builds nothing was measured."
-    return Chart(heading, f"{heading}: {told}", spec, columns_of(rows), note)
+    }  # fmt: skip
+    title = f"{cell_title(trend, cell)}: {metric.heading}"
+    told = "; ".join(f"{row['build']} {row['text']} ({row['step']}, {row['verdict']})" for row in rows)
+    note = "In bold: steps, the change against the build before. Between two builds nothing was measured."
+    return Chart(title, f"{title}: {told}", spec, columns_of(rows), note)
 
 
 def _places(trend: BuildTrend) -> list[str]:
@@ -99,13 +97,14 @@ def _places(trend: BuildTrend) -> list[str]:
 
 
 def _row(trend: BuildTrend, point: Point) -> dict[str, Any]:
+    first = point.build == trend.builds[0]
     return {
         "build": point.build,
         "value": finite(point.value / trend.metric.scale),
         "text": trend.metric.format(point.value),
         "step": percent(point.since_previous),
         "overall": percent(point.since_baseline),
-        "verdict": point.verdict or "-",
+        "verdict": _FIRST if first else point.verdict or _NO_VERDICT,
         "mark": percent(point.since_previous) if point.is_step else "",
     }
 

@@ -107,27 +107,28 @@ def library() -> str:
     return code.replace("</script", r"<\/script").replace("<!--", r"<\!--")
 
 
-def svg(chart: Chart, colours: Mapping[str, str], width_px: int = 760) -> str:
-    """Return a chart as an SVG that stands by itself, on white.
+def svg(charts: Sequence[Chart], colours: Mapping[str, str], width_px: int = 720) -> str:
+    """Return charts, one below the other, as an SVG that stands by itself, on white.
 
     Args:
-        chart: what to draw.
+        charts: what to draw.
         colours: of the page's variables (``--text``), as its style sheet has them.
-        width_px: how wide, axes included.
+        width_px: how wide, without the axis of values.
     """
     import orjson
     import vl_convert
 
-    rows = [dict(zip(chart.columns, row, strict=True)) for row in zip(*chart.columns.values(), strict=True)]
-    config = {**CONFIG, "background": "white"}
-    spec = {
-        "width": width_px,
-        "title": chart.title,
-        "data": {"values": rows},
-        "config": config,
-        **chart.payload["spec"],
-    }
-    text = orjson.dumps(spec).decode()
-    plain = re.sub(r"var\((--[\w-]+)\)", lambda match: colours[match[1]], text)
-    drawn: str = vl_convert.vegalite_to_svg(plain, vl_version=_VERSION)
-    return drawn
+    drawn = [
+        {"title": chart.title, "width": width_px, "data": {"values": _rows(chart)}, **chart.payload["spec"]}
+        for chart in charts
+    ]
+    # What is put together fits itself into no box, and shares no colours.
+    config = {name: value for name, value in CONFIG.items() if name != "autosize"} | {"background": "white"}
+    spec = {"vconcat": drawn, "config": config, "resolve": {"scale": {"color": "independent"}}}
+    plain = re.sub(r"var\((--[\w-]+)\)", lambda match: colours[match[1]], orjson.dumps(spec).decode())
+    image: str = vl_convert.vegalite_to_svg(plain, vl_version=_VERSION)
+    return image
+
+
+def _rows(chart: Chart) -> list[Spec]:
+    return [dict(zip(chart.columns, row, strict=True)) for row in zip(*chart.columns.values(), strict=True)]

@@ -104,17 +104,10 @@ def check_plot(path: Path) -> None:
         raise InputError.single(str(path), "is not named as an SVG", "name it *.svg")
 
 
-def write_trend_plot(trend: BuildTrend, path: Path) -> list[Path]:
-    """Draw a trend: a file for its first pattern and block size, numbered ones beside it for the others.
+def write_trend_plot(trend: BuildTrend, path: Path) -> None:
+    """Draw a trend, a chart a cell.
 
     Raises:
-        HarnessError: one cannot be written.
+        HarnessError: it cannot be written.
     """
-    charts = trend_charts(trend)
-    files = [
-        path if number == 1 else path.with_stem(f"{path.stem}-{number}")
-        for number in range(1, len(charts) + 1)
-    ]
-    for file, chart in zip(files, charts, strict=True):
-        write_atomic(file, svg(chart, colours()).encode())
-    return files
+    write_atomic(path, svg(trend_charts(trend), colours()).encode())

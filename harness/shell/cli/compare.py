@@ -311,8 +311,9 @@ def _of_trend(asked: _Asked) -> int:
     if asked.plot is not None:
         check_plot(asked.plot)
     trend = trend_of_run(asked.old, asked.judgements()[0])
-    for file in write_trend_plot(trend, asked.plot) if asked.plot is not None else ():
-        click.echo(f"harness: plot: {file}", err=True)
+    if asked.plot is not None:
+        write_trend_plot(trend, asked.plot)
+        click.echo(f"harness: plot: {asked.plot}", err=True)
     if asked.explain:
         click.echo(explain_steps(asked.old, trend), nl=False)
         return 0
