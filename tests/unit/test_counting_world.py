@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -261,6 +261,22 @@ def test_a_file_is_opened_as_the_experiment_says() -> None:
     assert '"filename": "/d,isk.raw"' in argv
     assert '"direct": false' in argv
     assert "iothread" not in argv.replace("iothreads", "")
+
+
+def test_a_process_that_ends_just_after_it_was_looked_at_ended_by_itself(tmp_path: Path) -> None:
+    class Slow:
+        """Ends in the moment after the first look."""
+
+        pid, looks = 0, 0
+
+        def wait(self, _seconds: float) -> int | None:
+            self.looks += 1
+            return None if self.looks == 1 else 0
+
+        def ended(self) -> int | None:
+            return 0
+
+    assert Counted(cast("process.Background", Slow()), tmp_path, Stop(), 60).wait() == 0
 
 
 def test_nothing_is_waited_for_that_is_there(tmp_path: Path) -> None:
