@@ -19,7 +19,7 @@ from harness.analysis.tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from harness.analysis.build_trend import BuildTrend, CellTrend, Point
 
@@ -82,15 +82,20 @@ def _resolution(point: Point) -> str:
 
 def step_lines(trend: BuildTrend) -> list[str]:
     """Return a sentence a step, in the order of the builds; one that says so where there is none."""
-    lines = [
-        f"{before} -> {build}: "
-        + "; ".join(
-            f"{cell_title(trend, cell)} {point.verdict} ({percent(point.since_previous)})"
-            for cell, point in cells
-        )
-        for before, build, cells in trend.steps()
-    ]
+    lines = [f"{before} -> {build}: {_step(trend, cells)}" for before, build, cells in trend.steps()]
     return lines or ["No build differs from the one before it by more than margin and doubt."]
+
+
+def _step(trend: BuildTrend, cells: Sequence[tuple[CellTrend, Point]]) -> str:
+    verdicts = {point.verdict for _cell, point in cells}
+    if len(verdicts) == 1 and 1 < len(cells) == len(trend.cells):
+        changes = [point.since_previous for _cell, point in cells]
+        low, high = percent(min(changes)), percent(max(changes))
+        return f"{verdicts.pop()} in all cells ({low if low == high else f'{low} to {high}'})"
+    return "; ".join(
+        f"{cell_title(trend, cell)} {point.verdict} ({percent(point.since_previous)})"
+        for cell, point in cells
+    )
 
 
 def explanation(trend: BuildTrend) -> list[str]:

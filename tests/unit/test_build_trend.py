@@ -72,9 +72,8 @@ def test_each_build_is_held_against_the_baseline_and_the_one_before(
     )
     assert (
         "Steps:\n"
-        "  7.2 -> 10.0: randread 4k, iodepth 1 costlier (+213.8%); "
-        "randread 4k, iodepth 64 costlier (+213.8%)\n"
-        "  10.0 -> 10.2: randread 4k, iodepth 1 cheaper (-65.0%); randread 4k, iodepth 64 cheaper (-65.0%)\n"
+        "  7.2 -> 10.0: costlier in all cells (+213.8%)\n"
+        "  10.0 -> 10.2: cheaper in all cells (-65.0%)\n"
     ) in out
     assert "Ruler: instructions in user mode" in out
 
@@ -133,6 +132,17 @@ def test_a_trend_of_a_matrix_has_intervals_and_the_tests_verdicts(
         assert points[3]["since_previous"] == pytest.approx(990 / 700 - 1, abs=0.001)
 
 
+def test_a_step_in_some_cells_names_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def deep(planned: PlannedCount) -> int:
+        costly = planned.variant == "10.0" and planned.cell.iodepth == 64
+        return 400_000 + planned.requests * (9000 if costly else 7000)
+
+    assert compare(counted_run.make(tmp_path / "run", deep, EXPERIMENT), "--trend") == 0
+    out = capsys.readouterr().out
+    assert "  7.2 -> 10.0: randread 4k, iodepth 64 costlier (+28.6%)\n" in out
+    assert "  10.0 -> 10.2: randread 4k, iodepth 64 cheaper (-22.2%)\n" in out
+
+
 @pytest.mark.parametrize("kind", ["counts", "matrix"])
 def test_fail_on_slower_looks_at_the_steps(kind: str, request: pytest.FixtureRequest) -> None:
     run = request.getfixturevalue(kind)
@@ -145,7 +155,7 @@ def test_the_report_follows_the_builds(kind: str, request: pytest.FixtureRequest
     assert run_cli(["report", str(run), "-o", str(page)]) == 0
     text = page.read_text()
     assert "Build by build" in text
-    assert "10.0 -&gt; 10.2: randread 4k, iodepth 1" in text
+    assert "10.0 -&gt; 10.2: " in text
 
 
 def test_the_plot_is_a_picture_by_itself(
@@ -198,7 +208,7 @@ def test_a_build_that_was_not_counted_is_left_out_and_named(
     assert compare(run, "--trend") == 0
     out = capsys.readouterr().out
     assert "warning: 10.0 was not counted" in out
-    assert "7.2 -> 10.2: randread 4k, iodepth 1 costlier (+9.8%)" in out
+    assert "7.2 -> 10.2: costlier in all cells (+9.8%)" in out
 
 
 @given(st.lists(st.floats(100, 1e6), min_size=3, max_size=8), st.floats(0, 0.004))
