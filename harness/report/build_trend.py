@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from harness.analysis.build_trend_text import cell_title, explanation, point_columns, step_lines
 from harness.analysis.tables import percent
 from harness.report.answer import TONES
-from harness.report.charts import columns_of, finite, gallery, tips
-from harness.report.page import Cell, Folded, Heading, Points, Section, Table
+from harness.report.charts import columns_of, finite, tips
+from harness.report.page import Cell, Charts, Folded, Heading, Points, Section, Table, Tone
 from harness.report.vega import Chart
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from harness.report.page import Block
 
 _HEIGHT = 150
+_UNFOLDED = 6
 _ROOM = 1.3
 """Above the highest bar its value and its step are written."""
 _FIRST, _NO_VERDICT = "first", "no verdict"
@@ -40,13 +41,28 @@ _NAMES = {
 
 def trend_section(trend: BuildTrend) -> Section:
     """Return the part of a report that follows the builds: the steps, and a chart and a table a cell."""
+    charts = trend_charts(trend)
+    # Side by side the builds' names would run into each other.
+    shown: list[Block] = [Charts(charts[:_UNFOLDED], wide=True)]
+    if hidden := charts[_UNFOLDED:]:
+        shown.append(Folded(f"{len(hidden)} more of other cells", [Charts(hidden, wide=True)]))
     tables = [Folded(cell_title(trend, cell), [_table(trend, cell, n)]) for n, cell in enumerate(trend.cells)]
-    blocks: list[Block] = [
-        Points(step_lines(trend)),
-        *gallery(trend_charts(trend), "of other cells"),
-        *tables,
-    ]
-    return Section("trend", "Build by build", [*blocks, Points(explanation(trend)[:2])])
+    blocks: list[Block] = [Points(step_lines(trend)), *shown, *tables, Points(explanation(trend)[:2])]
+    return Section("trend", "Build by build", blocks)
+
+
+def trend_answer(trend: BuildTrend) -> tuple[str, Tone]:
+    """Return what a trend says, in a sentence or two, and its tone: that of the last step."""
+    steps = trend.steps()
+    over = f"{len(trend.builds)} builds, {trend.builds[0]} to {trend.builds[-1]}"
+    if not steps:
+        return f"No step over {over}.", Tone.SAME
+    sizes = [max(abs(point.since_previous) for _cell, point in cells) for _before, _build, cells in steps]
+    lines = step_lines(trend)
+    largest, last = lines[sizes.index(max(sizes))], lines[-1]
+    said = f"{len(steps)} step{'s' if len(steps) > 1 else ''} over {over}. The largest: {largest}."
+    worse = any(point.is_worse for _cell, point in steps[-1][2])
+    return said if largest == last else f"{said} The last: {last}.", Tone.WORSE if worse else Tone.BETTER
 
 
 def trend_charts(trend: BuildTrend) -> list[Chart]:

@@ -17,7 +17,7 @@ from harness.analysis.cost_tables import (
 from harness.analysis.tables import percent
 from harness.report.answer import TONES, cell_label, cost_answer
 from harness.report.background import provenance_section, repeat_section
-from harness.report.build_trend import trend_section
+from harness.report.build_trend import trend_answer, trend_section
 from harness.report.charts import columns_of, encoding, finite, tips
 from harness.report.page import Cell, Charts, Code, Folded, Heading, Page, Points, Section, Table
 from harness.report.vega import Chart
@@ -53,7 +53,7 @@ class CostStory:
 def cost_page(story: CostStory) -> Page:
     """Return the page of a run of counts."""
     comparison, background = story.comparison, story.background
-    said, tone = cost_answer(comparison)
+    said, tone = trend_answer(story.trend) if story.trend else cost_answer(comparison)
     host = str((comparison.environment.get("host") or {}).get("name") or "")
     tables: list[Block] = [_table(comparison, name) for name in comparison.contenders]
     tables += [_pool_table(comparison, name) for name in comparison.contenders if comparison.pool is not None]

@@ -155,6 +155,8 @@ def test_the_report_follows_the_builds(kind: str, request: pytest.FixtureRequest
     assert run_cli(["report", str(run), "-o", str(page)]) == 0
     text = page.read_text()
     assert "Build by build" in text
+    if kind == "counts":
+        assert "2 steps over 4 builds, 5.2 to 10.2. The largest: 7.2 -&gt; 10.0" in text
     assert "10.0 -&gt; 10.2: " in text
 
 
