@@ -29,6 +29,23 @@ def test_only_a_newer_release_of_the_library_is_brought_along() -> None:
     assert not is_newer("")
 
 
+@pytest.mark.parametrize(
+    ("suite", "releases"),
+    [
+        ("trixie-backports", ["bookworm", "bookworm-updates", "trixie", "trixie-backports"]),
+        ("bookworm-backports", ["bookworm", "bookworm-updates", "bookworm-backports"]),
+        ("sid", ["bookworm", "bookworm-updates", "sid"]),
+        (None, ["bookworm", "bookworm-updates"]),
+    ],
+)
+def test_backports_bring_the_release_along_that_they_are_of(suite: str | None, releases: list[str]) -> None:
+    package_tree = modules.load("package_tree")
+    tree = object.__new__(package_tree.Tree)
+    tree.suite = suite
+    tree.host_sources = lambda: ("bookworm", [("http://mirror/debian", "bookworm", "")])
+    assert [line.split()[2] for line in tree.sources().splitlines()] == releases
+
+
 def run(argv: list[str]) -> tuple[int, str, str]:
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout, done.stderr
