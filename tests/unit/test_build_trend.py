@@ -110,10 +110,9 @@ def test_builds_that_are_not_called_by_their_versions_have_these_beside_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = EXPERIMENT.replace('"5.2":', "bullseye:")
-    run = counted_run.make(tmp_path / "run", lambda p: 400_000 + p.requests * 7000, text)
-    head = json.loads((run / "run.json").read_text())
-    head["builds"]["bullseye"]["version"] = "QEMU emulator version 5.2.0 (Debian 1:5.2+dfsg-11)"
-    (run / "run.json").write_text(json.dumps(head))
+    run = counted_run.make(
+        tmp_path / "run", lambda p: 400_000 + p.requests * 7000, text, {"bullseye": "5.2.0"}
+    )
     assert compare(run, "--trend") == 0
     assert "bullseye 5.2.0 " in capsys.readouterr().out
 
