@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -42,10 +43,17 @@ protocol: {blocks: BLOCKS, iterations: REPEATS, runtime: 1s, ramp: 0s, seed: 1}
 """What `new_run` runs."""
 
 
-def new_run(path: Path, *, blocks: int = 2, repeats: int = 1, **record: Any) -> RunDirectory:
-    """Return a run directory of OLD and NEW with two cells; keywords go into its head."""
+def new_run(
+    path: Path,
+    *,
+    blocks: int = 2,
+    repeats: int = 1,
+    variants: tuple[str, ...] = ("OLD", "NEW"),
+    **record: Any,
+) -> RunDirectory:
+    """Return a run directory of OLD and NEW, or others, with two cells; keywords go into its head."""
     plan = make_plan(
-        variants=["OLD", "NEW"],
+        variants=list(variants),
         cells=[Cell("randread", "4k", 1), Cell("randread", "4k", 8)],
         guests=[()],
         blocks=blocks,
@@ -67,6 +75,8 @@ def new_run(path: Path, *, blocks: int = 2, repeats: int = 1, **record: Any) -> 
         "guest_image": {"kernel_version": "6.1", "fio_version": "fio-3.33"},
     }
     text = EXPERIMENT.replace("BLOCKS", str(blocks)).replace("REPEATS", str(repeats))
+    builds = ", ".join(f'"{name}": {{path: /{name.lower()}}}' for name in variants)
+    text = re.sub(r"builds: .*\nbaseline: .*", f'builds: {{{builds}}}\nbaseline: "{variants[0]}"', text)
     environment = {"host": {"name": "here", "kernel": "6.1", "cpu": {"model": "x", "count": 2}}}
     return RunDirectory.create(
         path, record=RunRecord(**(head | record)), experiment=text, plan=plan, environment=environment

@@ -12,7 +12,7 @@ import orjson
 
 from harness.analysis.layout import Column, clean, layout, markdown_remarks, markdown_table
 from harness.analysis.pool_costs import PoolCost
-from harness.analysis.tables import JSON_FORMAT_VERSION, TableFormat, percent
+from harness.analysis.tables import HEADS, JSON_FORMAT_VERSION, TableFormat, percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from harness.analysis.costs import CellCost, Cost, CostComparison
 
 METRIC = "instructions_per_request"
-_HEADS = {"rw": "RW", "bs": "BLKSIZE", "iodepth": "IODEPTH"}
 _POOL_HEADS = {"MISSES": "misses", "INSTRUCTIONS": "instructions", "CALLS": "calls"}
 _POOL_DECIMALS = {"misses": 3, "instructions": 0, "calls": 3}
 _POOL_MEANING = (
@@ -65,7 +64,7 @@ def instructions(value: float) -> str:
 
 def _keys(comparison: CostComparison, cells: Sequence[CellCost]) -> list[Column]:
     return [
-        Column(_HEADS.get(name, clean(name).upper()), [clean(cell.cell[index]) for cell in cells])
+        Column(HEADS.get(name, clean(name).upper()), [clean(cell.cell[index]) for cell in cells])
         for index, name in enumerate(comparison.factors)
     ]
 

@@ -240,6 +240,61 @@ class CountsResult(TypedDict):
 
 
 @with_config(_EXACT)
+class TrendPoint(TypedDict):
+    """One build in one cell of a trend."""
+
+    build: Annotated[str, Field(description="The build's name.")]
+    value: Annotated[Number, Field(description="In the metric's unit.")]
+    since_baseline: Annotated[Number, Field(description="Change against the baseline.")]
+    since_previous: Annotated[Number, Field(description="Against the build before; null for the first.")]
+    low: Annotated[Number, Field(description="Lower bound: of its interval, or by resolution.")]
+    high: High
+    verdict: Annotated[
+        Literal["costlier", "cheaper", "faster", "slower", "same", "unclear"] | None,
+        Field(description="Against the build before; null for the first, or where none was allowed."),
+    ]
+    reason: Annotated[str | None, Field(description="Why it is unclear, or hardly matters.")]
+
+
+@with_config(_WITH_FACTORS)
+class TrendCell(TypedDict):
+    """One cell over all builds."""
+
+    rw: Rw
+    bs: Bs
+    iodepth: IoDepth
+    points: Annotated[list[TrendPoint], Field(description="A build each, in their order.")]
+
+
+@with_config(_EXACT)
+class TrendStep(TypedDict):
+    """A build that differs from the one before it."""
+
+    before: Annotated[str, Field(description="The build before.")]
+    build: Annotated[str, Field(description="The build that it came with.")]
+    cells: Annotated[list[dict[str, FactorValue]], Field(description="The cells that it is in.")]
+
+
+@with_config(_EXACT)
+class TrendResult(TypedDict):
+    """Three builds or more as a trend (compare --trend)."""
+
+    format_version: Version
+    trend: Annotated[list[str], Field(description="The builds in order. Tells this document from others.")]
+    counted: Annotated[bool, Field(description="Whether instructions were counted, not time.")]
+    metric: Annotated[str, Field(description="What is followed.")]
+    higher_is_better: HigherIsBetter
+    baseline: Baseline
+    factors: Factors
+    margin: Margin
+    cells: Annotated[list[TrendCell], Field(description="In the experiment's order.")]
+    steps: Annotated[list[TrendStep], Field(description="Where something changed, in the builds' order.")]
+    warnings: Warnings
+    footer: Footer
+    environment: Environment
+
+
+@with_config(_EXACT)
 class Round(TypedDict):
     """QEMU after one round."""
 
@@ -296,7 +351,7 @@ class PoolResult(TypedDict):
     environment: Environment
 
 
-ResultDocument = MatrixResult | CountsResult | PoolResult
+ResultDocument = MatrixResult | CountsResult | PoolResult | TrendResult
 
 
 def result_schema() -> dict[str, Any]:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from harness.analysis.result import Comparison
 
 JSON_FORMAT_VERSION = 1
-_HEADS = {"rw": "RW", "bs": "BLKSIZE", "iodepth": "IODEPTH"}
+HEADS = {"rw": "RW", "bs": "BLKSIZE", "iodepth": "IODEPTH"}
+"""What tables call the factors of a cell; others by their own name, in capitals."""
 _COMMIT_WIDTH = 72
 _SMALLEST_P = 0.001
 _NOTHING = "-"
@@ -122,7 +123,7 @@ def key_columns(comparison: Comparison) -> list[Column]:
     """Return the columns that name the cells."""
     frame = comparison.frames[comparison.contenders[0]]
     return [
-        Column(_HEADS.get(name, clean(name).upper()), [clean(value) for value in frame[name]])
+        Column(HEADS.get(name, clean(name).upper()), [clean(value) for value in frame[name]])
         for name in comparison.key_columns
     ]
 

@@ -19,6 +19,7 @@ from harness.analysis.cost_tables import (
 from harness.analysis.tables import percent
 from harness.report.answer import TONES, cell_label, cost_answer
 from harness.report.background import provenance_section, repeat_section
+from harness.report.build_trend import trend_answer, trend_section
 from harness.report.call_graphs import CellTree, call_graphs
 from harness.report.charts import columns_of, encoding, finite, tips
 from harness.report.page import Cell, Charts, Code, Folded, Heading, Page, Points, Section, Table
@@ -27,6 +28,7 @@ from harness.report.vega import Chart
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from harness.analysis.build_trend import BuildTrend
     from harness.analysis.costs import CellCost, CostComparison
     from harness.report.background import Background
     from harness.report.page import Block
@@ -42,6 +44,7 @@ class CostStory:
         background: what the run was.
         explanations: of each cell, which functions the difference is in; as text, the title first.
         trees: of each cell, its calls.
+        trend: of three builds or more.
     """
 
     title: str
@@ -49,16 +52,18 @@ class CostStory:
     background: Background
     explanations: Sequence[str] = field(default_factory=tuple)
     trees: Sequence[CellTree] = field(default_factory=tuple)
+    trend: BuildTrend | None = None
 
 
 def cost_page(story: CostStory) -> Page:
     """Return the page of a run of counts."""
     comparison, background = story.comparison, story.background
-    said, tone = cost_answer(comparison)
+    said, tone = trend_answer(story.trend) if story.trend else cost_answer(comparison)
     host = str((comparison.environment.get("host") or {}).get("name") or "")
     tables: list[Block] = [_table(comparison, name) for name in comparison.contenders]
     tables += [_pool_table(comparison, name) for name in comparison.contenders if comparison.pool is not None]
     sections = [
+        *([trend_section(story.trend)] if story.trend else []),
         Section("results", "Results", [*tables, Points(explanation(comparison))]),
         Section("cells", "By cell", [Charts([_chart(comparison)], wide=True)]),
         Section("functions", "Where the difference is", _explained(story.explanations)),

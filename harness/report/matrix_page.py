@@ -11,6 +11,7 @@ from harness.analysis.spread import session_values
 from harness.analysis.tables import explanation, full_columns, records, render
 from harness.report.answer import TONES, answer, place
 from harness.report.background import provenance_section, repeat_section
+from harness.report.build_trend import trend_section
 from harness.report.charts import against_depth, forest, gallery, level, variants
 from harness.report.page import Cell, Charts, Code, Folded, Heading, Page, Points, Section, Table, Text
 from harness.report.run_sections import (
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from harness.analysis.build_trend import BuildTrend
     from harness.analysis.layout import Column
     from harness.analysis.result import Comparison
     from harness.report.background import Background
@@ -81,12 +83,14 @@ class MatrixReport:
         comparisons: a metric each; the first one answers.
         story: of a run; None of results from elsewhere.
         sources: where those came from, a sentence each.
+        trend: by the first metric, of three builds or more; None otherwise.
     """
 
     title: str
     comparisons: Sequence[Comparison]
     story: Story | None = None
     sources: Sequence[str] = field(default_factory=tuple)
+    trend: BuildTrend | None = None
 
 
 def matrix_page(report: MatrixReport) -> Page:
@@ -95,7 +99,8 @@ def matrix_page(report: MatrixReport) -> Page:
     said, tone = answer(first)
     story = report.story
     sessions = session_values(story.samples, first) if story else None
-    sections = [_results(first), _change(first), *(_other(comparison) for comparison in others)]
+    followed = [trend_section(report.trend)] if report.trend else []
+    sections = [*followed, _results(first), _change(first), *(_other(comparison) for comparison in others)]
     sections.append(_depth(first, sessions))
     if story is not None and sessions is not None:
         sections += [latency_section(story), sessions_section(first, sessions, story)]

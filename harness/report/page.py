@@ -266,6 +266,12 @@ def _source(name: str) -> str:
     return _loader().get_source(_environment(), name)[0]
 
 
+def colours() -> dict[str, str]:
+    """Return the colours of the style sheet's variables, as in daylight."""
+    daylight = _source("report.css").partition("@media")[0]
+    return dict(re.findall(r"(--[\w-]+): ([^;]+);", daylight))
+
+
 def _visible(value: object) -> object:
     """Return text from outside without characters that hide, or turn the order of others around."""
     if isinstance(value, str) and not isinstance(value, Markup):

@@ -7,6 +7,7 @@ are CSS variables one drawing serves light, dark and paper. vl-convert-python ca
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -104,3 +105,30 @@ def library() -> str:
     code: str = vl_convert.javascript_bundle("globalThis.vegaEmbed = vegaEmbed;", vl_version=_VERSION)
     # Nothing in it may end the element that it stands in.
     return code.replace("</script", r"<\/script").replace("<!--", r"<\!--")
+
+
+def svg(charts: Sequence[Chart], colours: Mapping[str, str], width_px: int = 720) -> str:
+    """Return charts, one below the other, as an SVG that stands by itself, on white.
+
+    Args:
+        charts: what to draw.
+        colours: of the page's variables (``--text``), as its style sheet has them.
+        width_px: how wide, without the axis of values.
+    """
+    import orjson
+    import vl_convert
+
+    drawn = [
+        {"title": chart.title, "width": width_px, "data": {"values": _rows(chart)}, **chart.payload["spec"]}
+        for chart in charts
+    ]
+    # What is put together fits itself into no box, and shares no colours.
+    config = {name: value for name, value in CONFIG.items() if name != "autosize"} | {"background": "white"}
+    spec = {"vconcat": drawn, "config": config, "resolve": {"scale": {"color": "independent"}}}
+    plain = re.sub(r"var\((--[\w-]+)\)", lambda match: colours[match[1]], orjson.dumps(spec).decode())
+    image: str = vl_convert.vegalite_to_svg(plain, vl_version=_VERSION)
+    return image
+
+
+def _rows(chart: Chart) -> list[Spec]:
+    return [dict(zip(chart.columns, row, strict=True)) for row in zip(*chart.columns.values(), strict=True)]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
 from harness.adapters.guestless.store import CountDirectory
+from harness.analysis.build_trend import FEWEST, INSTRUCTIONS, BuildTrend, trend_of_costs
 from harness.analysis.costs import NOT_COUNTED, CellKey, Cost, CostComparison, Count, costs_of, judge
 from harness.analysis.pool_costs import CALLS, PoolCost, PoolCount, numbers_of, pool_costs
 from harness.core.counting.strace import MAPPING_CALLS
@@ -19,7 +20,7 @@ from harness.core.units import format_duration
 from harness.shell.roles import Roles
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from harness.core.counting.callgrind import Profile
@@ -47,22 +48,12 @@ def compare_counts(path: Path, *, margin: float | None = None, roles: Roles | No
     Raises:
         InputError: the directory is damaged, or holds nothing to compare yet.
     """
-    run = CountDirectory.open(path)
-    experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
-    counts, warnings = read_counts(run, experiment)
-    costs = _with_estimates(run, experiment, costs_of(counts))
+    counted = read_counted(path)
+    run, experiment, costs = counted.run, counted.experiment, counted.costs
     pool = _pool(run, experiment) if experiment.instructions.load is CountLoad.COROUTINE_POOL else None
-    usable = {variant for (variant, _cell), cost in costs.items() if cost.repeats}
     baseline, chosen = (roles or Roles()).of(experiment, path)
-    contenders = [name for name in chosen if name in usable]
-    if baseline not in usable or not contenders:
-        raise InputError.single(
-            str(path),
-            f"counts of {', '.join(sorted(usable)) or 'no variant'} are there so far: nothing to compare",
-            f"harness run --resume {path}",
-        )
-    missing = [f"{name} was not counted" for name in chosen if name not in usable]
-    keys = [key_of(cell, experiment) for cell in experiment.cells()]
+    contenders = [name for name in chosen if name in counted.usable]
+    counted.require(baseline, contenders)
     limit = experiment.instructions.margin if margin is None else margin
     return CostComparison(
         factors=experiment.varied_factors(),
@@ -72,18 +63,122 @@ def compare_counts(path: Path, *, margin: float | None = None, roles: Roles | No
                 judge(
                     key, costs.get((baseline, key), NOT_COUNTED), costs.get((name, key), NOT_COUNTED), limit
                 )
-                for key in keys
+                for key in counted.keys
             ]
             for name in contenders
         },
         margin=limit,
-        ruler=f"Ruler: instructions in user mode, counted by callgrind ({run.record.counted_with}), of "
-        f"{_WHERE[experiment.instructions.load]}; {_TIME[bool(run.times)]}.",
-        warnings=[*missing, *warnings],
+        ruler=counted.ruler,
+        warnings=[*counted.missing(chosen), *counted.warnings],
         footer=_footer(run, experiment, pool),
         environment={**run.environment, "builds": run.record.builds},
         pool=pool,
     )
+
+
+def trend_of_counts(path: Path, *, margin: float | None = None, baseline: str | None = None) -> BuildTrend:
+    """Return the builds of one run of counts as a trend, in the experiment file's order.
+
+    Args:
+        path: the run directory.
+        margin: what counts as equal; the experiment's when None.
+        baseline: the build that all are held against; the experiment's when None.
+
+    Raises:
+        InputError: as `compare_counts`, or fewer than three builds were counted.
+    """
+    counted = read_counted(path)
+    run, experiment = counted.run, counted.experiment
+    against, _others = Roles(baseline).of(experiment, path)
+    builds = [name for name in experiment.builds if name in counted.usable]
+    counted.require(against, [name for name in builds if name != against])
+    require_trend(builds, path)
+    limit = experiment.instructions.margin if margin is None else margin
+    return BuildTrend(
+        metric=INSTRUCTIONS,
+        factors=experiment.varied_factors(),
+        builds=tuple(builds),
+        baseline=against,
+        margin=limit,
+        cells=trend_of_costs(counted.costs, builds, counted.keys, baseline=against, margin=limit),
+        counted=True,
+        warnings=[*counted.missing(experiment.builds), *counted.warnings],
+        footer=[counted.ruler, *_footer(run, experiment, None)],
+        environment={**run.environment, "builds": run.record.builds},
+    )
+
+
+def require_trend(builds: Sequence[str], path: Path) -> None:
+    """Refuse to call two builds a trend.
+
+    Raises:
+        InputError: there are fewer than three.
+    """
+    if len(builds) < FEWEST:
+        raise InputError.single(
+            str(path),
+            f"has numbers of {' and '.join(builds)} only: a trend takes {FEWEST} builds",
+            f"harness compare {path}",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What a run of counts gave."""
+
+    run: CountDirectory
+    experiment: Experiment
+    costs: Mapping[tuple[str, CellKey], Cost]
+    warnings: Sequence[str]
+
+    @property
+    def usable(self) -> set[str]:
+        """The variants that were counted at all."""
+        return {variant for (variant, _cell), cost in self.costs.items() if cost.repeats}
+
+    @property
+    def keys(self) -> list[CellKey]:
+        """The cells, in the experiment's order."""
+        return [key_of(cell, self.experiment) for cell in self.experiment.cells()]
+
+    @property
+    def ruler(self) -> str:
+        """What was counted, of what, in a sentence."""
+        return (
+            f"Ruler: instructions in user mode, counted by callgrind ({self.run.record.counted_with}), of "
+            f"{_WHERE[self.experiment.instructions.load]}; {_TIME[bool(self.run.times)]}."
+        )
+
+    def require(self, baseline: str, contenders: Sequence[str]) -> None:
+        """Refuse to compare what was not counted.
+
+        Raises:
+            InputError: says what was.
+        """
+        if baseline in self.usable and contenders:
+            return
+        known = ", ".join(sorted(self.usable)) or "no variant"
+        raise InputError.single(
+            str(self.run.path),
+            f"counts of {known} are there so far: nothing to compare",
+            f"harness run --resume {self.run.path}",
+        )
+
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Return a warning for each of these variants that was not counted."""
+        return [f"{name} was not counted" for name in names if name not in self.usable]
+
+
+def read_counted(path: Path) -> _Counted:
+    """Return what a run of counts gave.
+
+    Raises:
+        InputError: the directory is damaged.
+    """
+    run = CountDirectory.open(path)
+    experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
+    counts, warnings = read_counts(run, experiment)
+    return _Counted(run, experiment, _with_estimates(run, experiment, costs_of(counts)), warnings)
 
 
 def _with_estimates(

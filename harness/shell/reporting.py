@@ -11,6 +11,7 @@ from harness.adapters.guestless.store import holds_counts
 from harness.adapters.results.samples import RunSamples, read_samples
 from harness.adapters.results.store import RunDirectory
 from harness.adapters.telemetry.files import read_telemetry
+from harness.analysis.build_trend import FEWEST
 from harness.analysis.explanation import explain
 from harness.analysis.metrics import METRICS
 from harness.core.errors import InputError
@@ -23,10 +24,11 @@ from harness.report.pool_page import PoolStory, pool_page
 from harness.report.run_charts import Watched, percentile_of
 from harness.shell.background import background
 from harness.shell.comparing import Judgement, compare_alone, compare_run, compare_two, refuse_running
-from harness.shell.costing import compare_counts
+from harness.shell.costing import compare_counts, trend_of_counts
 from harness.shell.explaining import explained
 from harness.shell.pool_report import max_map_count, pool_report
 from harness.shell.results import workload_of
+from harness.shell.trending import trend_of_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -72,7 +74,9 @@ def report_counts(path: Path, comparison: CostComparison) -> str:
     for found in explained(path, comparison):
         texts.append(explain(found.explanation))
         trees.append(CellTree(found.label, found.explanation.names, found.tree))
-    story = CostStory(behind.run_id, comparison, behind, texts, trees)
+    many = len(comparison.contenders) >= FEWEST - 1
+    trend = trend_of_counts(path, margin=comparison.margin, baseline=comparison.baseline) if many else None
+    story = CostStory(behind.run_id, comparison, behind, texts, trees, trend)
     return render_page(cost_page(story))
 
 
@@ -113,7 +117,9 @@ def matrix_report(
     story = replace(
         _story(run, found), percentiles=_percentiles(run, found, judgements[0]), noise_floor=floor
     )
-    return MatrixReport(story.background.run_id, comparisons, story)
+    many = len(comparisons[0].contenders) >= FEWEST - 1
+    trend = trend_of_matrix(run, judgements[0], found) if many else None
+    return MatrixReport(story.background.run_id, comparisons, story, trend=trend)
 
 
 def _story(run: RunDirectory, found: RunSamples) -> Story:

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ansible.module_utils import own_libc
 from ansible.module_utils.basic import AnsibleModule
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ description:
   - Resolves packages with an apt environment of its own (the system's mirrors, but lists, cache and
     configuration below O(apt_dir)), downloads them and unpacks them below O(parent). Nothing is installed,
     the system's own apt configuration and package database are not touched, and no privilege is needed.
+  - Programs that want a newer C library than this host has get their own one, although it is one of O(leave).
   - The directory's name holds the version and a hash of everything in it. It is made beside its place and
     renamed when complete, so that what exists is whole.
 options:
@@ -159,7 +161,9 @@ class Tree:
     def sources(self) -> str:
         """Return the private sources.list: the host's own mirrors, with the wanted suite added."""
         base, entries = self.host_sources()
-        wanted = [release for release in (base, f"{base}-updates", self.suite) if release]
+        # Another release's backports lean on that release.
+        released = (self.suite or "").removesuffix("-sloppy").removesuffix("-backports")
+        wanted = [release for release in (base, f"{base}-updates", released, self.suite) if release]
         mirror = next(entry for entry in entries if entry[1] == base)
         lines = [f"deb {mirror[2]}{mirror[0]} {release} main" for release in dict.fromkeys(wanted)]
         lines += [
@@ -275,8 +279,21 @@ class Tree:
             for name, own in sorted((closure | companions).items())
             if name in companions
             or (matches(name, self.params["keep"]) and not matches(name, self.params["leave"]))
+            or (name == own_libc.PACKAGE and self.brings_libc(closure))
         }
         return {self.packages[0]: version} | chosen
+
+    def brings_libc(self, closure: dict[str, str]) -> bool:
+        """Tell whether what is unpacked has to bring a C library, to run on this host."""
+        left = matches(own_libc.PACKAGE, self.params["leave"])
+        if not left or not own_libc.is_newer(closure.get(own_libc.PACKAGE, "")):
+            return False
+        if shutil.which("patchelf") is None:
+            self.fail(
+                f"it wants the C library {closure[own_libc.PACKAGE]}, newer than this host's, and without "
+                "patchelf it cannot be given one of its own; apt-get install patchelf"
+            )
+        return True
 
     # Making
 
@@ -307,9 +324,17 @@ class Tree:
         try:
             temporary.chmod(0o755)
             for deb in debs:
-                code, _, err = self.run(["dpkg-deb", "-x", str(deb), str(temporary)])
+                apart = deb.name.startswith(f"{own_libc.PACKAGE}_") and matches(
+                    own_libc.PACKAGE, self.params["leave"]
+                )
+                into = temporary / own_libc.PLACE if apart else temporary
+                code, _, err = self.run(["dpkg-deb", "-x", str(deb), str(into)])
                 if code:
                     self.fail(f"cannot unpack {deb.name}; is the disk full?", err)
+            if (temporary / own_libc.PLACE).is_dir():
+                wrong = own_libc.bind_programs(temporary, path, self.run)
+                if wrong is not None:
+                    self.fail(wrong)
             temporary.chmod(0o755)  # dpkg-deb takes over the mode of the packages' root
             (temporary / MARK).write_text(json.dumps(record, indent=1) + "\n")
             if path.exists():

@@ -14,7 +14,7 @@ from ansible.module_utils.qemu_build_log import (
     compile_errors,
     configure_errors,
     host_at_fault,
-    unknown_option,
+    refused_argument,
 )
 from ansible.module_utils.qemu_growing import CONFIGURED, Growing
 from ansible.module_utils.qemu_source import MARK, Failure, Git, directory_of, locked, read_mark
@@ -243,7 +243,7 @@ class Build:
                 )
 
     def configure(self) -> None:
-        """Run configure, without those of the role's own arguments that this version does not know."""
+        """Run configure, without those of the role's own arguments that this version does not take."""
         own = [*self.params["configure"], *self.params["tool_arguments"]]
         if shutil.which("ccache") and self.params["ccache"]:
             own.append("--cc=ccache cc")
@@ -256,10 +256,10 @@ class Build:
             said = self.logged([str(self.tree / "configure"), *own, *extra], self.objects)
             if said is None:
                 return
-            unknown = unknown_option(said)
-            if unknown not in own:
+            refused = refused_argument(said, own)
+            if refused is None:
                 break
-            own.remove(unknown)
+            own.remove(refused)
         self.give_up(
             "configure failed; `configure` in the experiment takes arguments", configure_errors(said)
         )

@@ -4,6 +4,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SHOWN_LINES = 15
 
@@ -16,6 +20,7 @@ _HOST = re.compile(
     re.MULTILINE,
 )
 _UNKNOWN = re.compile(r"^ERROR: unknown option (\S+)", re.MULTILINE)
+_OWN_MESON = re.compile(r"^ERROR: --python requires using QEMU's embedded Meson", re.MULTILINE)
 
 
 def compile_errors(log: str) -> list[str]:
@@ -46,10 +51,15 @@ def configure_errors(log: str) -> list[str]:
     return lines[-SHOWN_LINES:] if first is None else lines[first : first + SHOWN_LINES]
 
 
-def unknown_option(log: str) -> str | None:
-    """Return the argument that a version of configure does not know."""
+def refused_argument(log: str, arguments: Sequence[str]) -> str | None:
+    """Return which of these arguments a version of configure does not take; None if it is something else.
+
+    Versions with a Meson of their own (up to 8.0) take ``--python`` only together with that one.
+    """
     found = _UNKNOWN.findall(log)
-    return found[-1] if found else None
+    if not found and _OWN_MESON.search(log):
+        found = [argument for argument in arguments if argument.startswith("--python=")]
+    return found[-1] if found and found[-1] in arguments else None
 
 
 def host_at_fault(said: str) -> bool:

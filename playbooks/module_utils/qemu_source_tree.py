@@ -24,6 +24,8 @@ COROUTINE_TEST = "tests/unit/test-coroutine"
 """The target whose benchmarks are counted; its source is that with ``.c``."""
 
 _BLOB = re.compile(r"'(edk2-[\w-]+\.fd|[\w-]+\.dt[sb])'")
+_DEMANDED = re.compile(r"^\w+ = files\(([^)]*)\)", re.MULTILINE)
+_NAME = re.compile(r"'([^'/]+)'")
 
 _BENCHMARK = re.compile(r"^static void perf_\w+\(void\)\n\{.*?^\}", re.MULTILINE | re.DOTALL)
 _ITERATIONS = re.compile(r"\b(max|maxcycles)( = )(\d+)(?=;)")
@@ -111,9 +113,13 @@ def make_up_for_firmware(tree: Path) -> None:
         listing = directory / "meson.build"
         if not listing.is_file():
             continue
-        for name in sorted(set(_BLOB.findall(listing.read_text(encoding="utf-8")))):
-            blob = f"{name}.bz2" if name.endswith(".fd") else f"{name[:-1]}b"
+        text = listing.read_text(encoding="utf-8")
+        blobs = {f"{name}.bz2" if name.endswith(".fd") else f"{name[:-1]}b" for name in _BLOB.findall(text)}
+        # QEMU up to 6.0 wants to see every ROM that it could install; it may be a link to nowhere.
+        blobs |= {name for block in _DEMANDED.findall(text) for name in _NAME.findall(block)}
+        for blob in sorted(blobs):
             if not (directory / blob).exists():
+                (directory / blob).unlink(missing_ok=True)
                 (directory / blob).touch()
 
 

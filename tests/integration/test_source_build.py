@@ -128,6 +128,22 @@ def test_roms_are_the_trees_own_then_the_hosts(builder: Builder, qemu: Path, tmp
     assert (roms / "vgabios.bin").read_text() == "the host's"
 
 
+def test_a_source_that_lacks_roms_is_configured_all_the_same(tmp_path: Path) -> None:
+    roms = tmp_path / "pc-bios"
+    roms.mkdir()
+    # As QEMU 5.2 has it: what files() names has to exist, the list of later versions need not.
+    listed = "'bios.bin',\n  'QEMU,tcx.bin',\n"
+    text = f"fds = [\n  'edk2-i386-vars.fd',\n]\nblobs = files(\n  {listed})\nlist = [\n  'pvh.bin',\n]\n"
+    (roms / "meson.build").write_text(text)
+    (roms / "bios.bin").write_text("the tree's own")
+    (roms / "QEMU,tcx.bin").symlink_to("../roms/nowhere")
+    modules.shared("qemu_source_tree").make_up_for_firmware(tmp_path)
+    assert (roms / "bios.bin").read_text() == "the tree's own"
+    assert (roms / "QEMU,tcx.bin").read_text() == ""
+    assert (roms / "edk2-i386-vars.fd.bz2").is_file()
+    assert not (roms / "pvh.bin").exists()
+
+
 def test_a_tarball_is_built(builder: Builder, tmp_path: Path) -> None:
     made = builder.make(tarball=str(tarball(tmp_path)), patches=builder.patches(patch("9")))
     assert version(made["directory"]) == "10.0.9"
@@ -261,8 +277,19 @@ def test_of_a_parallel_build_the_step_that_failed_is_shown() -> None:
     assert "error: 'batch' undeclared" in lines[2]
     assert not any("warning: unused" in line or "build stopped" in line for line in lines)
     assert log.compile_errors("Killed\n") == ["Killed"]
-    assert log.unknown_option("ERROR: unknown option --enable-x\nTry --help\n") == "--enable-x"
-    assert log.unknown_option("all well") is None
+
+
+def test_of_the_roles_arguments_a_version_goes_without_those_it_refuses() -> None:
+    refused = modules.shared("qemu_build_log").refused_argument
+    own = ["--enable-x", "--python=/venv/bin/python3", "--meson=/venv/bin/meson"]
+    assert refused("ERROR: unknown option --enable-x\nTry --help\n", own) == "--enable-x"
+    assert refused("ERROR: unknown option --users\n", own) is None
+    assert refused("all well", own) is None
+    embedded = "ERROR: --python requires using QEMU's embedded Meson distribution.\n"
+    assert refused(embedded, own) == "--python=/venv/bin/python3"
+    assert refused(embedded, ["--meson=/venv/bin/meson"]) is None, (
+        "the user's --python is the user's business"
+    )
 
 
 def test_the_checksum_of_the_patch_that_is_applied_is_the_keys(builder: Builder, qemu: Path) -> None:

@@ -183,15 +183,30 @@ def test_a_run_that_was_killed_went_on_where_it_was(counted: Counted) -> None:
     assert now == counted.kept, "what was counted is not counted again"
 
 
-def test_qemu_img_is_counted_too(state: Path, tmp_path: Path) -> None:
+def test_qemu_img_is_counted_too_and_three_builds_are_a_trend(state: Path, tmp_path: Path) -> None:
+    """OLD, NEW and OLD again: up, and down to where it was."""
     text = SEQUENTIAL.replace("80", "64").replace("repeats: 2", "load: qemu-img, repeats: 2")
+    third = "  AGAIN: {package: qemu-system-x86, suite: bookworm}\nbaseline:"
+    text = text.replace("name: count", "name: count-trend").replace("baseline:", third)
     assert state.exists()
-    done = run_when_free(write(tmp_path, text), tmp_path / "run")
+    experiment, run = write(tmp_path, text), tmp_path / "run"
+    provisioned = harness("provision", experiment, timeout=900)
+    assert provisioned.returncode == 0, provisioned.stderr
+    done = run_when_free(experiment, run)
     assert done.returncode == 0, done.stderr
-    (cell,) = cells(tmp_path / "run")
-    for variant, side in (("OLD", "baseline"), ("NEW", "contender")):
-        assert abs(cell[side] / KNOWN_BENCH[variant] - 1) < 0.02, cell
-    assert cell["resolution"] < 0.001
+    new, again = cells(run)
+    for cell, side, known in (
+        (new, "baseline", "OLD"),
+        (new, "contender", "NEW"),
+        (again, "contender", "OLD"),
+    ):
+        assert abs(cell[side] / KNOWN_BENCH[known] - 1) < 0.02, cell
+    assert new["resolution"] < 0.001
+    trend = json.loads(harness("compare", str(run), "--trend", "--json").stdout)
+    (followed,) = trend["cells"]
+    assert [point["verdict"] for point in followed["points"]] == [None, "costlier", "cheaper"]
+    assert abs(followed["points"][-1]["since_baseline"]) < 0.001
+    assert [(step["before"], step["build"]) for step in trend["steps"]] == [("OLD", "NEW"), ("NEW", "AGAIN")]
 
 
 def test_packed_rings_indirect_descriptors_and_a_file(state: Path, tmp_path: Path) -> None:

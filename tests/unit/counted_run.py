@@ -11,7 +11,7 @@ from harness.core.records import FORMAT_VERSION, IterationState, RunState
 from harness.shell.counting import count_plan_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from harness.core.counting.planning import PlannedCount
@@ -56,7 +56,12 @@ def output(thread: int, variant: str, total: int, memset: int = 0) -> str:
     return OUTPUT.format(thread=thread, variant=variant, own=own, memset=memset, total=total, address=address)
 
 
-def make(path: Path, instructions: Callable[[PlannedCount], int | None], text: str = EXPERIMENT) -> Path:
+def make(
+    path: Path,
+    instructions: Callable[[PlannedCount], int | None],
+    text: str = EXPERIMENT,
+    versions: Mapping[str, str] | None = None,
+) -> Path:
     """Make a run directory.
 
     Args:
@@ -64,6 +69,7 @@ def make(path: Path, instructions: Callable[[PlannedCount], int | None], text: s
         instructions: of the IOThread for a count; None leaves it out, a negative number fails it. NEW spends
             half of it in memset.
         text: the experiment.
+        versions: of builds that are not called by theirs.
     """
     experiment = load_experiment(text, "counted.yml")
     build = {"kind": "path", "emulator": "/x", "binary": "/x", "package_version": None}
@@ -77,7 +83,13 @@ def make(path: Path, instructions: Callable[[PlannedCount], int | None], text: s
         harness_version="0",
         counted_with="valgrind-3.19.0",
         builds={
-            name: build | {"name": name, "version": f"QEMU {name}", "sha256": name} for name in ("OLD", "NEW")
+            name: build
+            | {
+                "name": name,
+                "version": f"QEMU emulator version {(versions or {}).get(name, name)}",
+                "sha256": name,
+            }
+            for name in experiment.builds
         },
         stopped="the plan is done",
     )

@@ -163,11 +163,14 @@ class Counted:
             self._check(doing)
 
     def _check(self, doing: str) -> None:
-        if self._stop.is_set():
-            raise Interrupted("interrupted")
-        if (code := self._running.ended()) is not None:
+        if (code := self._running.ended()) is not None and not self._stop.is_set():
             cause = cause_of_death(self.said(), code)
             raise HarnessError(f"while {doing}: {cause.message}", remedy=cause.remedy)
+        self._keep_time(doing)
+
+    def _keep_time(self, doing: str) -> None:
+        if self._stop.is_set():
+            raise Interrupted("interrupted")
         if time.monotonic() > self._deadline:
             cause = cause_of_hang(waits_in_io_uring=self._waits_in_io_uring())
             states = ", ".join(f"{thread.name} {thread.state}" for thread in self.threads())
@@ -220,7 +223,8 @@ class Counted:
             Interrupted: the user stopped the run.
         """
         while (code := self._running.wait(0.05)) is None:
-            self._check("ending")
+            # It may end between the two lines: that is what is waited for.
+            self._keep_time("ending")
         return code
 
     def linger(self, condition: Callable[[], bool]) -> None:

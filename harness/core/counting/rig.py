@@ -89,7 +89,7 @@ def arguments(rig: Rig, files: RigFiles, *, memory: int) -> list[str]:
         # Polling would spend instructions on waiting.
         argv += ["-object", f"iothread,id={name},poll-max-ns=0"]
     for number in range(rig.disks):
-        argv += ["-blockdev", json.dumps(_node(rig, number)), "-device", json.dumps(_device(rig, number))]
+        argv += ["-blockdev", json.dumps(_node(rig, number)), "-device", _option(_device(rig, number))]
     return argv
 
 
@@ -100,6 +100,14 @@ def machine_arguments(machine: str, files: RigFiles, *, memory: int) -> list[str
     argv += ["-machine", f"{machine},memory-backend=ram", "-smp", "1", "-m", f"{memory // _MEBIBYTE}M"]
     argv += ["-object", f"memory-backend-file,id=ram,size={memory},mem-path={files.memory},share=on"]
     return [*argv, "-bios", files.bios, "-qtest", f"unix:{files.qtest}", "-qtest-log", "/dev/null"]
+
+
+def _option(device: dict[str, Any]) -> str:
+    """Return a device as QEMU's option: in words where they can say it, as JSON is known from 6.2 on only."""
+    if any(isinstance(value, list) for value in device.values()):
+        return json.dumps(device)
+    words = {key: "on" if value is True else str(value) for key, value in device.items()}
+    return ",".join([words.pop("driver"), *(f"{key}={value}" for key, value in words.items())])
 
 
 def _device(rig: Rig, number: int) -> dict[str, Any]:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _OF_A_GUEST = ("numjobs", "ioengine", "vcpus", "memory", "poll_max_ns")
 _MIXED = (ReadWrite.RW, ReadWrite.RANDRW)
 
+# Runs of older versions have it in their experiment.yml, with every default written out.
+_FORMER_TIMEOUT = 120.0
+
 
 def contradictions(experiment: Experiment) -> Iterator[Finding]:
     """Find what contradicts the workload ``instructions``, or belongs to it alone."""
@@ -38,7 +41,7 @@ def contradictions(experiment: Experiment) -> Iterator[Finding]:
         )
     if experiment.workload is not Workload.INSTRUCTIONS:
         yield from _hoarder(experiment)
-        if experiment.instructions != Instructions():
+        if experiment.instructions not in {Instructions(), Instructions(timeout=_FORMER_TIMEOUT)}:
             yield Finding(
                 (("instructions",), ("workload",)),
                 f"nothing is counted: the workload is {experiment.workload}",

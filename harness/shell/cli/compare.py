@@ -23,6 +23,7 @@ from harness.shell.cli.options import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from harness.analysis.costs import CostComparison
@@ -59,6 +60,12 @@ _EXIT_CODES = {"slower": 3, "unclear": 4}
 @click.option(
     "--explain", is_flag=True, help="Of a run of counts: which functions the difference is in, largest first."
 )
+@click.option(
+    "--trend",
+    is_flag=True,
+    help="Of three builds or more: each against the one before it, in the file's order.",
+)
+@click.option("--plot", type=PATH, metavar="FILE.svg", help="With --trend: draw it.")
 @fail_on_option
 @reads_bundles("old", "new", "noise_floor")
 def command(
@@ -84,6 +91,7 @@ def command(
       harness compare old.csv new.csv --format commit
       harness compare runs/X --format json --fail-on slower
       harness compare runs/instructions-X --explain
+      harness compare runs/releases-X --trend --plot releases.svg
       harness compare --fleet runs/fleet-quick-1a2b3c4d
     """
     from harness.adapters.guestless.store import holds_counts
@@ -92,9 +100,13 @@ def command(
 
     asked = _Asked(old=old, new=new, form="json" if as_json else form, **options)
     given = [path for path in (old, new, *more) if path is not None]
+    if asked.plot and not asked.trend:
+        raise click.UsageError("--plot draws a trend: add --trend")
     if fleet:
         return _of_fleet(asked, given)
     refuse_given({"a third result": more}, "that goes with a fleet only (--fleet)")
+    if asked.trend:
+        return _of_trend(asked)
     if any(holds_counts(path) for path in given):
         return _of_counts(asked)
     if asked.explain:
@@ -120,6 +132,8 @@ class _Asked:
     baseline: str | None
     contender: str | None
     explain: bool
+    trend: bool
+    plot: Path | None
     fail_on: tuple[str, ...]
 
     @property
@@ -147,6 +161,17 @@ class _Asked:
             "--noise-floor": self.noise_floor,
             "--baseline": self.baseline,
             "--contender": self.contender,
+        }
+
+    @property
+    def not_of_trends(self) -> dict[str, object]:
+        """The options that mean nothing for a trend."""
+        return {
+            "NEW": self.new,
+            "--noise-floor": self.noise_floor,
+            "--contender": self.contender,
+            "--ci": self.ci,
+            "--format html (the page of `harness report` has the trend)": self.form == "html",
         }
 
     def judgements(self) -> list[Judgement]:
@@ -184,7 +209,12 @@ def _of_fleet(asked: _Asked, paths: list[Path]) -> int:
     from harness.analysis.fleet_tables import render_fleet
     from harness.shell.fleet import compare_fleet
 
-    of_one = {"--noise-floor": asked.noise_floor, "--ci": asked.ci, "--explain": asked.explain}
+    of_one = {
+        "--noise-floor": asked.noise_floor,
+        "--ci": asked.ci,
+        "--explain": asked.explain,
+        "--trend": asked.trend,
+    }
     refuse_given(of_one | {"--format html": asked.form == "html"}, "that goes with no fleet (--fleet)")
     _require_fio(paths)
     fleets = [compare_fleet(paths, judgement) for judgement in asked.judgements()]
@@ -273,6 +303,42 @@ def _of_counts(asked: _Asked) -> int:
     return cost_exit_code(comparison, asked.fail_on)
 
 
+def _of_trend(asked: _Asked) -> int:
+    from harness.analysis.build_trend_text import render_trend
+    from harness.shell.trending import check_plot, explain_steps, trend_of_run, write_trend_plot
+
+    _check_trend(asked)
+    if asked.plot is not None:
+        check_plot(asked.plot)
+    trend = trend_of_run(asked.old, asked.judgements()[0])
+    if asked.plot is not None:
+        write_trend_plot(trend, asked.plot)
+        click.echo(f"harness: plot: {asked.plot}", err=True)
+    if asked.explain:
+        click.echo(explain_steps(asked.old, trend), nl=False)
+        return 0
+    click.echo(render_trend(trend, asked.form), nl=False)
+    for warning in trend.warnings if asked.form in {"commit", "csv"} else ():
+        click.echo(f"harness: warning: {warning}", err=True)
+    return _code_of(trend.verdicts(), asked.fail_on)
+
+
+def _check_trend(asked: _Asked) -> None:
+    from harness.adapters.guestless.store import holds_counts
+    from harness.core.model import Workload
+    from harness.shell.results import workload_of
+
+    refuse_given(asked.not_of_trends, "that goes with no trend (--trend)")
+    if holds_counts(asked.old):
+        refuse_given(asked.only_for_samples, NOT_OF_COUNTS)
+    elif asked.explain:
+        raise click.UsageError("--explain goes with a run of counts (workload: instructions)")
+    elif workload_of(asked.old) is Workload.POOL_GROWTH:
+        raise click.UsageError(f"--trend: {NOT_OF_ROUNDS}")
+    if "," in asked.metric:
+        raise click.UsageError("--trend follows one metric: name one with --metric")
+
+
 class _Verdicts(Protocol):
     def verdicts(self) -> set[Verdict | None]: ...
 
@@ -282,11 +348,14 @@ def exit_code(comparisons: Sequence[_Verdicts], fail_on: tuple[str, ...]) -> int
 
     Where no verdict was possible nothing is clear.
     """
-    verdicts = {str(verdict or "unclear") for found in comparisons for verdict in found.verdicts()}
-    return next((code for name, code in _EXIT_CODES.items() if name in fail_on and name in verdicts), 0)
+    return _code_of({verdict for found in comparisons for verdict in found.verdicts()}, fail_on)
 
 
 def cost_exit_code(comparison: CostComparison, fail_on: tuple[str, ...]) -> int:
     """Return the exit code that the verdicts ask for; here ``costlier`` is what ``slower`` is elsewhere."""
-    verdicts = {"slower" if verdict == "costlier" else verdict for verdict in comparison.verdicts()}
-    return next((code for name, code in _EXIT_CODES.items() if name in fail_on and name in verdicts), 0)
+    return _code_of(set(comparison.verdicts()), fail_on)
+
+
+def _code_of(verdicts: AbstractSet[str | None], fail_on: tuple[str, ...]) -> int:
+    said = {"slower" if verdict == "costlier" else str(verdict or "unclear") for verdict in verdicts}
+    return next((code for name, code in _EXIT_CODES.items() if name in fail_on and name in said), 0)
