@@ -133,6 +133,7 @@ class Campaign:
         self._rounds = rounds
         self._failures: list[str] = []
         self._fruitless: Counter[str] = Counter()
+        self._boots = 0
 
     def run(self) -> Outcome:
         """Run to the end of the plan, to the stopping rule, to an interrupt or to a failure.
@@ -143,6 +144,7 @@ class Campaign:
         """
         began = self._clock.monotonic()
         self._store.set_state(RunState.RUNNING, stopped=None, wall_seconds=0.0)
+        self._boots = sum(len(self._store.load_session(session).boots) for session in self._plan.sessions)
         self._emit(RunStarted(self._plan, self._remaining()))
         outcome = Outcome(RunState.FAILED, "an unexpected error", self._failures)
         try:
@@ -204,7 +206,8 @@ class Campaign:
         self._check_stop()
         record = self._store.load_session(session)
         record.state = SessionState.RUNNING
-        boot = BootRecord(started=_stamp(self._clock.now()))
+        boot = BootRecord(started=_stamp(self._clock.now()), ordinal=self._boots)
+        self._boots += 1
         record.boots.append(boot)
         self._store.save_session(session, record)
         self._emit(SessionStarted(session))
@@ -251,11 +254,14 @@ class Campaign:
         iteration: PlannedIteration,
     ) -> None:
         self._check_stop()
-        began = self._clock.now()
+        began, clock = self._clock.now(), self._clock.monotonic()
         try:
             execution = guest.run(iteration, runtime=self._plan.runtime, ramp=self._plan.ramp)
         except GuestDiedError as died:
-            record.iterations.append(self._crashed(iteration, died, began, boot=len(record.boots) - 1))
+            seconds = self._clock.monotonic() - clock
+            record.iterations.append(
+                self._crashed(iteration, died, began, seconds, boot=len(record.boots) - 1)
+            )
             record.boots[-1].crash = replace(died.crash, iteration=iteration.number)
             raise
         entry = self._judge(session, iteration, execution, boot=len(record.boots) - 1)
@@ -294,7 +300,13 @@ class Campaign:
         )
 
     def _crashed(
-        self, iteration: PlannedIteration, died: GuestDiedError, began: datetime, *, boot: int
+        self,
+        iteration: PlannedIteration,
+        died: GuestDiedError,
+        began: datetime,
+        seconds: float,
+        *,
+        boot: int,
     ) -> IterationRecord:
         return IterationRecord(
             number=iteration.number,
@@ -302,7 +314,7 @@ class Campaign:
             factors=iteration.cell.factors(),
             boot=boot,
             started=_stamp(began),
-            seconds=round((self._clock.now() - began).total_seconds(), 3),
+            seconds=round(seconds, 3),
             state=IterationState.CRASHED,
             reason=printable_lines(f"crashed: {died.crash.cause}"),
         )

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from harness.adapters.files import (
+    half_written,
     inside,
     make_directory,
     read_bytes,
     read_json,
     read_text,
+    remove_tree,
     write_atomic,
     write_json,
 )
@@ -39,7 +41,10 @@ _T = TypeVar("_T")
 _RUN = TypeAdapter(RunRecord)
 _SESSION = TypeAdapter(SessionRecord)
 _ENVIRONMENT = TypeAdapter(dict[str, Any])
-_LOCK = ".lock"
+LOCK = ".lock"
+_PARTS = frozenset({"sessions", "counts"})
+_FIRST = _PARTS | {"experiment.yml", "plan.json", "environment.json"}
+"""What `lay_out_run` makes before run.json; its own temporary files aside."""
 CUT_OFF = "cut off: it was killed, or could not write how it ended"
 
 
@@ -106,14 +111,16 @@ class RunDirectory:
             BusyError: somebody else is; names the process.
         """
         with exclusive(
-            self.path / _LOCK, what=f"the run directory {self.path}", remedy="wait for the other run to end"
+            self.path / LOCK, what=f"the run directory {self.path}", remedy="wait for the other run to end"
         ):
+            for file in half_written(self.path):
+                remove_tree(file)
             yield
 
     @property
     def writer(self) -> str | None:
         """Who is writing it at the moment; None when nobody is."""
-        return holder_of(self.path / _LOCK)
+        return holder_of(self.path / LOCK)
 
     @property
     def record(self) -> RunRecord:
@@ -268,6 +275,8 @@ def lay_out_run(
         InputError: as `check_new`.
     """
     check_new(path)
+    for file in half_written(path, deep=False):
+        remove_tree(file)
     make_directory(path / parts)
     write_atomic(path / "experiment.yml", experiment.encode())
     write_json(path / "plan.json", plan)
@@ -289,7 +298,7 @@ def check_new(path: Path) -> None:
         raise InputError.single(
             str(path), f"{existing} is not writable for this user", "name another directory"
         )
-    if existing == path and any(path.iterdir()):
+    if existing == path and any(path.iterdir()) and not is_unborn(path):
         raise InputError.single(
             str(path), "is not empty", "name a new directory, or continue this one with --resume"
         )
@@ -298,6 +307,18 @@ def check_new(path: Path) -> None:
 def is_run_directory(path: Path) -> bool:
     """Return whether a path looks like a run directory."""
     return (path / "run.json").is_file()
+
+
+def is_unborn(path: Path) -> bool:
+    """Return whether a directory is what remains of a start that was killed before it had a run.json."""
+    try:
+        names = {entry.name for entry in path.iterdir()}
+        parts = [path / name for name in names & _PARTS]
+        if not parts or any(any(part.iterdir()) for part in parts):
+            return False
+    except OSError:  # no directory, or not this user's
+        return False
+    return names - {file.name for file in half_written(path, deep=False)} <= _FIRST
 
 
 def _read(adapter: TypeAdapter[_T], path: Path) -> _T:

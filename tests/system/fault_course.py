@@ -1,0 +1,209 @@
+"""One trial of a campaign: the run is started, disturbed, gone on with, and looked at."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import fault_audit as audit
+from fault_inject import Started
+from fault_plan import HARNESS_KINDS, Fault, Kind, Trial
+from fault_watch import Watch
+from fault_world import Disk, World, disk
+from support import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fault_audit import Kept, Surroundings
+
+_PATIENCE_SECONDS = 240
+"""After which a harness that has not ended hangs, however busy the host."""
+_MOST_STARTS = 6
+
+_EXIT_CODES = {
+    Kind.HARNESS_SIGINT: {0, 130, -2},
+    Kind.HARNESS_SIGTERM: {0, 130, -15},
+    Kind.HARNESS_SIGKILL: {0, -9},
+}
+"""0 where the signal came when all was done; the signal itself before the harness could listen to it."""
+_STOPS_THE_RUN = HARNESS_KINDS | {Kind.DISK_FULL, Kind.DISK_READ_ONLY}
+
+
+@dataclass(slots=True)
+class Course:
+    """One trial, as far as it came.
+
+    Attributes:
+        directory: for what the trial's processes leave.
+        duration: seconds that an undisturbed run takes.
+        output: everything that the harness said.
+        reached: the faults that came before the harness had ended.
+        lost: samples that were done before a fault and are not there, or are doubled, or out of order.
+        leaks: what is left behind.
+        wrong: what else is not as it has to be.
+        seconds: that the trial took.
+    """
+
+    trial: Trial
+    world: World
+    disk: Disk
+    directory: Path
+    duration: float
+    output: list[str] = field(default_factory=list)
+    reached: list[Fault] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    leaks: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    _done: list[Kept] = field(default_factory=list)
+
+    @property
+    def run(self) -> Path:
+        """The run directory."""
+        return self.disk.run
+
+    @property
+    def complaints(self) -> list[str]:
+        """Everything that is not as it has to be."""
+        return [*self.lost, *self.leaks, *self.wrong]
+
+    def told(self) -> str:
+        """Return the trial in words: what was done, what is wrong, what the harness said."""
+        lines = ["", *map(str, self.trial.faults), *self.complaints, *self.output]
+        return "\n".join(
+            [*lines, f"again: --faults-seed {self.trial.seed} --faults-only {self.trial.number}"]
+        )
+
+    def go(self) -> None:
+        """Do everything."""
+        began = time.monotonic()
+        self.directory.mkdir()
+        before = audit.look(self.world, self.directory, self.run)
+        try:
+            self._starts(before)
+            self._judge(before)
+        finally:
+            self.seconds = time.monotonic() - began
+            shutil.rmtree(self.directory)
+
+    def _starts(self, before: Surroundings) -> None:
+        for fault in self.trial.faults:
+            self._disturbed(fault)
+            if self.trial.clean:
+                self._clean(before)
+        for _start in range(_MOST_STARTS):
+            if self._undisturbed() == 0:
+                return
+        self.wrong.append(f"the run did not finish in {_MOST_STARTS} further starts")
+
+    def _arguments(self) -> list[str]:
+        state = ["--state-dir", str(self.world.state)]
+        if (self.run / "run.json").exists():
+            return ["--resume", str(self.run), *state]
+        limit = int(audit.MAP_COUNT.read_text()) + 1 + self.trial.number % 100
+        own = ["--no-provision", "--seed", str(self.trial.number), "--max-map-count", str(limit)]
+        return [str(self.world.experiment), *own, "--run-dir", str(self.run), *state]
+
+    def _disturbed(self, fault: Fault) -> None:
+        started = Started(self.world, self.disk, self.directory)
+        watch = Watch(self.run, started.ended, self.duration)
+        promised = audit.kept(self.run)
+        arguments = self._arguments()
+        started.start(*arguments, kinds={fault.kind})
+        try:
+            if watch.reaches(fault):
+                promised = audit.kept(self.run)
+                started.inject(fault.kind)
+                self.reached.append(fault)
+            code = self._end_of(started, arguments)
+        finally:
+            started.mend()
+        self._judge_end(fault, code)
+        # What the disk did not take any more was never reported as done.
+        promised += [one for one in audit.kept(self.run) if one not in promised]
+        self._promised(promised, fault)
+
+    def _promised(self, promised: list[Kept], fault: Fault) -> None:
+        self.lost += audit.lost(promised, self.run)
+        if self.trial.faults[0] is fault and fault.kind in _STOPS_THE_RUN:
+            self.lost += audit.not_a_beginning(self.run, self._plan())
+        self._done = promised
+
+    def _judge_end(self, fault: Fault, code: int) -> None:
+        allowed = _EXIT_CODES.get(fault.kind, {0, 1})
+        if code not in allowed:
+            self.wrong.append(f"after {fault} the harness ended with {code}")
+        if "Traceback" in self.output[-1]:
+            self.wrong.append(f"after {fault} the harness showed a traceback")
+
+    def _undisturbed(self) -> int:
+        started = Started(self.world, self.disk, self.directory)
+        arguments = self._arguments()
+        started.start(*arguments, kinds=set())
+        return self._end_of(started, arguments)
+
+    def _end_of(self, started: Started, arguments: list[str]) -> int:
+        try:
+            out, _err = started.process.communicate(timeout=_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            started.process.kill()
+            out, _err = started.process.communicate()
+            self.wrong.append(f"the harness had not ended after {_PATIENCE_SECONDS} s")
+        code = started.process.returncode
+        self.output += [f"--- harness run {' '.join(arguments)}: {code}", out]
+        return code
+
+    def _clean(self, before: Surroundings) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "harness", "clean", str(self.run), "--state-dir", str(self.world.state)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_PATIENCE_SECONDS,
+        )
+        self.output += [f"--- harness clean: {done.returncode}", done.stdout, done.stderr]
+        if done.returncode:
+            self.wrong.append(f"harness clean ended with {done.returncode}")
+        self._cleaned(before)
+
+    def _cleaned(self, before: Surroundings) -> None:
+        self.leaks += [
+            f"after harness clean: {what}"
+            for what in audit.left(before, self.world, self.directory, self.run)
+        ]
+
+    def _plan(self) -> dict[str, Any]:
+        return audit.planned_by_harness(self.world.experiment, self.trial.number)
+
+    def _judge(self, before: Surroundings) -> None:
+        self.leaks += audit.left(before, self.world, self.directory, self.run)
+        self.lost += audit.lost(self._done, self.run)
+        self.lost += audit.out_of_plan(self.run, self._plan())
+        self.lost += audit.measured_again(self.run)
+        if not self.lost:
+            self.wrong += audit.analysis_differs(self.run, self.directory / "again")
+
+
+def undisturbed(world: World) -> float:
+    """Run once to the end, and return how many seconds it took."""
+    place = world.place / "first"
+    place.mkdir()
+    with disk(place / "disk") as made:
+        started = Started(world, made, place)
+        began = time.monotonic()
+        started.start(
+            str(world.experiment),
+            *("--no-provision", "--run-dir", str(made.run), "--state-dir", str(world.state)),
+            kinds=set(),
+        )
+        out, _err = started.process.communicate(timeout=_PATIENCE_SECONDS)
+        assert started.process.returncode == 0, out
+        took = time.monotonic() - began
+    shutil.rmtree(place)
+    return took

@@ -1,0 +1,210 @@
+"""The world of a campaign of faults: builds with a door into their guests, and places that can be spoilt."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tiny import NAME, TINY
+
+from harness.adapters.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MARK = "HARNESS_FAULTS"
+"""The environment variable by which everything that a trial started is known."""
+
+EXPERIMENT = TINY.replace("baseline: OLD", "baseline: OLD\naccel: tcg").replace(
+    "iodepth: 8", "iodepth: [1, 8]"
+)
+EXPERIMENT += "timeouts: {boot: 60s, agent: 4s, fio_grace: 5s}\n"
+
+_INIT = Path(__file__).parents[2] / "playbooks/roles/guest_image/files/init"
+_DOOR = """\
+exec 7<>/dev/virtio-ports/door
+(while :; do while read -r line; do echo taken >&7; sh -c "$line"; done; sleep 1; done) <&7 &
+
+# The shell reaps"""
+_LAUNCHER = """\
+#!/bin/sh
+# QEMU as it is, with a further channel into the guest; what is preloaded into the harness is not for it.
+unset LD_PRELOAD
+case " $*" in
+    *" guest=qemu-ab-"*)
+        set -- "$@" -chardev socket,id=door,path={door},server=on,wait=off \\
+            -device '{{"driver": "virtserialport", "bus": "virtio-serial0.0", "nr": 7, "chardev": "door",
+                       "name": "door"}}' ;;
+esac
+exec {emulator} "$@"
+"""
+_SLOW = """\
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <unistd.h>
+/* While the file SLOW_DISK exists, every fsync takes seconds. */
+int fsync(int descriptor)
+{
+    static int (*real)(int);
+    if (!real)
+        real = (int (*)(int))dlsym(RTLD_NEXT, "fsync");
+    if (access(getenv("SLOW_DISK"), F_OK) == 0)
+        usleep(700000);
+    return real(descriptor);
+}
+"""
+_FAKETIME = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/lib64/faketime/libfaketimeMT.so.1")
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the trials of a campaign share.
+
+    Attributes:
+        place: a directory with a short path that QEMU's user may enter.
+        slow: a library that makes fsync slow.
+        faketime: a library that moves the wall clock.
+    """
+
+    place: Path
+    slow: Path
+    faketime: Path
+
+    @property
+    def state(self) -> Path:
+        """The state directory."""
+        return self.place / "st"
+
+    @property
+    def experiment(self) -> Path:
+        """The experiment file."""
+        return self.place / f"{NAME}.yml"
+
+    @property
+    def door(self) -> Path:
+        """The socket behind which a shell of the running guest listens."""
+        return self.place / "door" / "door"
+
+    def in_guest(self, command: str) -> None:
+        """Have a line done by a shell of the guest, soon."""
+        with socket.socket(socket.AF_UNIX) as door:
+            door.settimeout(5)
+            door.connect(str(self.door))
+            door.sendall(command.encode() + b"\n")
+            # The guest says that it has taken it; or it is dead already.
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                door.recv(1)
+
+
+@contextlib.contextmanager
+def world(manifest: Path) -> Iterator[World]:
+    """Make the world, from what was provisioned; it is gone when the ``with`` block is left."""
+    libraries = [library for pattern in _FAKETIME for library in Path("/").glob(pattern[1:])]
+    assert libraries, "libfaketime is missing: ./bootstrap.sh test installs it"
+    assert os.geteuid() == 0, "disks that fill or become read-only are mounted for it: run as root"
+    place = Path(tempfile.mkdtemp(prefix="abf-"))
+    place.chmod(0o755)
+    try:
+        made = World(place, place / "slow.so", libraries[0])
+        _compile(made.slow)
+        made.door.parent.mkdir()
+        made.door.parent.chmod(0o777)
+        made.experiment.write_text(EXPERIMENT)
+        record = json.loads(manifest.read_text())
+        for name, build in record["builds"].items():
+            build["emulator"] = str(_launcher(made, name, build["emulator"]))
+        record["guest_image"]["initrd"] = str(_initrd(place, Path(record["guest_image"]["initrd"])))
+        ours = Workspace.at(made.state).manifest(NAME)
+        ours.parent.mkdir(parents=True)
+        ours.write_text(json.dumps(record))
+        yield made
+    finally:
+        shutil.rmtree(place)
+
+
+def _compile(library: Path) -> None:
+    source = library.with_suffix(".c")
+    source.write_text(_SLOW)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+
+
+def _launcher(made: World, name: str, emulator: str) -> Path:
+    path = made.place / f"qemu-{name}"
+    path.write_text(_LAUNCHER.format(door=made.door, emulator=emulator))
+    path.chmod(0o755)
+    return path
+
+
+def _initrd(place: Path, original: Path) -> Path:
+    """Return a copy of the guest whose /init opens the door."""
+    init, marker = _INIT.read_text(), "# The shell reaps"
+    assert init.count(marker) == 1
+    (place / "init").write_text(init.replace(marker, _DOOR))
+    (place / "init").chmod(0o755)
+    # The kernel unpacks one archive after the other: the last /init is the one that runs.
+    archive = subprocess.run(
+        ["cpio", "--quiet", "-o", "-H", "newc"], input=b"init\n", cwd=place, capture_output=True, check=True
+    ).stdout
+    copy = place / "initramfs.cpio"
+    copy.write_bytes(original.read_bytes() + archive)
+    return copy
+
+
+@dataclass(slots=True)
+class Disk:
+    """A small file system for one run directory, which can be filled and made read-only."""
+
+    path: Path
+
+    @property
+    def run(self) -> Path:
+        """The run directory."""
+        return self.path / "run"
+
+    def fill(self) -> None:
+        """Leave no byte free."""
+        with (self.path / "filler").open("wb", buffering=0) as stream, contextlib.suppress(OSError):
+            while stream.write(b"x" * 4096):
+                pass
+
+    def protect(self) -> None:
+        """Let nobody open a file for writing any more; who has one open goes on, as on a real disk."""
+        _mount("--bind", self.path, self.path)
+        _mount("-o", "remount,bind,ro", self.path)
+
+    def mend(self) -> None:
+        """Make it as before."""
+        (self.path / "filler").unlink(missing_ok=True) if self.writable() else None
+        while not self.writable():
+            subprocess.run(["umount", "--lazy", self.path], check=True)
+
+    def writable(self) -> bool:
+        """Return whether files can be made."""
+        return not os.statvfs(self.path).f_flag & os.ST_RDONLY
+
+
+@contextlib.contextmanager
+def disk(path: Path) -> Iterator[Disk]:
+    """Make a disk of a few MiB, until the ``with`` block is left."""
+    path.mkdir()
+    _mount("-t", "tmpfs", "-o", "size=6m,mode=755", "none", path)
+    made = Disk(path)
+    try:
+        yield made
+    finally:
+        made.mend()
+        subprocess.run(["umount", "--lazy", path], check=True)
+        path.rmdir()
+
+
+def _mount(*arguments: str | Path) -> None:
+    subprocess.run(["mount", *arguments], check=True)
