@@ -1,10 +1,13 @@
 # `make` alone shows what there is. PYTHON=/path/to/python3 chooses another interpreter.
 
 EXPERIMENT = fio/quick.yml
+N = 200
+SEED = 1
+FAULTS_LOG = runs/faults.jsonl
 SHELL_SCRIPTS = git ls-files -co --exclude-standard -- '*.sh' .ci/run playbooks/roles/guest_image/files/init
 YAML_FILES = .
 
-.PHONY: help setup run pool cost test lint docs clean
+.PHONY: help setup run pool cost test faults lint docs clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-8s%s\n' "$$t" "$$d"; done
@@ -25,6 +28,13 @@ test: setup ## all tests, after providing the builds and the guest they boot, an
 	@./bootstrap.sh test
 	.venv/bin/harness provision $(EXPERIMENT)
 	.venv/bin/pytest
+
+faults: setup ## kill anything at any moment, N=200 times (hours); writes docs/reliability.md
+	@./bootstrap.sh test
+	rm -f $(FAULTS_LOG)
+	.venv/bin/pytest -q tests/system/test_fault_campaign.py --faults $(N) --faults-seed $(SEED) \
+		--faults-log $(FAULTS_LOG); status=$$?; \
+	.venv/bin/python tests/system/fault_figures.py docs/reliability.md $(FAULTS_LOG); exit $$status
 
 lint: setup ## every linter
 	@./bootstrap.sh dev

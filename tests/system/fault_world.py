@@ -23,10 +23,8 @@ if TYPE_CHECKING:
 MARK = "HARNESS_FAULTS"
 """The environment variable by which everything that a trial started is known."""
 
-EXPERIMENT = TINY.replace("baseline: OLD", "baseline: OLD\naccel: tcg").replace(
-    "iodepth: 8", "iodepth: [1, 8]"
-)
-EXPERIMENT += "timeouts: {boot: 60s, agent: 4s, fio_grace: 5s}\n"
+EXPERIMENT = TINY.replace("iodepth: 8", "iodepth: [1, 8]").replace("runtime: 1s", "runtime: 500ms")
+EXPERIMENT += "accel: tcg\ntimeouts: {boot: 120s, agent: 6s}\n"
 
 _INIT = Path(__file__).parents[2] / "playbooks/roles/guest_image/files/init"
 _DOOR = """\
