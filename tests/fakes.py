@@ -76,10 +76,11 @@ def new_run(path: Path, *, blocks: int = 2, repeats: int = 1, **record: Any) -> 
 class FakeClock:
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.set_back = timedelta()
 
     def now(self) -> datetime:
         self.seconds += 1.0
-        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.seconds)
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.seconds) - self.set_back
 
     def monotonic(self) -> float:
         self.seconds += 1.0

@@ -33,9 +33,10 @@ def left_in_state(workspace: Workspace, prefix: str) -> tuple[list[Path], list[P
         *root.glob(f"run/qemu/{prefix}*"),
         *root.glob(f"log/qemu/{prefix}*.log"),
         *workspace.disks.glob("*.part"),
+        *half_written(root, deep=False),
         *half_written(workspace.state, deep=False),
     ]
-    return sorted(directories), sorted(files)
+    return sorted(directories), sorted(set(files))
 
 
 def left_in_run(directory: Path) -> list[Path]:

@@ -107,6 +107,12 @@ def not_a_beginning(run: Path, plan: dict[str, Any]) -> list[str]:
     return [] if found == wanted else [f"done so far are {found}, not {wanted}"]
 
 
+def any_failed(run: Path) -> bool:
+    """Return whether a session ended in another way than done or interrupted."""
+    states = {json.loads(path.read_text())["state"] for path in records_of(run)}
+    return bool(states & {"failed", "crashed"})
+
+
 # -- the analysis --------------------------------------------------------------------------------------------
 
 

@@ -24,13 +24,17 @@ if TYPE_CHECKING:
 _PATIENCE_SECONDS = 240
 """After which a harness that has not ended hangs, however busy the host."""
 _MOST_STARTS = 6
+_LATER_SHARE = 0.75
+"""The first run in a new state directory also asks each QEMU what it can."""
 
 _EXIT_CODES = {
     Kind.HARNESS_SIGINT: {0, 130, -2},
     Kind.HARNESS_SIGTERM: {0, 130, -15},
     Kind.HARNESS_SIGKILL: {0, -9},
+    Kind.DISK_READ_ONLY: {0, 1, 2},
 }
-"""0 where the signal came when all was done; the signal itself before the harness could listen to it."""
+"""2 where nothing was begun yet; 0 where the signal came when all was done; the signal itself where it came
+before the harness could listen to it."""
 _STOPS_THE_RUN = HARNESS_KINDS | {Kind.DISK_FULL, Kind.DISK_READ_ONLY}
 
 
@@ -130,7 +134,8 @@ class Course:
 
     def _promised(self, promised: list[Kept], fault: Fault) -> None:
         self.lost += audit.lost(promised, self.run)
-        if self.trial.faults[0] is fault and fault.kind in _STOPS_THE_RUN:
+        # Where a session failed, the run went on without it.
+        if fault.kind in _STOPS_THE_RUN and not audit.any_failed(self.run):
             self.lost += audit.not_a_beginning(self.run, self._plan())
         self._done = promised
 
@@ -138,7 +143,8 @@ class Course:
         allowed = _EXIT_CODES.get(fault.kind, {0, 1})
         if code not in allowed:
             self.wrong.append(f"after {fault} the harness ended with {code}")
-        if "Traceback" in self.output[-1]:
+        # One that comes while Python itself starts or ends is shown by Python.
+        if "Traceback" in self.output[-1] and code >= 0:
             self.wrong.append(f"after {fault} the harness showed a traceback")
 
     def _undisturbed(self) -> int:
@@ -191,7 +197,7 @@ class Course:
 
 
 def undisturbed(world: World) -> float:
-    """Run once to the end, and return how many seconds it took."""
+    """Run once to the end, and return how many seconds it takes from then on."""
     place = world.place / "first"
     place.mkdir()
     with disk(place / "disk") as made:
@@ -200,10 +206,11 @@ def undisturbed(world: World) -> float:
         started.start(
             str(world.experiment),
             *("--no-provision", "--run-dir", str(made.run), "--state-dir", str(world.state)),
+            *("--max-map-count", str(int(audit.MAP_COUNT.read_text()) + 1)),
             kinds=set(),
         )
         out, _err = started.process.communicate(timeout=_PATIENCE_SECONDS)
         assert started.process.returncode == 0, out
         took = time.monotonic() - began
     shutil.rmtree(place)
-    return took
+    return took * _LATER_SHARE

@@ -24,7 +24,7 @@ MARK = "HARNESS_FAULTS"
 """The environment variable by which everything that a trial started is known."""
 
 EXPERIMENT = TINY.replace("iodepth: 8", "iodepth: [1, 8]").replace("runtime: 1s", "runtime: 500ms")
-EXPERIMENT += "accel: tcg\ntimeouts: {boot: 120s, agent: 6s}\n"
+EXPERIMENT += "accel: tcg\ntimeouts: {boot: 60s, agent: 6s}\n"
 
 _INIT = Path(__file__).parents[2] / "playbooks/roles/guest_image/files/init"
 _DOOR = """\

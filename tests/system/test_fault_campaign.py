@@ -39,8 +39,7 @@ def faulty_world(provisioned: Path) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def duration(faulty_world: World) -> float:
-    """How long an undisturbed run takes here, in seconds; the second: the first asks what the QEMUs can."""
-    undisturbed(faulty_world)
+    """How long an undisturbed run takes here, in seconds."""
     return undisturbed(faulty_world)
 
 
