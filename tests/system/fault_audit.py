@@ -203,7 +203,7 @@ def look(world: World, directory: Path, run: Path) -> Surroundings:
         locks=tuple(filter(None, (host_holder(), holder_of(run / ".lock")))),
         mounts=tuple(line.split(" ", 3)[3] for line in Path("/proc/self/mountinfo").read_text().splitlines()),
         files=tuple(_files(world, directory, run)),
-        settings=(MAP_COUNT.read_text(), THP.read_text() if THP.exists() else ""),
+        settings=(MAP_COUNT.read_text().strip(), THP.read_text() if THP.exists() else ""),
     )
 
 

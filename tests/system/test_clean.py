@@ -30,7 +30,7 @@ def test_the_guest_of_a_killed_run_is_ended_and_that_of_a_living_one_is_not(
 ) -> None:
     experiment, run = place / "experiment.yml", place / "run"
     experiment.write_text(TINY + "accel: tcg\n")
-    limit = MAP_COUNT.read_text()
+    limit = int(MAP_COUNT.read_text())
     options = ["--no-provision", "--run-dir", str(run), "--state-dir", str(fresh_state)]
     with subprocess.Popen(
         [sys.executable, "-m", "harness", "run", str(experiment), *options, "--max-map-count", "70001"],
@@ -62,5 +62,5 @@ def test_the_guest_of_a_killed_run_is_ended_and_that_of_a_living_one_is_not(
     assert {one["fate"] for one in removed} == {"removed"}
     assert guests() == []
     # By the command or, in the same moment, by the guard that the run left.
-    wait_until(lambda: MAP_COUNT.read_text() == limit)
+    wait_until(lambda: int(MAP_COUNT.read_text()) == limit)
     assert harness("clean", str(run), "--state-dir", str(fresh_state)).stdout == "nothing is left behind\n"

@@ -27,7 +27,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         option = metafunc.config.getoption
         trials = plan_trials(option("--faults"), option("--faults-seed"))
         only = option("--faults-only")
-        chosen = [trial for trial in trials if only is None or trial.number == only]
+        shard, shards = map(int, option("--faults-shard").split("/"))
+        chosen = [trial for trial in trials[shard - 1 :: shards] if only in {None, trial.number}]
         metafunc.parametrize("trial", chosen, ids=lambda trial: trial.name)
 
 
