@@ -19,6 +19,7 @@ from harness.core.errors import BusyError, HarnessError
 from harness.core.leftovers import Cleaned, Leftover, LeftoverFate, LeftoverKind
 from harness.core.quiet.snapshot import Owner
 from harness.shell.builds import prune
+from harness.shell.quieting import told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -160,9 +161,8 @@ def runs_below(directory: Path) -> list[Path]:
 
 def _settings(state: Path) -> Iterator[Find]:
     if snapshot := tuning.waiting(state, Owner.RUN):
-        names = ", ".join(dict.fromkeys(change.setting for change in snapshot.changes))
         put_back = functools.partial(tuning.put_back, state, Owner.RUN, only=snapshot.id)
-        yield Find(LeftoverKind.SETTING, f"{names} (changed {snapshot.made})", put_back)
+        yield Find(LeftoverKind.SETTING, told(snapshot), put_back)
 
 
 def _guests(hypervisor: Hypervisor) -> Iterator[Find]:
