@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import fault_audit as audit
 from fault_inject import Started
 from fault_plan import HARNESS_KINDS, Fault, Kind, Trial
-from fault_watch import Watch
-from fault_world import Disk, World, disk
+from fault_watch import Watch, records_of
+from fault_world import Disk, Pace, World, disk
 from support import ROOT
 
 if TYPE_CHECKING:
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 
     from fault_audit import Kept, Surroundings
 
-_PATIENCE_SECONDS = 240
-"""After which a harness that has not ended hangs, however busy the host."""
+_PATIENCE = 10
+"""Times as long as an undisturbed run takes: a harness that has not ended then hangs."""
+_PATIENCE_SECONDS = 180
+"""But no less."""
 _MOST_STARTS = 6
 _LATER_SHARE = 0.75
 """The first run in a new state directory also asks each QEMU what it can."""
@@ -44,7 +47,7 @@ class Course:
 
     Attributes:
         directory: for what the trial's processes leave.
-        duration: seconds that an undisturbed run takes.
+        pace: how fast this host is.
         output: everything that the harness said.
         reached: the faults that came before the harness had ended.
         lost: samples that were done before a fault and are not there, or are doubled, or out of order.
@@ -57,7 +60,7 @@ class Course:
     world: World
     disk: Disk
     directory: Path
-    duration: float
+    pace: Pace
     output: list[str] = field(default_factory=list)
     reached: list[Fault] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
@@ -70,6 +73,10 @@ class Course:
     def run(self) -> Path:
         """The run directory."""
         return self.disk.run
+
+    @property
+    def _patience(self) -> float:
+        return max(_PATIENCE_SECONDS, _PATIENCE * self.pace.run_seconds)
 
     @property
     def complaints(self) -> list[str]:
@@ -115,7 +122,7 @@ class Course:
 
     def _disturbed(self, fault: Fault) -> None:
         started = Started(self.world, self.disk, self.directory)
-        watch = Watch(self.run, started.ended, self.duration)
+        watch = Watch(self.run, started.ended, self.pace.run_seconds)
         promised = audit.kept(self.run)
         arguments = self._arguments()
         started.start(*arguments, kinds={fault.kind})
@@ -155,11 +162,11 @@ class Course:
 
     def _end_of(self, started: Started, arguments: list[str]) -> int:
         try:
-            out, _err = started.process.communicate(timeout=_PATIENCE_SECONDS)
+            out, _err = started.process.communicate(timeout=self._patience)
         except subprocess.TimeoutExpired:
             started.process.kill()
             out, _err = started.process.communicate()
-            self.wrong.append(f"the harness had not ended after {_PATIENCE_SECONDS} s")
+            self.wrong.append(f"the harness had not ended after {self._patience:.0f} s")
         code = started.process.returncode
         self.output += [f"--- harness run {' '.join(arguments)}: {code}", out]
         return code
@@ -171,7 +178,7 @@ class Course:
             capture_output=True,
             text=True,
             check=False,
-            timeout=_PATIENCE_SECONDS,
+            timeout=self._patience,
         )
         self.output += [f"--- harness clean: {done.returncode}", done.stdout, done.stderr]
         if done.returncode:
@@ -196,21 +203,21 @@ class Course:
             self.wrong += audit.analysis_differs(self.run, self.directory / "again")
 
 
-def undisturbed(world: World) -> float:
-    """Run once to the end, and return how many seconds it takes from then on."""
+def find_pace(world: World) -> Pace:
+    """Run once to the end; from now on the world's experiment has the time-outs that go with this host."""
     place = world.place / "first"
     place.mkdir()
     with disk(place / "disk") as made:
         started = Started(world, made, place)
+        own = ["--no-provision", "--max-map-count", str(int(audit.MAP_COUNT.read_text()) + 1)]
+        where = ["--run-dir", str(made.run), "--state-dir", str(world.state)]
         began = time.monotonic()
-        started.start(
-            str(world.experiment),
-            *("--no-provision", "--run-dir", str(made.run), "--state-dir", str(world.state)),
-            *("--max-map-count", str(int(audit.MAP_COUNT.read_text()) + 1)),
-            kinds=set(),
-        )
-        out, _err = started.process.communicate(timeout=_PATIENCE_SECONDS)
+        started.start(str(world.experiment), *own, *where, kinds=set())
+        out, _err = started.process.communicate()
         assert started.process.returncode == 0, out
         took = time.monotonic() - began
+        boots = [json.loads(path.read_text())["boots"][0] for path in records_of(made.run)]
     shutil.rmtree(place)
-    return took * _LATER_SHARE
+    pace = Pace(took * _LATER_SHARE, max(boot["ready_seconds"] for boot in boots))
+    world.experiment.write_text(pace.experiment)
+    return pace

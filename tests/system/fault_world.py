@@ -24,7 +24,7 @@ MARK = "HARNESS_FAULTS"
 """The environment variable by which everything that a trial started is known."""
 
 EXPERIMENT = TINY.replace("iodepth: 8", "iodepth: [1, 8]").replace("runtime: 1s", "runtime: 500ms")
-EXPERIMENT += "accel: tcg\ntimeouts: {boot: 60s, agent: 6s}\n"
+EXPERIMENT += "accel: tcg\ntimeouts: {boot: %ds, agent: %ds}\n"
 
 _INIT = Path(__file__).parents[2] / "playbooks/roles/guest_image/files/init"
 _DOOR = """\
@@ -61,6 +61,28 @@ int fsync(int descriptor)
 }
 """
 _FAKETIME = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/lib64/faketime/libfaketimeMT.so.1")
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast this host is at the moment: what it is doing beside, a campaign cannot choose.
+
+    Attributes:
+        run_seconds: that an undisturbed run takes.
+        boot_seconds: that the slower of its boots took.
+    """
+
+    run_seconds: float
+    boot_seconds: float
+
+    @property
+    def experiment(self) -> str:
+        """The experiment, with time-outs that a frozen guest reaches soon, and a healthy one never."""
+        return EXPERIMENT % (max(30, 4 * self.boot_seconds), max(5, self.boot_seconds))
+
+
+UNKNOWN = Pace(run_seconds=60, boot_seconds=75)
+"""Before anything was measured: time-outs that are never reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +138,7 @@ def world(manifest: Path) -> Iterator[World]:
         _compile(made.slow)
         made.door.parent.mkdir()
         made.door.parent.chmod(0o777)
-        made.experiment.write_text(EXPERIMENT)
+        made.experiment.write_text(UNKNOWN.experiment)
         record = json.loads(manifest.read_text())
         for name, build in record["builds"].items():
             build["emulator"] = str(_launcher(made, name, build["emulator"]))

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from fault_course import Course, undisturbed
+from fault_course import Course, find_pace
 from fault_figures import Finding
 from fault_plan import Trial, plan_trials
-from fault_world import World, disk, world
+from fault_world import Pace, World, disk, world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,15 +39,14 @@ def faulty_world(provisioned: Path) -> Iterator[World]:
 
 
 @pytest.fixture(scope="module")
-def duration(faulty_world: World) -> float:
-    """How long an undisturbed run takes here, in seconds."""
-    return undisturbed(faulty_world)
+def pace(faulty_world: World) -> Pace:
+    return find_pace(faulty_world)
 
 
-def test_faults(trial: Trial, faulty_world: World, duration: float, request: pytest.FixtureRequest) -> None:
+def test_faults(trial: Trial, faulty_world: World, pace: Pace, request: pytest.FixtureRequest) -> None:
     place = faulty_world.place / f"t{trial.number}"
     with disk(place.with_suffix(".disk")) as made:
-        course = Course(trial, faulty_world, made, place, duration)
+        course = Course(trial, faulty_world, made, place, pace)
         try:
             course.go()
         finally:
