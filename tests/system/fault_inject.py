@@ -45,7 +45,7 @@ class Started:
     Attributes:
         world: the campaign's.
         disk: holds the run directory.
-        directory: for what the trial's processes leave: their temporary directory, the moved clock.
+        directory: for what the trial's processes leave: their temporary directory.
         process: the harness, once it is started.
     """
 
@@ -65,16 +65,11 @@ class Started:
     def start(self, *arguments: str, kinds: set[Kind]) -> None:
         """Start ``harness run`` in a way that allows the faults that are planned."""
         environment = os.environ | {MARK: self.directory.name, "TMPDIR": str(self.directory)}
-        if Kind.DISK_SLOW in kinds:
-            environment |= {"LD_PRELOAD": str(self.world.slow), "SLOW_DISK": str(self._slow)}
-        if Kind.CLOCK_SET_BACK in kinds:
-            self._clock.write_text("+0")
+        if kinds & {Kind.DISK_SLOW, Kind.CLOCK_SET_BACK}:
             environment |= {
-                "LD_PRELOAD": str(self.world.faketime),
-                "FAKETIME_TIMESTAMP_FILE": str(self._clock),
-                "FAKETIME_NO_CACHE": "1",
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-                "NO_FAKE_STAT": "1",
+                "LD_PRELOAD": str(self.world.preloaded),
+                "SLOW_DISK": str(self._slow),
+                "CLOCK_SET_BACK": str(self._clock),
             }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "harness", "run", *arguments],
@@ -109,7 +104,7 @@ class Started:
         elif kind is Kind.DISK_SLOW:
             self._slow.touch()
         else:
-            self._clock.write_text("-3600")
+            self._clock.touch()
 
     def mend(self) -> None:
         """Take back what outlives the harness."""

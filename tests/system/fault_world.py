@@ -32,6 +32,7 @@ exec 7<>/dev/virtio-ports/door
 (while :; do while read -r line; do echo taken >&7; sh -c "$line"; done; sleep 1; done) <&7 &
 
 # The shell reaps"""
+_PRELOADED = Path(__file__).with_name("fault_preloaded.c")
 _LAUNCHER = """\
 #!/bin/sh
 # QEMU as it is, with a further channel into the guest; what is preloaded into the harness is not for it.
@@ -44,23 +45,6 @@ case " $*" in
 esac
 exec {emulator} "$@"
 """
-_SLOW = """\
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <stdlib.h>
-#include <unistd.h>
-/* While the file SLOW_DISK exists, every fsync takes seconds. */
-int fsync(int descriptor)
-{
-    static int (*real)(int);
-    if (!real)
-        real = (int (*)(int))dlsym(RTLD_NEXT, "fsync");
-    if (access(getenv("SLOW_DISK"), F_OK) == 0)
-        usleep(700000);
-    return real(descriptor);
-}
-"""
-_FAKETIME = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/lib64/faketime/libfaketimeMT.so.1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +75,14 @@ class World:
 
     Attributes:
         place: a directory with a short path that QEMU's user may enter.
-        slow: a library that makes fsync slow.
-        faketime: a library that moves the wall clock.
     """
 
     place: Path
-    slow: Path
-    faketime: Path
+
+    @property
+    def preloaded(self) -> Path:
+        """The library that makes a disk slow, or sets the wall clock back, while a file exists."""
+        return self.place / "preloaded.so"
 
     @property
     def state(self) -> Path:
@@ -128,14 +113,15 @@ class World:
 @contextlib.contextmanager
 def world(manifest: Path) -> Iterator[World]:
     """Make the world, from what was provisioned; it is gone when the ``with`` block is left."""
-    libraries = [library for pattern in _FAKETIME for library in Path("/").glob(pattern[1:])]
-    assert libraries, "libfaketime is missing: ./bootstrap.sh test installs it"
     assert os.geteuid() == 0, "disks that fill or become read-only are mounted for it: run as root"
     place = Path(tempfile.mkdtemp(prefix="abf-"))
     place.chmod(0o755)
     try:
-        made = World(place, place / "slow.so", libraries[0])
-        _compile(made.slow)
+        made = World(place)
+        subprocess.run(
+            ["gcc", "-shared", "-fPIC", "-Wall", "-Werror", "-o", made.preloaded, _PRELOADED, "-ldl"],
+            check=True,
+        )
         made.door.parent.mkdir()
         made.door.parent.chmod(0o777)
         made.experiment.write_text(UNKNOWN.experiment)
@@ -149,12 +135,6 @@ def world(manifest: Path) -> Iterator[World]:
         yield made
     finally:
         shutil.rmtree(place)
-
-
-def _compile(library: Path) -> None:
-    source = library.with_suffix(".c")
-    source.write_text(_SLOW)
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
 
 
 def _launcher(made: World, name: str, emulator: str) -> Path:
@@ -203,9 +183,9 @@ class Disk:
 
     def mend(self) -> None:
         """Make it as before."""
-        (self.path / "filler").unlink(missing_ok=True) if self.writable() else None
         while not self.writable():
             subprocess.run(["umount", "--lazy", self.path], check=True)
+        (self.path / "filler").unlink(missing_ok=True)
 
     def writable(self) -> bool:
         """Return whether files can be made."""
