@@ -2,7 +2,7 @@
 
 EXPERIMENT = fio/quick.yml
 N = 200
-SEED = 1
+SEED = 84
 FAULTS_LOG = runs/faults.jsonl
 SHELL_SCRIPTS = git ls-files -co --exclude-standard -- '*.sh' .ci/run playbooks/roles/guest_image/files/init
 YAML_FILES = .

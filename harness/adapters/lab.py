@@ -132,11 +132,14 @@ class LibvirtLab:
                 fio = Fio(shell, read_text(self.fio_script), self.timeouts.grace, self.image.fio_script)
                 yield self._guest(fio, probe, telemetry, ready, facts)
         finally:
-            view.close()
-            waiter.close()
-            telemetry.close()
-            domain.destroy()
-            _keep_qemu_log(domain, directory / "qemu.log")
+            # From the last to the first, each whatever another one raises: a disk that fails must not keep the
+            # guest alive.
+            with contextlib.ExitStack() as ending:
+                ending.callback(_keep_qemu_log, domain, directory / "qemu.log")
+                ending.callback(domain.destroy)
+                ending.callback(telemetry.close)
+                ending.callback(waiter.close)
+                ending.callback(view.close)
 
     @contextlib.contextmanager
     def _shell(self, domain: Domain, root: RootSpec | None, waiter: Waiter) -> Iterator[GuestShell]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from harness.core.planning import PlannedSession
 
-_SETTLED_SECONDS = 20
+_SETTLED_SECONDS = 60
 """What a killed run left to a guard (settings to put back) may take to be done, on a busy host."""
 
 MAP_COUNT = Path("/proc/sys/vm/max_map_count")

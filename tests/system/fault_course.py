@@ -33,6 +33,7 @@ _LATER_SHARE = 0.75
 _EXIT_CODES = {
     Kind.HARNESS_SIGINT: {0, 130, -2},
     Kind.HARNESS_SIGTERM: {0, 130, -15},
+    Kind.HARNESS_SIGHUP: {0, 130, -1},
     Kind.HARNESS_SIGKILL: {0, -9},
     Kind.DISK_READ_ONLY: {0, 1, 2},
 }
@@ -122,7 +123,7 @@ class Course:
 
     def _disturbed(self, fault: Fault) -> None:
         started = Started(self.world, self.disk, self.directory)
-        watch = Watch(self.run, started.ended, self.pace.run_seconds)
+        watch = Watch(self.run, started.ended, self.pace)
         promised = audit.kept(self.run)
         arguments = self._arguments()
         started.start(*arguments, kinds={fault.kind})

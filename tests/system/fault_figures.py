@@ -24,6 +24,7 @@ _BEGIN, _END = "<!-- faults: begin -->", "<!-- faults: end -->"
 WHAT = {
     Kind.HARNESS_SIGINT: "the harness gets SIGINT (Ctrl-C)",
     Kind.HARNESS_SIGTERM: "the harness gets SIGTERM",
+    Kind.HARNESS_SIGHUP: "the harness gets SIGHUP (the terminal is gone)",
     Kind.HARNESS_SIGKILL: "the harness gets SIGKILL",
     Kind.QEMU_SIGKILL: "QEMU gets SIGKILL",
     Kind.QEMU_SIGSEGV: "QEMU gets SIGSEGV",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _TO_HARNESS = {
     Kind.HARNESS_SIGINT: signal.SIGINT,
     Kind.HARNESS_SIGTERM: signal.SIGTERM,
+    Kind.HARNESS_SIGHUP: signal.SIGHUP,
     Kind.HARNESS_SIGKILL: signal.SIGKILL,
 }
 _TO_QEMU = {

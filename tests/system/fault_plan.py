@@ -6,14 +6,13 @@ import random
 from dataclasses import dataclass
 from enum import StrEnum
 
-SHORT, SEED = 15, 1
-
 
 class Kind(StrEnum):
     """What is done to whom."""
 
     HARNESS_SIGINT = "harness-sigint"
     HARNESS_SIGTERM = "harness-sigterm"
+    HARNESS_SIGHUP = "harness-sighup"
     HARNESS_SIGKILL = "harness-sigkill"
     QEMU_SIGKILL = "qemu-sigkill"
     QEMU_SIGSEGV = "qemu-sigsegv"
@@ -38,17 +37,18 @@ class Phase(StrEnum):
     REPORTING = "reporting"
 
 
-HARNESS_KINDS = frozenset({Kind.HARNESS_SIGINT, Kind.HARNESS_SIGTERM, Kind.HARNESS_SIGKILL})
+HARNESS_KINDS = frozenset(
+    {Kind.HARNESS_SIGINT, Kind.HARNESS_SIGTERM, Kind.HARNESS_SIGHUP, Kind.HARNESS_SIGKILL}
+)
 IN_GUEST = frozenset({Kind.FIO_KILLED, Kind.GUEST_PANIC, Kind.AGENT_FROZEN})
 
-_SPREAD_SECONDS = {
-    Phase.BOOTING: 5.0,
+_SPREAD = {
     Phase.MEASURING: 2.5,
     Phase.WRITING: 0.05,
     Phase.ENDING: 0.6,
     Phase.REPORTING: 1.0,
 }
-"""How long after a phase begins the fault may come: about as long as the phase lasts."""
+"""How long after a phase begins the fault may come, in seconds: about as long as the phase lasts."""
 
 _OF_QEMU = (Phase.BOOTING, Phase.MEASURING, Phase.WRITING, Phase.ENDING)
 _OF_DISK = (Phase.ANY, *_OF_QEMU)
@@ -70,7 +70,7 @@ class Fault:
         kind: what is done to whom.
         phase: of the run, after whose beginning it comes.
         session: which session of this start of the harness that boots, from 0; of no meaning for any time.
-        after: seconds after the phase began; for any time, the share of an undisturbed run's duration.
+        after: seconds after the phase began; of booting, the share of a boot; of any time, that of a run.
     """
 
     kind: Kind
@@ -81,6 +81,8 @@ class Fault:
     def __str__(self) -> str:
         if self.phase is Phase.ANY:
             return f"{self.kind} after {self.after:.0%} of a run"
+        if self.phase is Phase.BOOTING:
+            return f"{self.kind}, session {self.session} booting, after {self.after:.0%} of a boot"
         return f"{self.kind}, session {self.session} {self.phase} for {self.after:.2f} s"
 
 
@@ -137,5 +139,5 @@ def _trial(number: int, seed: int, kind: Kind) -> Trial:
 
 def _fault(kind: Kind, chance: random.Random, *, sessions: int) -> Fault:
     phase = chance.choice(_PHASES[kind])
-    after = chance.uniform(0, _SPREAD_SECONDS.get(phase, 1.0))
+    after = chance.uniform(0, _SPREAD.get(phase, 1.0))
     return Fault(kind, phase, chance.randrange(sessions), after)

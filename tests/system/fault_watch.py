@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from fault_world import Pace
+
 LOOK_SECONDS = 0.01
 
 
@@ -25,12 +27,12 @@ class Watch:
     Attributes:
         run: its run directory.
         ended: whether the process has ended.
-        duration: seconds that an undisturbed run takes.
+        pace: how long things take undisturbed.
     """
 
     run: Path
     ended: Callable[[], bool]
-    duration: float
+    pace: Pace
     _before: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -39,8 +41,9 @@ class Watch:
     def reaches(self, fault: Fault) -> bool:
         """Wait for the moment of a fault; return False when the harness has ended before."""
         if fault.phase is Phase.ANY:
-            return self._sleep(fault.after * self.duration)
-        return self._until(lambda: self._is_at(fault)) and self._sleep(fault.after)
+            return self._sleep(fault.after * self.pace.run_seconds)
+        scale = self.pace.boot_seconds if fault.phase is Phase.BOOTING else 1.0
+        return self._until(lambda: self._is_at(fault)) and self._sleep(fault.after * scale)
 
     def _is_at(self, fault: Fault) -> bool:
         if fault.phase is Phase.REPORTING:
