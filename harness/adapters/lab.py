@@ -132,8 +132,8 @@ class LibvirtLab:
                 fio = Fio(shell, read_text(self.fio_script), self.timeouts.grace, self.image.fio_script)
                 yield self._guest(fio, probe, telemetry, ready, facts)
         finally:
-            # From the last to the first, each whatever another one raises: a disk that fails must not keep the
-            # guest alive.
+            # From the last to the first, each whatever another one raises: a disk that fails must not keep
+            # the guest alive.
             with contextlib.ExitStack() as ending:
                 ending.callback(_keep_qemu_log, domain, directory / "qemu.log")
                 ending.callback(domain.destroy)
