@@ -24,7 +24,7 @@ MARK = "HARNESS_FAULTS"
 """The environment variable by which everything that a trial started is known."""
 
 EXPERIMENT = TINY.replace("iodepth: 8", "iodepth: [1, 8]").replace("runtime: 1s", "runtime: 500ms")
-EXPERIMENT += "accel: tcg\ntimeouts: {boot: %ds, agent: %ds}\n"
+EXPERIMENT += "accel: tcg\ntimeouts: {boot: %ds, fio_grace: %ds, agent: %ds}\n"
 
 _INIT = Path(__file__).parents[2] / "playbooks/roles/guest_image/files/init"
 _DOOR = """\
@@ -62,7 +62,8 @@ class Pace:
     @property
     def experiment(self) -> str:
         """The experiment, with time-outs that a frozen guest reaches soon, and a healthy one never."""
-        return EXPERIMENT % (max(30, 4 * self.boot_seconds), max(5, self.boot_seconds))
+        slow = max(30, 4 * self.boot_seconds)
+        return EXPERIMENT % (slow, slow, max(5, self.boot_seconds))
 
 
 UNKNOWN = Pace(run_seconds=60, boot_seconds=75)
