@@ -78,13 +78,28 @@ def lost(promised: list[Kept], run: Path) -> list[str]:
 
 
 def out_of_plan(run: Path, plan: dict[str, Any]) -> list[str]:
-    """Return in what the iterations that count differ from the planned ones, and from their order."""
+    """Return in what the iterations that count differ from the planned ones."""
     names = [key for key in plan["iterations"][0] if key not in {"number", "session", "repeat"}]
     wanted = [(entry["number"], {name: entry[name] for name in names}) for entry in plan["iterations"]]
     found = [(one.number, {name: one.factors[name] for name in names}) for one in kept(run)]
+    # What failed is measured last, so a record may hold it behind what came after it.
+    found.sort(key=lambda iteration: [number for number, _cell in wanted].index(iteration[0]))
     complaints = [] if found == wanted else [f"planned were {wanted}, there are {found}"]
     for number, times in Counter(number for number, _cell in found).items():
         complaints += [f"iteration {number} counts {times} times"] if times > 1 else []
+    return complaints
+
+
+def out_of_order(run: Path, plan: dict[str, Any]) -> list[str]:
+    """Return the boots whose iterations did not run in the order of the plan."""
+    turns = {entry["number"]: turn for turn, entry in enumerate(plan["iterations"])}
+    complaints = []
+    for path in records_of(run):
+        entries = json.loads(path.read_text())["iterations"]
+        for boot in {entry["boot"] for entry in entries}:
+            ran = [turns[entry["number"]] for entry in entries if entry["boot"] == boot]
+            if ran != sorted(ran):
+                complaints.append(f"{path.parent.name}, boot {boot}: not in the order of the plan")
     return complaints
 
 

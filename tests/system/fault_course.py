@@ -199,6 +199,7 @@ class Course:
         self.leaks += audit.left(before, self.world, self.directory, self.run)
         self.lost += audit.lost(self._done, self.run)
         self.lost += audit.out_of_plan(self.run, self._plan())
+        self.lost += audit.out_of_order(self.run, self._plan())
         self.lost += audit.measured_again(self.run)
         if not self.lost:
             self.wrong += audit.analysis_differs(self.run, self.directory / "again")

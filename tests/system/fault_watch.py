@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fault_plan import Fault, Phase
+from fault_world import CELLS
 from tiny import guests
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Watch:
         if fault.phase is Phase.WRITING:
             # From the moment on that something of it is there, under whatever name.
             return any(directory.glob("*.json*.tmp")) or bool(done)
-        return fault.phase is Phase.MEASURING or record["state"] == "done"
+        return fault.phase is Phase.MEASURING or _is_over(record)
 
     def _booted(self) -> list[tuple[dict[str, Any], Path]]:
         """Return the sessions that were booted by this start of the harness, in order of their number."""
@@ -88,6 +89,15 @@ class Watch:
                 return False
             time.sleep(LOOK_SECONDS)
         return not self.ended()
+
+
+def _is_over(record: dict[str, Any]) -> bool:
+    """Return whether nothing is left to be measured in a session's last boot, which ends now."""
+    last = len(record["boots"]) - 1
+    ran = {
+        entry["number"] for entry in record["iterations"] if entry["boot"] == last or entry["state"] == "ok"
+    }
+    return len(ran) == CELLS or record["state"] != "running"
 
 
 def records_of(run: Path) -> list[Path]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MARK = "HARNESS_FAULTS"
 """The environment variable by which everything that a trial started is known."""
 
+CELLS = 2
 EXPERIMENT = TINY.replace("iodepth: 8", "iodepth: [1, 8]").replace("runtime: 1s", "runtime: 500ms")
 EXPERIMENT += "accel: tcg\ntimeouts: {boot: %ds, fio_grace: %ds, agent: %ds}\n"
 
