@@ -108,7 +108,10 @@ class Started:
             self._clock.touch()
 
     def mend(self) -> None:
-        """Take back what outlives the harness."""
+        """Take back what outlives the harness, and the harness where a trial could not be carried out."""
+        if not self.ended():
+            self.process.kill()
+            self.process.communicate()
         self.disk.mend()
         self._slow.unlink(missing_ok=True)
         self._clock.unlink(missing_ok=True)

@@ -168,6 +168,11 @@ class Disk:
     path: Path
 
     @property
+    def protected(self) -> Path:
+        """Where the same is read-only from the beginning: it has to become so for the run in one step."""
+        return self.path.with_suffix(".protected")
+
+    @property
     def run(self) -> Path:
         """The run directory."""
         return self.path / "run"
@@ -180,13 +185,12 @@ class Disk:
 
     def protect(self) -> None:
         """Let nobody open a file for writing any more; who has one open goes on, as on a real disk."""
-        _mount("--bind", self.path, self.path)
-        _mount("-o", "remount,bind,ro", self.path)
+        _mount("--bind", self.protected, self.path)
 
     def mend(self) -> None:
         """Make it as before."""
         while not self.writable():
-            subprocess.run(["umount", "--lazy", self.path], check=True)
+            _unmount(self.path)
         (self.path / "filler").unlink(missing_ok=True)
 
     def writable(self) -> bool:
@@ -197,16 +201,23 @@ class Disk:
 @contextlib.contextmanager
 def disk(path: Path) -> Iterator[Disk]:
     """Make a disk of a few MiB, until the ``with`` block is left."""
-    path.mkdir()
-    _mount("-t", "tmpfs", "-o", "size=6m,mode=755", "none", path)
     made = Disk(path)
-    try:
+    with contextlib.ExitStack() as undo:
+        for directory in (path, made.protected):
+            directory.mkdir()
+            undo.callback(directory.rmdir)
+        _mount("-t", "tmpfs", "-o", "size=6m,mode=755", "none", path)
+        undo.callback(_unmount, path)
+        _mount("--bind", path, made.protected)
+        undo.callback(_unmount, made.protected)
+        _mount("-o", "remount,bind,ro", made.protected)
+        undo.callback(made.mend)
         yield made
-    finally:
-        made.mend()
-        subprocess.run(["umount", "--lazy", path], check=True)
-        path.rmdir()
 
 
 def _mount(*arguments: str | Path) -> None:
     subprocess.run(["mount", *arguments], check=True)
+
+
+def _unmount(path: Path) -> None:
+    subprocess.run(["umount", "--lazy", path], check=True)
