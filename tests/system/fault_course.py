@@ -48,7 +48,6 @@ class Course:
 
     Attributes:
         directory: for what the trial's processes leave.
-        pace: how fast this host is.
         output: everything that the harness said.
         reached: the faults that came before the harness had ended.
         lost: samples that were done before a fault and are not there, or are doubled, or out of order.
@@ -61,7 +60,6 @@ class Course:
     world: World
     disk: Disk
     directory: Path
-    pace: Pace
     output: list[str] = field(default_factory=list)
     reached: list[Fault] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
@@ -77,7 +75,7 @@ class Course:
 
     @property
     def _patience(self) -> float:
-        return max(_PATIENCE_SECONDS, _PATIENCE * self.pace.run_seconds)
+        return max(_PATIENCE_SECONDS, _PATIENCE * self.world.pace.run_seconds)
 
     @property
     def complaints(self) -> list[str]:
@@ -99,9 +97,17 @@ class Course:
         try:
             self._starts(before)
             self._judge(before)
+            self._learn()
         finally:
             self.seconds = time.monotonic() - began
             shutil.rmtree(self.directory)
+
+    def _learn(self) -> None:
+        """Go by how fast the host is now: a moment reckoned by another pace comes too late, or too early."""
+        pace, boots = self.world.pace, boot_seconds(self.run)
+        if boots:
+            boot = sum(boots) / len(boots)
+            self.world.learn(Pace(pace.run_seconds * boot / pace.boot_seconds, boot))
 
     def _starts(self, before: Surroundings) -> None:
         for fault in self.trial.faults:
@@ -123,7 +129,7 @@ class Course:
 
     def _disturbed(self, fault: Fault) -> None:
         started = Started(self.world, self.disk, self.directory)
-        watch = Watch(self.run, started.ended, self.pace)
+        watch = Watch(self.run, started.ended, self.world.pace)
         promised = audit.kept(self.run)
         arguments = self._arguments()
         started.start(*arguments, kinds={fault.kind})
@@ -205,8 +211,14 @@ class Course:
             self.wrong += audit.analysis_differs(self.run, self.directory / "again")
 
 
-def find_pace(world: World) -> Pace:
-    """Run once to the end; from now on the world's experiment has the time-outs that go with this host."""
+def boot_seconds(run: Path) -> list[float]:
+    """Return how long those boots of a run took: of each session the last, if its guest came up."""
+    boots = [json.loads(path.read_text())["boots"][-1] for path in records_of(run)]
+    return [boot["ready_seconds"] for boot in boots if boot["ready_seconds"]]
+
+
+def find_pace(world: World) -> None:
+    """Run once to the end; from now on the world goes by the pace of this host."""
     place = world.place / "first"
     place.mkdir()
     with disk(place / "disk") as made:
@@ -217,9 +229,6 @@ def find_pace(world: World) -> Pace:
         started.start(str(world.experiment), *own, *where, kinds=set())
         out, _err = started.process.communicate()
         assert started.process.returncode == 0, out
-        took = time.monotonic() - began
-        boots = [json.loads(path.read_text())["boots"][0] for path in records_of(made.run)]
+        took, boots = time.monotonic() - began, boot_seconds(made.run)
     shutil.rmtree(place)
-    pace = Pace(took * _LATER_SHARE, max(boot["ready_seconds"] for boot in boots))
-    world.experiment.write_text(pace.experiment)
-    return pace
+    world.learn(Pace(took * _LATER_SHARE, sum(boots) / len(boots)))

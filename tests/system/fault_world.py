@@ -54,7 +54,7 @@ class Pace:
 
     Attributes:
         run_seconds: that an undisturbed run takes.
-        boot_seconds: that the slower of its boots took.
+        boot_seconds: that a boot takes.
     """
 
     run_seconds: float
@@ -63,6 +63,7 @@ class Pace:
     @property
     def experiment(self) -> str:
         """The experiment, with time-outs that a frozen guest reaches soon, and a healthy one never."""
+        # What else the host does may become more meanwhile.
         slow = max(30, 4 * self.boot_seconds)
         return EXPERIMENT % (slow, slow, max(5, self.boot_seconds))
 
@@ -71,15 +72,22 @@ UNKNOWN = Pace(run_seconds=60, boot_seconds=75)
 """Before anything was measured: time-outs that are never reached."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class World:
     """What the trials of a campaign share.
 
     Attributes:
         place: a directory with a short path that QEMU's user may enter.
+        pace: how fast this host is, as far as is known.
     """
 
     place: Path
+    pace: Pace = UNKNOWN
+
+    def learn(self, pace: Pace) -> None:
+        """Go by another pace from now on."""
+        self.pace = pace
+        self.experiment.write_text(pace.experiment)
 
     @property
     def preloaded(self) -> Path:
@@ -126,7 +134,7 @@ def world(manifest: Path) -> Iterator[World]:
         )
         made.door.parent.mkdir()
         made.door.parent.chmod(0o777)
-        made.experiment.write_text(UNKNOWN.experiment)
+        made.learn(UNKNOWN)
         record = json.loads(manifest.read_text())
         for name, build in record["builds"].items():
             build["emulator"] = str(_launcher(made, name, build["emulator"]))

@@ -12,7 +12,7 @@ import pytest
 from fault_course import Course, find_pace
 from fault_figures import Finding
 from fault_plan import Trial, plan_trials
-from fault_world import Pace, World, disk, world
+from fault_world import World, disk, world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,18 +35,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="module")
 def faulty_world(provisioned: Path) -> Iterator[World]:
     with world(provisioned) as made:
+        find_pace(made)
         yield made
 
 
-@pytest.fixture(scope="module")
-def pace(faulty_world: World) -> Pace:
-    return find_pace(faulty_world)
-
-
-def test_faults(trial: Trial, faulty_world: World, pace: Pace, request: pytest.FixtureRequest) -> None:
+def test_faults(trial: Trial, faulty_world: World, request: pytest.FixtureRequest) -> None:
     place = faulty_world.place / f"t{trial.number}"
     with disk(place.with_suffix(".disk")) as made:
-        course = Course(trial, faulty_world, made, place, pace)
+        course = Course(trial, faulty_world, made, place)
         try:
             course.go()
         finally:
