@@ -80,7 +80,8 @@ class Builder:
 
     def make(self, **wanted: Any) -> dict[str, Any]:
         """Make a build; return the module's answer, with its directory."""
-        arguments = self.arguments(**wanted)
+        incremental = wanted.pop("incremental", False)
+        arguments = self.arguments(**wanted) | {"incremental": incremental}
         answer = call("qemu_source_build", **arguments)
         return answer | {"directory": self.builds / f"source-{arguments['key'][:16]}"}
 

@@ -40,7 +40,8 @@ int pool_size(void);
 int main(int argc, char **argv)
 {
     if (argc > 1 && !strcmp(argv[1], "--version")) {
-        printf("QEMU emulator version 10.0.%d\\n", pool_size() + DATA);
+        const char *name = strstr(argv[0], "qemu-img") ? "qemu-img" : "QEMU emulator";
+        printf("%s version 10.0.%d\\n", name, pool_size() + DATA);
         return 0;
     }
     while (getchar() != EOF)
@@ -48,6 +49,18 @@ int main(int argc, char **argv)
     puts("{\\"return\\": {}}\\n{\\"return\\": []}");
     return 0;
 }
+"""
+# As much of `qemu-img bench -c COUNT ...` as the load asks for: a loop for each request.
+BENCH = """\
+    if (argc > 1 && !strcmp(argv[1], "bench")) {
+        volatile long work = 0;
+        for (int i = 1; i + 1 < argc; i++)
+            if (!strcmp(argv[i], "-c"))
+                for (long request = atol(argv[i + 1]); request; request--)
+                    for (int n = pool_size(); n; n--)
+                        work++;
+        return 0;
+    }
 """
 POOL = """\
 int pool_size(void)
@@ -92,6 +105,24 @@ def write_tree(directory: Path, without: str | None = None) -> Path:
             path.write_text(content)
     (directory / "configure").chmod(0o755)
     return directory
+
+
+def write_bench_tree(directory: Path) -> Path:
+    """Write the source tree with a `qemu-img bench` that spends the pool's size on each request."""
+    main = write_tree(directory) / "util/main.c"
+    text = main.read_text().replace("#include <string.h>", "#include <stdlib.h>\n#include <string.h>")
+    main.write_text(text.replace("    while (getchar()", f"{BENCH}    while (getchar()"))
+    return directory
+
+
+def bench_experiment(repository: Path, name: str) -> str:
+    """Return an experiment that counts it: the tag v10.0.2 against the branch."""
+    return (
+        f"name: {name}\nworkload: instructions\nbaseline: OLD\nbuilds:\n"
+        f"  OLD: {{git: {repository}, ref: v10.0.2}}\n  NEW: {{git: {repository}, ref: master}}\n"
+        "matrix: {rw: read, bs: 4k, iodepth: 1}\n"
+        "instructions: {load: qemu-img, repeats: 2, requests: 2000}\n"
+    )
 
 
 def git(directory: Path, *argv: str) -> str:

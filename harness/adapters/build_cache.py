@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 _RECORD, _SOURCE, _PACKAGES = "build.json", "source.json", "tree.json"
-_WORKING = (".making-", ".removing-")
+_WORKING = (".making-", ".removing-", ".growing-")
 _BLOCK_BYTES = 512
 
 
@@ -64,8 +64,8 @@ class BuildCache:
 
     def _lock(self, name: str) -> Path | None:
         """Return the lock that is held while something is made; None where nothing can be."""
-        final = name.removeprefix(".making-")
-        if final.startswith("source-"):
+        final = name.removeprefix(".making-").removeprefix(".")
+        if final.startswith(("source-", "growing-source-")):
             return self.directory / ".locks" / f"{final}.lock"
         # Packages are unpacked under one lock, in working directories with names of no meaning.
         return self._state / "apt" / "lock" if name.startswith(_WORKING) else None

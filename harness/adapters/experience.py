@@ -66,7 +66,7 @@ def remember(path: Path, accel: Accel, experience: Experience, *, disk_image: bo
         "costs": asdict(experience.costs),
         "noise": asdict(experience.noise),
     }
-    write_json(path, known)
+    write_json(path, known, private=True)
 
 
 def costs_of(run: RunDirectory) -> Costs | None:

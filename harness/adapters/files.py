@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
+import itertools
 import os
 import re
 import shutil
@@ -18,10 +20,18 @@ from harness.core.errors import HarnessError, InputError
 _CHUNK_BYTES = 2**20
 _TEMPORARY = re.compile(r"^\..+\.\d+\.tmp$")
 """How `write_atomic` calls a file until it is whole: its name and the writer's process."""
+PRIVATE = 0o700
+PASSABLE = 0o711
+"""For directories that QEMU's user has to get through: it may pass, and not see what else is there."""
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes, *, private: bool = False) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new, never a part.
+
+    Args:
+        path: the file.
+        data: its content.
+        private: for this user's eyes only, whatever the umask.
 
     Raises:
         HarnessError: the disk is full, read-only or the directory is not writable.
@@ -29,6 +39,8 @@ def write_atomic(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as stream:
+            if private:
+                os.fchmod(stream.fileno(), 0o600)
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
@@ -43,9 +55,10 @@ def write_atomic(path: Path, data: bytes) -> None:
         ) from error
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, private: bool = False) -> None:
     """Write JSON for machines and people: sorted out by the caller, indented, atomic."""
-    write_atomic(path, orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    data = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    write_atomic(path, data, private=private)
 
 
 def half_written(directory: Path, *, deep: bool = True) -> list[Path]:
@@ -99,8 +112,17 @@ def read_text(path: Path) -> str:
     Raises:
         InputError: it is missing, a directory, unreadable or not UTF-8.
     """
+    return text_of(path, read_bytes(path))
+
+
+def text_of(path: Path, data: bytes) -> str:
+    """Return the text that a file's content is.
+
+    Raises:
+        InputError: it is not UTF-8; names the file.
+    """
     try:
-        with io.TextIOWrapper(io.BytesIO(read_bytes(path)), encoding="utf-8") as stream:
+        with io.TextIOWrapper(io.BytesIO(data), encoding="utf-8") as stream:
             return stream.read()
     except UnicodeDecodeError as error:
         raise InputError.single(str(path), "is not UTF-8 text", "give a text file") from error
@@ -138,14 +160,32 @@ def inside(directory: Path, *names: str) -> Path:
     return directory.joinpath(*names)
 
 
-def make_directory(path: Path, mode: int = 0o755) -> Path:
-    """Make a directory and its parents; an existing one is left as it is.
+def make_directory(path: Path, mode: int = PRIVATE) -> Path:
+    """Make a directory and its parents, and put them on disk; an existing one is left as it is.
+
+    Args:
+        path: the directory.
+        mode: of the directory itself, whatever the umask; its parents are made as the umask says.
 
     Raises:
         HarnessError: it cannot be made.
     """
+    if path.is_dir():
+        return path
+    made = [path, *itertools.takewhile(lambda parent: not parent.exists(), path.absolute().parents)]
     try:
-        path.mkdir(mode=mode, parents=True, exist_ok=True)
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+            path.chmod(mode)
+        if not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        # What is put on disk in a directory is lost with it: its own name has to be there, too.
+        for directory in made:
+            # One that this user may write to but not list cannot be opened.
+            with contextlib.suppress(PermissionError):
+                sync_directory(directory.absolute().parent)
     except OSError as error:
         raise HarnessError(
             f"cannot make the directory {path}: {error.strerror}", remedy="choose another with an option"

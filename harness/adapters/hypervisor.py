@@ -6,8 +6,10 @@ import contextlib
 import json
 import os
 import pwd
+import signal
 import stat
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -18,12 +20,15 @@ os.environ.setdefault("LIBVIRT_LOG_OUTPUTS", "4:file:/dev/null")
 import libvirt
 import libvirt_qemu
 
-from harness.adapters.files import make_directory, write_atomic
+from harness.adapters.files import PASSABLE, make_directory, write_atomic
 from harness.adapters.reaper import Reaper
 from harness.core.errors import HypervisorError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_KILLED_SECONDS = 5.0
+"""For a process that was killed to be gone."""
 
 _QEMU_CONF = """\
 # Written by qemu-ab-harness: this driver lives inside the harness, for the run's own guests only.
@@ -250,14 +255,44 @@ class Domain:
             return None
         return self._reaper.wait(self.pid, timeout)
 
-    def destroy(self) -> None:
-        """End the guest and wait until its process is gone; a guest that is gone already is fine."""
+    def destroy(self, timeout: float = 30.0) -> None:
+        """End the guest and wait until its process is gone; a guest that is gone already is fine.
+
+        Raises:
+            HypervisorError: its process is still there after ``timeout`` seconds: nothing may be measured.
+        """
         for callback in self._callbacks:
             with contextlib.suppress(libvirt.libvirtError):
                 self._connection.domainEventDeregisterAny(callback)
         self._callbacks = []
+        # libvirt's own patience with a process that does not end is its own business: it may outlast ours.
+        ending = threading.Thread(target=self._end, name="ending", daemon=True)
+        ending.start()
+        ending.join(timeout)
+        if self.pid is None or not _lives(self.pid):
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(self.pid, signal.SIGKILL)
+        deadline = time.monotonic() + _KILLED_SECONDS
+        while _lives(self.pid):
+            if time.monotonic() > deadline:
+                raise HypervisorError(
+                    f"QEMU (process {self.pid}) is still there {timeout:.0f} s after it was told to end, and "
+                    "after SIGKILL: it waits in the kernel, probably for a disk",
+                    remedy="nothing may be measured beside it: see to its disk, or restart the host; "
+                    "then harness run --resume",
+                )
+            time.sleep(_KILLED_SECONDS / 100)
+
+    def _end(self) -> None:
         with contextlib.suppress(libvirt.libvirtError):
             self._handle.destroy()
+
+    def kill(self) -> None:
+        """End QEMU at once; whoever waits for the guest learns that it stopped."""
+        with contextlib.suppress(libvirt.libvirtError):
+            self._handle.destroy()
+        self._tell(self.stopped)
 
     def forget_log(self) -> None:
         """Remove libvirt's log of this guest, where the driver is the harness's own."""
@@ -280,6 +315,15 @@ class Domain:
             listener()
 
 
+def _lives(pid: int) -> bool:
+    """Return whether a process is there, and is no zombie."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in {"Z", "X"}
+
+
 def _log_directory(uri: str, embed_root: Path) -> Path | None:
     """Return where libvirt keeps the logs of this connection's QEMU processes; None on another host."""
     if uri.startswith("qemu:///embed"):
@@ -299,7 +343,7 @@ def prepare_embed_root(root: Path) -> None:
         HypervisorError: the directory is somebody else's, so nothing in it can be trusted.
     """
     # QEMU runs as an ordinary user below it: the way down must be passable.
-    make_directory(root, 0o711)
+    make_directory(root, PASSABLE)
     if root.is_symlink() or root.stat().st_uid != os.geteuid():
         raise HypervisorError(
             f"{root} belongs to somebody else",

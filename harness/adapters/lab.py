@@ -16,11 +16,13 @@ from harness.adapters.guest.disk_guest import settle
 from harness.adapters.guest.fio import Fio, target_of
 from harness.adapters.guest.pool import PoolGuest
 from harness.adapters.host.facts import volatile_settings
+from harness.adapters.log_limit import LogLimit
 from harness.adapters.qemu_view import QemuView
+from harness.adapters.starting import start_domain
 from harness.adapters.telemetry.sampler import TelemetryRecorder, telemetry_file
 from harness.adapters.waiting import Waiter
 from harness.core.domain_xml import DomainSpec, domain_spec, render_domain
-from harness.core.errors import GuestDiedError, GuestError, HarnessError, HypervisorError
+from harness.core.errors import GuestDiedError, GuestError, HarnessError
 from harness.core.guest_view import SCRIPT, parse_guest
 from harness.core.model import Workload
 from harness.core.pool import PARALLEL_PROBE, burst_serials, pool_disks, pool_iothreads
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from harness.adapters.disk_guard import DiskGuard
     from harness.adapters.guest.disk_guest import DiskGuest
     from harness.adapters.guest.shell import GuestShell
     from harness.adapters.hypervisor import Domain, Hypervisor
@@ -47,6 +50,7 @@ TARGET = target_of("disk0")
 """The measured disk in the guest, by the serial that the domain XML gives it."""
 
 _LOG_LINES = 200
+_CONSOLE_ENDS, _CONSOLE_EMPTY = "; its console ends:", "; its console is empty"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +61,13 @@ class Timeouts:
         boot: from create to the agent's first answer.
         agent: for the agent to answer one command.
         grace: for fio, beyond ramp and runtime.
+        destroy: for QEMU to end.
     """
 
     boot: float
     agent: float
     grace: float
+    destroy: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,7 @@ class LibvirtLab:
         fio_script: the text of fio/fio.sh; the guest runs just this version of it.
         disks: the file or device behind the disk of each guest configuration; None where there is none.
         disk_guest: what guests boot from, where that is a disk image; None where the image is all there is.
+        guard: looks at the device behind the disk before each guest; None where there can be none.
     """
 
     hypervisor: Hypervisor
@@ -89,6 +96,7 @@ class LibvirtLab:
     timeouts: Timeouts
     stop: StopSignal
     disk_guest: DiskGuest | None = None
+    guard: DiskGuard | None = None
 
     @contextlib.contextmanager
     def session(
@@ -98,6 +106,7 @@ class LibvirtLab:
 
         Raises:
             GuestError: it did not boot, or died.
+            InputError: the device behind the disk is in use, or is another one by now.
             Interrupted: the user stopped the run.
         """
         with contextlib.ExitStack() as stack:
@@ -112,18 +121,27 @@ class LibvirtLab:
         console = directory / "console.log"
         xml = render_domain(self.domain_spec(planned, console, root), read_text(self.template))
         write_atomic(directory / "domain.xml", xml.encode())
+        if self.guard is not None:
+            self.guard.check_again()
         began = time.monotonic()
-        domain = self._start(xml, build)
+        domain = start_domain(self.hypervisor, xml, build, timeout=self.timeouts.boot, stop=self.stop)
         probe = MappingsProbe(domain.pid)
         telemetry = TelemetryRecorder(directory / telemetry_file(boot), domain.pid, probe)
-        waiter = Waiter(self.stop, domain.stopped, lambda: _died(build, domain, console, probe))
+        limit = LogLimit(filter(None, (console, domain.log)), domain.kill)
+        guest = f"the guest on {build.name}"
+        waiter = Waiter(
+            self.stop,
+            domain.stopped,
+            lambda: limit.error(guest) or _died(build, domain, console, probe),
+        )
         view = QemuView(domain, waiter)
         try:
+            limit.start()
             telemetry.start()
             domain.on_change(waiter.wake)
             facts = emulator_facts(domain.pid, build)
             with self._shell(domain, root, waiter) as shell:
-                await_answer(shell, f"the guest on {build.name}", self.timeouts.boot, console)
+                await_answer(shell, guest, self.timeouts.boot, console)
                 if root is not None:
                     settle(shell, self.timeouts.boot)
                 ready = time.monotonic() - began
@@ -131,12 +149,17 @@ class LibvirtLab:
                 facts["qemu"] = view.facts(self.timeouts.agent)
                 fio = Fio(shell, read_text(self.fio_script), self.timeouts.grace, self.image.fio_script)
                 yield self._guest(fio, probe, telemetry, ready, facts)
+        except GuestError as error:
+            error.message = _with_console(error.message, console)
+            raise
         finally:
             # From the last to the first, each whatever another one raises: a disk that fails must not keep
             # the guest alive.
             with contextlib.ExitStack() as ending:
                 ending.callback(_keep_qemu_log, domain, directory / "qemu.log")
-                ending.callback(domain.destroy)
+                ending.callback(limit.cut)
+                ending.callback(domain.destroy, self.timeouts.destroy)
+                ending.callback(limit.close)
                 ending.callback(telemetry.close)
                 ending.callback(waiter.close)
                 ending.callback(view.close)
@@ -165,12 +188,6 @@ class LibvirtLab:
                 )
             return PoolGuest(fio, self.experiment.pool, telemetry, ready, facts)
         return BootedGuest(fio, telemetry, ready, facts)
-
-    def _start(self, xml: str, build: BuildRecord) -> Domain:
-        try:
-            return self.hypervisor.start(xml)
-        except HypervisorError as error:
-            raise GuestError(f"{build.name}: {error.message}") from error
 
     def under(self, accel: Accel, *, boot_seconds: float | None = None) -> LibvirtLab:
         """Return the same lab under an accelerator, with the boot time-out that goes with it."""
@@ -274,7 +291,13 @@ def await_answer(shell: GuestShell, guest: str, timeout: float, console: Path) -
 def console_tail(console: Path) -> str:
     """Return the console's last lines as the end of a message."""
     lines = tail(console)
-    return f"; its console ends:\n{lines}" if lines else "; its console is empty"
+    return f"{_CONSOLE_ENDS}\n{lines}" if lines else _CONSOLE_EMPTY
+
+
+def _with_console(message: str, console: Path) -> str:
+    """Return a message about a guest with its console's last lines, unless it has them already."""
+    told = _CONSOLE_ENDS in message or message.endswith(_CONSOLE_EMPTY)
+    return message if told else message + console_tail(console)
 
 
 def _died(build: BuildRecord, domain: Domain, console: Path, probe: MappingsProbe) -> GuestDiedError:

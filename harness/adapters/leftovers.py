@@ -23,7 +23,7 @@ MARK = "HARNESS_PLAYBOOK"
 """The environment variable by which everything that a playbook started on this host is known; its value is
 the playbook's scratch directory."""
 
-_GRACE_SECONDS = 3.0
+_GRACE_SECONDS = 5.0
 _LOOK_SECONDS = 0.05
 _SHOWN_CHARACTERS = 60
 
@@ -74,11 +74,16 @@ class Process:
 
 
 def end_marked(value: str) -> int:
-    """Ask every process to end that was started with the mark set to a value; return how many there were."""
-    found = [process for process, mark in _marked() if mark == value]
-    for process in found:
-        with contextlib.suppress(OSError):
-            os.kill(process.pid, signal.SIGTERM)
+    """End every process that was started with the mark set to a value; return how many there were.
+
+    They are asked to; what is still there after a few seconds is killed.
+    """
+    found = _marked_as(value)
+    _signal(found, signal.SIGTERM)
+    deadline = time.monotonic() + _GRACE_SECONDS
+    while (left := _marked_as(value)) and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+    _signal(left, signal.SIGKILL)
     return len(found)
 
 
@@ -116,6 +121,16 @@ def _marked() -> Iterator[tuple[Process, str]]:
         for variable in _read(pid, "environ").split(b"\0"):
             if variable.startswith(mark):
                 yield _process(pid, _read(pid, "cmdline")), variable[len(mark) :].decode(errors="replace")
+
+
+def _marked_as(value: str) -> list[Process]:
+    return [process for process, mark in _marked() if mark == value]
+
+
+def _signal(processes: list[Process], number: signal.Signals) -> None:
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)
 
 
 def _pids() -> list[int]:

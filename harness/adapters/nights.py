@@ -48,7 +48,7 @@ class Nights:
     def begin(self) -> Path:
         """Return the new directory of a night that begins now."""
         directory = self.path / datetime.now(UTC).strftime(_NAME)
-        directory.mkdir()
+        make_directory(directory)
         return directory
 
     def all(self) -> list[Night]:

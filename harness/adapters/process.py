@@ -88,6 +88,11 @@ def run(
     return Completed(done.returncode, _text(done.stdout), _text(done.stderr))
 
 
+def copy_seconds(size_bytes: int) -> float:
+    """Return how long a copy may take, in seconds: even a slow disk writes 5 MB each."""
+    return 120 + size_bytes / 5e6
+
+
 class Guard:
     """A process that outlives this one by a moment: its standard input ends when this one does.
 

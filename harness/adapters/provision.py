@@ -14,13 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 from harness.adapters.files import make_directory
 from harness.adapters.leftovers import MARK, end_marked
+from harness.adapters.progress import Progress
 from harness.adapters.scratch import scratch
-from harness.core.errors import HarnessError, InputError, Interrupted, ProvisionError
+from harness.core.errors import BuildFailedError, HarnessError, InputError, Interrupted, ProvisionError
+from harness.core.experiment.model import TASK_SECONDS
 from harness.core.model import BuildRecord, GuestImage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+_STUCK = (
+    "look at what it waits for (a package lock, a repository that does not answer); a slow host may need "
+    "more: timeouts.task in the experiment"
+)
 SHOWN_LINES = 5
 """How many of the last lines of a failed task's output an error shows."""
 
@@ -45,6 +51,8 @@ class TaskEvent:
         task: the task's name.
         status: how far it got.
         message: why it failed; empty otherwise.
+        made: how it made a build (``from nothing``); empty where it made none.
+        build_failed: whether the source of a build is to blame.
     """
 
     host: str
@@ -52,6 +60,8 @@ class TaskEvent:
     task: str
     status: TaskStatus
     message: str = ""
+    made: str = ""
+    build_failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +137,8 @@ def task_event(event: Mapping[str, Any]) -> TaskEvent | None:
         task=str(data.get("task") or ""),
         status=status,
         message=failure_message(result) if status is TaskStatus.FAILED else "",
+        made=str(result.get("made") or ""),
+        build_failed=status is TaskStatus.FAILED and bool(result.get("build_failed")),
     )
 
 
@@ -146,6 +158,7 @@ class _Watcher:
     """Hears ansible-runner's events while the playbook runs."""
 
     on_task: Callable[[TaskEvent], None]
+    progress: Progress
     failure: TaskEvent | None = None
     # Of a loop, why its first item failed: the task's own message is no more than that the loop ended.
     failed_item: str = ""
@@ -157,7 +170,13 @@ class _Watcher:
     def __call__(self, event: dict[str, Any]) -> bool:
         """Take one event; False: ansible-runner need not keep it."""
         step = task_event(event)
+        self.progress.step()
         if step is not None:
+            name = f"{step.role} : {step.task}" if step.role else step.task
+            if step.status is TaskStatus.STARTED:
+                self.progress.begins(name)
+            else:
+                self.progress.ends(f"{name} on {step.host}", step.status)
             if step.status is TaskStatus.STARTED:
                 self.failed_item = ""
             if step.status is TaskStatus.FAILED:
@@ -183,6 +202,9 @@ def provision(
     inventory: Path,
     on_task: Callable[[TaskEvent], None],
     cancelled: Callable[[], bool],
+    task_seconds: float = TASK_SECONDS,
+    incremental: bool = False,
+    only_builds: bool = False,
 ) -> ProvisionResult:
     """Run ``provision.yml`` on this machine.
 
@@ -195,26 +217,32 @@ def provision(
         inventory: the hosts.
         on_task: hears of each task's start and end.
         cancelled: asked all the time; true stops the playbook.
+        task_seconds: after which a task counts as hung.
+        incremental: build a commit on top of the one that was built before it.
+        only_builds: make the builds and nothing else (``rebuild.yml``): the machine is ready.
 
     Returns:
         What was done, and the manifest's content.
 
     Raises:
-        ProvisionError: a task failed; names task, host and message.
+        BuildFailedError: a build does not compile, or does not start.
+        ProvisionError: a task failed or hung; names task, host and message.
         Interrupted: ``cancelled`` said so.
     """
     watcher = _play(
-        "provision.yml",
+        "rebuild.yml" if only_builds else "provision.yml",
         {
             "experiment": str(experiment_file.resolve()),
             "harness_experiment_dir": str(experiment_dir.resolve()),
             "harness_state_dir": str(state_dir.resolve()),
             "harness_manifest": str(manifest.resolve()),
+            **({"qemu_source_incremental": True} if incremental else {}),
         },
         playbooks=playbooks,
         inventory=inventory,
         on_task=on_task,
         cancelled=cancelled,
+        task_seconds=task_seconds,
     )
     found = read_manifest(manifest)
     return ProvisionResult(
@@ -281,6 +309,7 @@ def prepare_guest(
     playbooks: Path,
     on_task: Callable[[TaskEvent], None],
     cancelled: Callable[[], bool],
+    task_seconds: float = TASK_SECONDS,
 ) -> None:
     """Run ``guest.yml`` on a booted guest.
 
@@ -293,6 +322,7 @@ def prepare_guest(
         playbooks: directory of the playbooks.
         on_task: hears of each task's start and end.
         cancelled: asked all the time; true stops the playbook.
+        task_seconds: after which a task counts as hung.
 
     Raises:
         ProvisionError: a task failed; names task and message.
@@ -314,6 +344,7 @@ def prepare_guest(
         on_task=on_task,
         cancelled=cancelled,
         remedy="correct the image; or have fio in it and write `prepare: false` under guest",
+        task_seconds=task_seconds,
     )
 
 
@@ -327,16 +358,18 @@ def _play(
     cancelled: Callable[[], bool],
     check: bool = False,
     remedy: str | None = None,
+    task_seconds: float = TASK_SECONDS,
 ) -> _Watcher:
     """Run a playbook to its end; ``check``: in check mode.
 
     Raises:
-        ProvisionError: a task failed.
+        ProvisionError: a task failed, or took longer than ``task_seconds``.
         Interrupted: ``cancelled`` said so.
     """
     import ansible_runner
 
-    watcher = _Watcher(on_task)
+    progress = Progress(task_seconds)
+    watcher = _Watcher(on_task, progress)
     # Fresh each time and removed: its artifacts hold the whole environment, secrets and all.
     with scratch() as private:
         runner = ansible_runner.run(
@@ -349,12 +382,14 @@ def _play(
             quiet=True,
             event_handler=watcher,
             # Without a callback ansible-runner takes over SIGINT and SIGTERM.
-            cancel_callback=cancelled,
+            cancel_callback=lambda: cancelled() or progress.is_stuck(),
             settings={"suppress_env_files": True},
         )
         if runner.status == "canceled":
             # A compiler that goes on would disturb the next measurement.
             end_marked(str(private))
+            if progress.is_stuck() and not cancelled():
+                raise ProvisionError(progress.words(), remedy=_STUCK)
     _check(runner.status, watcher, playbook, remedy)
     return watcher
 
@@ -380,9 +415,10 @@ def _check(status: str, watcher: _Watcher, playbook: str, remedy: str | None) ->
     failure = watcher.failure
     if failure is not None:
         role = f"{failure.role} : " if failure.role else ""
-        raise ProvisionError(
-            f"task '{role}{failure.task}' failed on {failure.host}: {failure.message}", remedy=remedy
-        )
+        message = f"task '{role}{failure.task}' failed on {failure.host}: {failure.message}"
+        if failure.build_failed:
+            raise BuildFailedError(message, failure.message, remedy=remedy)
+        raise ProvisionError(message, remedy=remedy)
     said = "\n".join(f"  {line}" for line in watcher.said)
     raise ProvisionError(
         f"ansible-playbook ended with status {status} before any task failed"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import stat
 import tempfile
 import time
 from pathlib import Path
@@ -32,6 +34,14 @@ def scratch() -> Iterator[Path]:
             yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _is_ours(directory: Path) -> bool:
+    """Return whether a directory is this user's own: in another's, any name may be a trap."""
+    with contextlib.suppress(OSError):
+        status = directory.lstat()
+        return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+    return False
 
 
 def sweep() -> None:
@@ -71,6 +81,8 @@ def is_in_use(directory: str) -> bool:
 
 def _is_left(directory: Path) -> bool:
     try:
+        if not _is_ours(directory):
+            return False
         if (directory / _LOCK).exists():
             return not is_in_use(str(directory))
         return time.time() - directory.stat().st_mtime > _LOCKED_AFTER_SECONDS

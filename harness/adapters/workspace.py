@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.adapters.files import PASSABLE, PRIVATE, make_directory
+
 _SYSTEM_STATE = Path("/var/lib/qemu-ab-harness")
+_PASSABLE = ("builds", "disks", "guest", "images", "lv", "trees")
+_PRIVATE = (
+    "apt", "ccache", "experiments", "manifests", "nights", "probe", "runs", "snapshot", "sources", "tools",
+)  # fmt: skip
+_PRIVATE_FILES = ("accel.json", "experience.json", "history.duckdb", "history.duckdb.wal")
+_OPEN = ("harness",)
+"""The harness itself, where a playbook installed it: there is nothing in it that others may not read."""
+
 _LONGEST_EMBED_ROOT = 27
 """libvirt puts the agent's UNIX socket below it, in lib/qemu/channel/target/domain-NNNN-<20 characters>/, and
 the path of a socket may have 107 characters."""
@@ -71,9 +83,38 @@ class Workspace:
         """Where the disks of the guest are that runs now; whatever is there outside of a run is left over."""
         return self.state / "guest"
 
+    def secure(self) -> None:
+        """Make the state directory, or close what lies in one that is there to other users of this host.
+
+        What QEMU's user has to reach stays passable, everything else is this user's own. Names that are not
+        the harness's, and what belongs to others, are left as they are.
+
+        Raises:
+            HarnessError: it cannot be made.
+        """
+        make_directory(self.state, PASSABLE)
+        wanted = dict.fromkeys(_PASSABLE, PASSABLE) | dict.fromkeys(_PRIVATE, PRIVATE)
+        wanted |= dict.fromkeys(_PRIVATE_FILES, 0o600)
+        for name, mode in wanted.items():
+            _close(self.state / name, mode)
+        # A directory that also serves for something else is not the harness's to close.
+        if all(entry.name in {*wanted, *_OPEN} for entry in self.state.iterdir()):
+            _close(self.state, PASSABLE)
+
     def manifest(self, experiment_name: str) -> Path:
         """Where provisioning says what it made for an experiment."""
         return self.state / "manifests" / f"{experiment_name}.json"
+
+
+def _close(path: Path, mode: int) -> None:
+    """Take from a file or directory the permissions beyond a mode; never add any."""
+    with contextlib.suppress(FileNotFoundError):
+        status = path.lstat()
+        if stat.S_ISLNK(status.st_mode) or status.st_uid != os.geteuid():
+            return
+        found = stat.S_IMODE(status.st_mode)
+        if found & ~mode:
+            path.chmod(found & mode)
 
 
 def default_state_directory() -> Path:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from harness.analysis.layout import Column, clean, layout, markdown_remarks, markdown_table
+from harness.analysis.pool_costs import PoolCost
 from harness.analysis.tables import JSON_FORMAT_VERSION, TableFormat, percent
 
 if TYPE_CHECKING:
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 METRIC = "instructions_per_request"
 _HEADS = {"rw": "RW", "bs": "BLKSIZE", "iodepth": "IODEPTH"}
+_POOL_HEADS = {"MISSES": "misses", "INSTRUCTIONS": "instructions", "CALLS": "calls"}
+_POOL_DECIMALS = {"misses": 3, "instructions": 0, "calls": 3}
+_POOL_MEANING = (
+    "MISSES: coroutines made because the pool had none. INSTRUCTIONS: for making and freeing coroutines. "
+    "CALLS: of mmap, mprotect and munmap. Each a request."
+)
 _MEANING = (
     "Change: more (+) or fewer (-) instructions a request. Resolution: how far repeats of a count lie apart."
 )
@@ -43,7 +50,7 @@ def render_costs(comparison: CostComparison, fmt: TableFormat | str = TableForma
 
 def instructions(value: float) -> str:
     """Return instructions a request as a whole number; ``-`` where there are none."""
-    return "-" if math.isnan(value) else f"{value:.0f}"
+    return _shown(value, 0)
 
 
 def _keys(comparison: CostComparison, cells: Sequence[CellCost]) -> list[Column]:
@@ -88,6 +95,34 @@ def cost_lines(comparison: CostComparison, contender: str) -> list[str]:
     return layout(full_columns(comparison, contender))
 
 
+def pool_columns(comparison: CostComparison, contender: str) -> list[Column]:
+    """Return the columns of the coroutine pool's table; none where that was not asked.
+
+    A column that could not be counted at all is left out; `explanation` says why.
+    """
+    if comparison.pool is None:
+        return []
+    cells = comparison.contenders[contender]
+    columns = _keys(comparison, cells)
+    for head, name in _POOL_HEADS.items():
+        for variant in (comparison.baseline, contender):
+            costs = [comparison.pool.get((variant, cell.cell), PoolCost()) for cell in cells]
+            values = [getattr(cost, name) for cost in costs]
+            if not all(map(math.isnan, values)):
+                shown = [_shown(value, _POOL_DECIMALS[name]) for value in values]
+                columns.append(Column(f"{clean(variant)} {head}", shown))
+    return columns
+
+
+def _shown(value: float, decimals: int) -> str:
+    return "-" if math.isnan(value) else f"{value:.{decimals}f}"
+
+
+def pool_title(comparison: CostComparison, contender: str) -> str:
+    """Return the title of that table."""
+    return f"{clean(contender)} against {clean(comparison.baseline)}: what the coroutine pool costs a request"
+
+
 def _title(comparison: CostComparison, contender: str) -> str:
     return (
         f"{clean(contender)} against {clean(comparison.baseline)}: instructions a request (fewer is better)"
@@ -99,13 +134,16 @@ def explanation(comparison: CostComparison) -> list[str]:
     verdict = (
         f"Verdict: margin {comparison.margin * 100:g}%, beyond or within which by more than the resolution."
     )
-    return [comparison.ruler, _MEANING, verdict, *comparison.footer]
+    pool = [] if comparison.pool is None else [_POOL_MEANING]
+    return [comparison.ruler, _MEANING, verdict, *pool, *comparison.footer]
 
 
 def _text(comparison: CostComparison) -> str:
     lines: list[str] = []
     for contender in comparison.contenders:
         lines += [_title(comparison, contender), "", *cost_lines(comparison, contender), ""]
+        if columns := pool_columns(comparison, contender):
+            lines += [pool_title(comparison, contender), "", *layout(columns), ""]
     lines += [f"warning: {clean(warning)}" for warning in comparison.warnings]
     return "\n".join([*lines, *map(clean, explanation(comparison))]) + "\n"
 
@@ -114,6 +152,8 @@ def _markdown(comparison: CostComparison) -> str:
     lines: list[str] = []
     for contender in comparison.contenders:
         lines += markdown_table(f"**{_title(comparison, contender)}**", full_columns(comparison, contender))
+        if columns := pool_columns(comparison, contender):
+            lines += markdown_table(f"**{pool_title(comparison, contender)}**", columns)
     lines += markdown_remarks(comparison.warnings, explanation(comparison))
     return "\n".join(lines) + "\n"
 
@@ -129,10 +169,21 @@ def _records(comparison: CostComparison) -> list[dict[str, Any]]:
             "resolution": _number(cell.resolution),
             "verdict": cell.verdict,
             "reason": cell.reason,
+            **_pool_record(comparison, contender, cell),
         }
         for contender, cells in comparison.contenders.items()
         for cell in cells
     ]
+
+
+def _pool_record(comparison: CostComparison, contender: str, cell: CellCost) -> dict[str, Any]:
+    if comparison.pool is None:
+        return {}
+    return {
+        f"{role}_pool_{name}": _number(getattr(comparison.pool.get((variant, cell.cell), PoolCost()), name))
+        for name in _POOL_HEADS.values()
+        for role, variant in (("baseline", comparison.baseline), ("contender", contender))
+    }
 
 
 def _number(value: float) -> float | None:

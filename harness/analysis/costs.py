@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from harness.analysis.pool_costs import PoolCost
     from harness.core.model import FactorValue
 
 COSTLIER, CHEAPER, SAME, UNCLEAR = "costlier", "cheaper", "same", "unclear"
@@ -96,6 +97,7 @@ class CostComparison:
         warnings: sentences.
         footer: sentences.
         environment: what was recorded of the host and the builds.
+        pool: what misses of the coroutine pool cost each variant in each cell; None where that was not asked.
     """
 
     factors: tuple[str, ...]
@@ -106,6 +108,7 @@ class CostComparison:
     warnings: Sequence[str] = ()
     footer: Sequence[str] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
+    pool: Mapping[tuple[str, CellKey], PoolCost] | None = None
 
     def verdicts(self) -> list[str]:
         """Return every verdict of every contender."""

@@ -5,7 +5,7 @@ A number that could not be computed is null, never 0.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired, TypeAlias
 
 from pydantic import ConfigDict, Field, TypeAdapter, with_config
 
@@ -173,6 +173,17 @@ class BothCosts(TypedDict):
     contender: Annotated[Cost, Field(description="Of the contender.")]
 
 
+PoolMisses: TypeAlias = Annotated[
+    Number, Field(description="Coroutines made a request, as the pool had none; of load coroutine-pool.")
+]
+PoolInstructions: TypeAlias = Annotated[
+    Number, Field(description="Instructions a request for making and freeing coroutines; likewise.")
+]
+PoolCalls: TypeAlias = Annotated[
+    Number, Field(description="Calls of mmap, mprotect and munmap a request; likewise.")
+]
+
+
 @with_config(_WITH_FACTORS)
 class CostCell(TypedDict):
     """One cell of one contender, in instructions."""
@@ -189,6 +200,12 @@ class CostCell(TypedDict):
         Literal["costlier", "cheaper", "same", "unclear"], Field(description="By margin and resolution.")
     ]
     reason: Annotated[str | None, Field(description="Why it is unclear.")]
+    baseline_pool_misses: NotRequired[PoolMisses]
+    contender_pool_misses: NotRequired[PoolMisses]
+    baseline_pool_instructions: NotRequired[PoolInstructions]
+    contender_pool_instructions: NotRequired[PoolInstructions]
+    baseline_pool_calls: NotRequired[PoolCalls]
+    contender_pool_calls: NotRequired[PoolCalls]
     costs: Annotated[BothCosts, Field(description="What it rests on.")]
 
 

@@ -50,6 +50,11 @@ _PERCENTILES = {
     "p99": "99th percentile", "p999": "99.9th percentile", "p9999": "99.99th percentile",
 }  # fmt: skip
 
+_WHOSE = {
+    "": "", "user_": "user-mode ", "kernel_": "kernel-mode ",
+    "vcpu_": "vCPU threads' ", "iothread_": "IOThreads' ", "main_": "main loop's ",
+}  # fmt: skip
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -68,7 +73,11 @@ METRICS: dict[str, Metric] = {
         Metric("vmas", "peak VMAs of QEMU", "", higher_is_better=False),
         Metric("coroutines", "peak coroutines of QEMU", "", higher_is_better=False),
         Metric("headroom", "VMAs left to vm.max_map_count", "", higher_is_better=True),
-        Metric("instructions_per_io", "instructions a request", "", higher_is_better=False),
+        *(
+            Metric(f"{prefix}{name}_per_io", f"{words}{name} a request", "", higher_is_better=False)
+            for name in ("instructions", "cycles")
+            for prefix, words in _WHOSE.items()
+        ),
     )
 }
 """Every metric the harness knows, by name."""

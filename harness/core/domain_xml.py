@@ -11,6 +11,7 @@ from jinja2 import Environment, StrictUndefined, Template
 
 from harness.core.capabilities import Requirement, requirements, unmet
 from harness.core.errors import InputError
+from harness.core.experiment.write_checks import writes
 from harness.core.model import Accel, Aio, Backend, Cache, DiskFormat, Machine, NumaMode
 from harness.resources import resource_dir
 
@@ -93,6 +94,7 @@ class DiskSpec:
         queue_size: requests a queue holds.
         latency_ns: after what time null-co answers; None is at once.
         target: the name libvirt and the PCI order give it; vda for the first.
+        readonly: whether QEMU keeps the guest from writing.
     """
 
     backend: Backend
@@ -108,6 +110,7 @@ class DiskSpec:
     queue_size: int = 128
     latency_ns: int | None = None
     target: str = "vda"
+    readonly: bool = False
 
     @property
     def pci_domain(self) -> str:
@@ -349,7 +352,7 @@ def domain_spec(
     guest = experiment.guest
     booted = guest.kernel or kernel or None
     threads = _iothreads(experiment.disk) if iothreads is None else iothreads
-    chosen = (_disk(experiment.disk, disk_path),) if disks is None else disks
+    chosen = (_disk(experiment, disk_path),) if disks is None else disks
     if sum(disk.backend is Backend.NULL_CO for disk in chosen) > _SLOTS * _FUNCTIONS:
         raise InputError.single(
             "disk", f"{len(chosen)} disks", f"at most {_SLOTS * _FUNCTIONS} fit on the bus"
@@ -404,7 +407,8 @@ def _iothreads(disk: Disk) -> tuple[IOThreadSpec, ...]:
     )
 
 
-def _disk(disk: Disk, made: str | None) -> DiskSpec:
+def _disk(experiment: Experiment, made: str | None) -> DiskSpec:
+    disk = experiment.disk
     null = disk.backend is Backend.NULL_CO
     path = None if null else disk.path or made
     if path is None and not null:
@@ -422,6 +426,8 @@ def _disk(disk: Disk, made: str | None) -> DiskSpec:
         queues=disk.queues,
         queue_size=disk.queue_size,
         latency_ns=None if disk.latency is None else round(disk.latency * 1e9),
+        # A guest that is told to read only might still mount, repair or assemble what it finds.
+        readonly=not null and disk.path is not None and not writes(experiment),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 if TYPE_CHECKING:
     from harness.core.records import CrashRecord
@@ -52,9 +52,13 @@ class InputError(HarnessError):
         self.problems = tuple(problems)
 
     @classmethod
-    def single(cls, where: str, message: str, remedy: str | None = None) -> InputError:
+    def single(cls, where: str, message: str, remedy: str | None = None) -> Self:
         """Return the error for one problem."""
         return cls([Problem(where, message, remedy)])
+
+
+class DamagedError(InputError):
+    """A file of a run directory is not what was written: torn, or edited."""
 
 
 class NothingMeasuredError(InputError):
@@ -63,6 +67,18 @@ class NothingMeasuredError(InputError):
 
 class ProvisionError(HarnessError):
     """A playbook failed: names the task, the host and the message."""
+
+
+class BuildFailedError(ProvisionError):
+    """The source of a build is to blame: it does not compile, or what it makes is no QEMU that starts.
+
+    Attributes:
+        cause: the compiler's words, without where they were said.
+    """
+
+    def __init__(self, message: str, cause: str, *, remedy: str | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.cause = cause
 
 
 class GuestError(HarnessError):

@@ -19,7 +19,7 @@ FIO_FACTORS = ("rw", "bs", "iodepth", "numjobs", "ioengine")
 
 GUEST_FACTORS = (
     "backend", "format", "cache", "aio", "iothreads", "queues", "queue_size", "iothread_mapping",
-    "poll_max_ns", "vcpus", "memory", "machine",
+    "poll_max_ns", "vcpus", "memory", "machine", "hoarder",
 )  # fmt: skip
 """Factors of the guest: each combination needs sessions of its own."""
 
@@ -55,6 +55,16 @@ class CountLoad(StrEnum):
 
     VIRTIO_BLK = "virtio-blk"
     QEMU_IMG = "qemu-img"
+    COROUTINE_POOL = "coroutine-pool"
+
+
+class Counter(StrEnum):
+    """What counts."""
+
+    CALLGRIND = "callgrind"
+    """Instructions."""
+    STRACE = "strace"
+    """System calls."""
 
 
 class RingFormat(StrEnum):

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
+from harness.core.documents import document_of
 from harness.core.errors import InputError
-from harness.core.experiment.source_values import is_on_host, is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from datetime import datetime, timedelta
     from pathlib import PurePath
 
@@ -68,7 +68,7 @@ def followed(experiment: Experiment, variant: str, source: str) -> Followed:
     Raises:
         InputError: there is no such build, or its source does not move.
     """
-    build = _document(experiment)["builds"].get(variant)
+    build = document_of(experiment)["builds"].get(variant)
     where = f"{source}: builds.{variant}"
     if build is None:
         names = ", ".join(experiment.variants)
@@ -103,12 +103,7 @@ def experiment_of_tonight(
         commit: where its branch stands tonight.
         last: what the night before measured; None where there was none, or it is the same commit.
     """
-    document = _document(experiment)
-    for other in document["builds"].values():
-        if "patches" in other:
-            other["patches"] = [str(directory / patch) for patch in other["patches"]]
-        if "tarball" in other and not is_url(other["tarball"]) and not is_on_host(other["tarball"]):
-            other["tarball"] = str(directory / other["tarball"])
+    document = document_of(experiment, directory)
     build = document["builds"][follow.variant]
     build["ref"] = commit
     if last is not None and last != commit:
@@ -146,8 +141,3 @@ def worst(codes: Sequence[int]) -> int:
     """Return the exit code that says most about a night: a failure before ``slower`` before ``unclear``."""
     found = [code for code in codes if code]
     return next((code for code in _WORST_FIRST if code in found), found[0] if found else 0)
-
-
-def _document(experiment: Experiment) -> dict[str, Any]:
-    document: Mapping[str, Any] = yaml.safe_load(experiment.to_yaml())
-    return dict(document)

@@ -9,6 +9,7 @@ first. See docs/pool.md.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.core.counting import rig
@@ -16,11 +17,17 @@ from harness.core.domain_xml import DiskSpec, IOThreadSpec, null_blockdev
 from harness.core.model import Backend
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.core.counting.rig import RigFiles
     from harness.core.experiment import Pool
 
 _BURST_IOTHREAD = 1
+BURST_THREAD = f"iothread{_BURST_IOTHREAD}"
+"""The IOThread that serves the disks of the burst."""
+
 _DISK_BYTES = 2**30
+_ANY_PACE = 10**12
 
 
 def rig_arguments(pool: Pool, machine: str, files: RigFiles, *, memory: int) -> list[str]:
@@ -35,10 +42,51 @@ def rig_arguments(pool: Pool, machine: str, files: RigFiles, *, memory: int) -> 
     argv = rig.machine_arguments(machine, files, memory=memory)
     for iothread in pool_iothreads(pool):
         argv += ["-object", f"iothread,id=iothread{iothread.number}"]
-    for number, disk in enumerate(pool_disks(pool)):
-        device = f"virtio-blk-pci,drive={disk.serial},iothread=iothread{disk.iothread},num-queues=1"
+    return argv + _disk_arguments(pool_disks(pool))
+
+
+def counted_arguments(pool: Pool, machine: str, files: RigFiles, qmp: str, *, memory: int) -> list[str]:
+    """Return the arguments of the same QEMU where it is counted: its disks answer at once.
+
+    A latency would keep requests in flight only while the host is fast enough, and the list of its timers
+    would cost more than the requests: `hold_command` holds them instead.
+
+    Args:
+        pool: rounds and disks.
+        machine: ``pc`` or ``q35``.
+        files: what was made for it.
+        qmp: the UNIX socket that somebody listens on for QEMU's monitor.
+        memory: bytes, from `rig.memory_bytes`.
+    """
+    argv = [*rig.machine_arguments(machine, files, memory=memory), "-qmp", f"unix:{qmp}"]
+    for iothread in pool_iothreads(pool):
+        # Polling would spend instructions on waiting.
+        argv += ["-object", f"iothread,id=iothread{iothread.number},poll-max-ns=0"]
+    return argv + _disk_arguments(tuple(replace(disk, latency_ns=None) for disk in pool_disks(pool)))
+
+
+def hold_command(serial: str, *, hold: bool) -> tuple[str, dict[str, object]]:
+    """Return the QMP command that has a disk keep its requests, or let them go.
+
+    Each byte counts as a request, of which one a second may pass: after the first one of a disk that is held
+    none does for an hour. Requests wait in a plain queue, which costs the same at any depth.
+
+    Returns:
+        Its name and arguments.
+    """
+    rates = dict.fromkeys(("bps", "bps_rd", "bps_wr", "iops_rd", "iops_wr"), 0)
+    pace = {"iops": 1, "iops_size": 1} if hold else {"iops": _ANY_PACE, "iops_size": 0}
+    device = f"/machine/peripheral/{serial}/virtio-backend"
+    return "block_set_io_throttle", {"id": device, "group": f"group-{serial}", **rates, **pace}
+
+
+def _disk_arguments(disks: Sequence[DiskSpec]) -> list[str]:
+    argv: list[str] = []
+    for number, disk in enumerate(disks):
+        device = f"virtio-blk-pci,id={disk.serial},drive=node-{disk.serial}"
+        device += f",iothread=iothread{disk.iothread},num-queues=1"
         device += f",queue-size={disk.queue_size},disable-legacy=on,addr={rig.FIRST_SLOT + number:#x}"
-        argv += ["-blockdev", null_blockdev(disk), "-device", device]
+        argv += ["-blockdev", null_blockdev(replace(disk, serial=f"node-{disk.serial}")), "-device", device]
     return argv
 
 

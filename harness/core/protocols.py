@@ -92,6 +92,9 @@ class Store(Protocol):
     def save_session(self, planned: PlannedSession, record: SessionRecord) -> None:
         """Put a session's record on disk before returning."""
 
+    def left_beside(self, planned: PlannedSession) -> dict[str, str]:
+        """Return the SHA-256 of what a boot that ended left beside its session's record, by name."""
+
     def save_output(
         self, planned: PlannedSession, iteration: PlannedIteration, output: str, *, boot: int
     ) -> tuple[str, str]:

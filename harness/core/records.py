@@ -14,8 +14,11 @@ from harness.core.mappings import Mappings  # noqa: TC001 - pydantic reads these
 from harness.core.model import FactorValue  # noqa: TC001 - likewise
 from harness.core.telemetry import TelemetryRecord  # noqa: TC001 - likewise
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """The run directory's format; readers accept this and older ones, and refuse newer ones."""
+
+SEALED_SINCE = 2
+"""The first format whose records all carry a checksum."""
 
 
 class RunState(StrEnum):
@@ -107,9 +110,19 @@ class IterationRecord:
     mappings: Mappings | None = None
 
 
+class BootCause(StrEnum):
+    """Why a session's guest was booted."""
+
+    FIRST = "first"
+    RESUMED = "resumed"
+    """The run was interrupted, or something of the session did not count or was damaged."""
+    REPEATED = "repeated"
+    """The boot before it failed for a reason of the host."""
+
+
 @dataclass(slots=True)
 class BootRecord:
-    """One boot of a session's guest; more than one when the session was resumed.
+    """One boot of a session's guest; more than one when the session was resumed or repeated.
 
     Attributes:
         ready_seconds: from create to the agent's first answer; None when it never came.
@@ -119,6 +132,7 @@ class BootRecord:
         telemetry: the file of its telemetry; None when the guest was never up, or the harness was killed.
         ordinal: how many boots of the run came before it: a clock that is set back leaves this alone. None
             in runs of older harnesses.
+        cause: why it took place; None of format 1, which did not record it.
     """
 
     started: str
@@ -128,6 +142,7 @@ class BootRecord:
     failure: str | None = None
     crash: CrashRecord | None = None
     telemetry: TelemetryRecord | None = None
+    cause: BootCause | None = None
     ordinal: int | None = None
 
     @property
@@ -138,7 +153,11 @@ class BootRecord:
 
 @dataclass(slots=True)
 class SessionRecord:
-    """One session of the plan as it happened."""
+    """One session of the plan as it happened.
+
+    Attributes:
+        files: SHA-256 of what its last boot left beside it (domain XML, logs), by name; empty while it runs.
+    """
 
     number: int
     block: int
@@ -147,6 +166,7 @@ class SessionRecord:
     state: SessionState
     boots: list[BootRecord] = field(default_factory=list)
     iterations: list[IterationRecord] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
 
     def accepted(self) -> set[int]:
         """Return the numbers of the iterations that count."""
@@ -185,6 +205,7 @@ class RunRecord:
         guest_image: the provisioned guest.
         noise_floor: the A/A run directory of this host that the run points at.
         max_map_count: what --max-map-count asked for; None leaves the host's.
+        files: SHA-256 of the files beside it that never change, by name.
     """
 
     format_version: int
@@ -202,3 +223,4 @@ class RunRecord:
     wall_seconds: float = 0.0
     noise_floor: str | None = None
     max_map_count: int | None = None
+    files: dict[str, str] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter, ValidationError
 
 from harness.core.mappings import Mappings
+from harness.core.perf_events import ThreadCounts  # noqa: TC001 - pydantic reads the annotation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,9 +28,9 @@ class Occasion(StrEnum):
     FULL = "full"
     """At intervals: everything."""
     BEGIN = "begin"
-    """Right before an iteration: CPU time only."""
+    """Right before an iteration: CPU time and counters only."""
     MARK = "mark"
-    """At an exact moment of an iteration: CPU time only."""
+    """At an exact moment of an iteration: CPU time and counters only."""
     END = "end"
     """Right after an iteration: everything."""
     LAST = "last"
@@ -62,6 +63,7 @@ class Reading:
         iteration: the number in the plan of the iteration that was under way, or had just ended.
         cpu_ns: nanoseconds on a CPU of the whole process, threads that ended included.
         threads: those that live, each with its own.
+        counts: the hardware counters of each thread, those that ended since `Occasion.BEGIN` included.
         vmas: virtual memory areas, as `Mappings` has them.
         coroutines: likewise.
         rss_bytes: resident memory.
@@ -82,6 +84,7 @@ class Reading:
     iteration: int | None = None
     cpu_ns: int | None = None
     threads: tuple[ThreadTime, ...] = ()
+    counts: tuple[ThreadCounts, ...] = ()
     vmas: int | None = None
     coroutines: int | None = None
     rss_bytes: int | None = None
@@ -110,6 +113,8 @@ class TelemetryHeader:
             ``ticks``.
         threads: the names of the threads that lived then, by id.
         unreadable: what could not be read from the start, and why: a field of `Reading` -> a reason.
+        counters: what the values of `Reading.counts` are (``user_instructions`` ...); none where nothing can
+            be counted. ``unreadable`` has why, and why not in kernel mode, where only that is missing.
     """
 
     format_version: int
@@ -120,6 +125,7 @@ class TelemetryHeader:
     thread_clock: str | None
     threads: dict[int, str] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
+    counters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

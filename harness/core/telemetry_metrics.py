@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from harness.core.perf_events import COUNTER_METRICS, Mode, counted_rates, multiplexed
 from harness.core.procfs import ThreadKind, thread_kind
 from harness.core.telemetry import Occasion
 
@@ -17,6 +19,7 @@ _COUNTED = ("vmas", "coroutines", "headroom")
 TELEMETRY_METRICS = (
     *_COUNTED,
     *(f"{name}_cpu_ns_per_io" for name in ("qemu", ThreadKind.VCPU, ThreadKind.IOTHREAD, ThreadKind.MAIN)),
+    *COUNTER_METRICS,
 )
 """What `measured` may give."""
 
@@ -109,8 +112,11 @@ def measured(
             found["headroom"] = max(1, telemetry.header.max_map_count - most.vmas)
     window = io_window(telemetry, iteration, ramp=ramp, runtime=runtime)
     if window and iops > 0:
-        rates = cpu_rates(*window, pid=telemetry.header.pid)
+        header = telemetry.header
+        rates = cpu_rates(*window, pid=header.pid)
         found |= {f"{name}_cpu_ns_per_io": rate / iops for name, rate in rates.items()}
+        counted = counted_rates(*window, events=header.counters, pid=header.pid)
+        found |= {f"{name}_per_io": rate / iops for name, rate in counted.items()}
     return {name: float(value) for name, value in found.items() if value > 0}
 
 
@@ -119,13 +125,41 @@ def why_missing(metric: str, seen: Sequence[Telemetry]) -> str:
     if not seen:
         return "its sessions have no telemetry: they were measured by an older version, or the files are lost"
     unreadable = {name: why for telemetry in seen for name, why in telemetry.header.unreadable.items()}
-    needed = ("pid", "vmas") if metric in _COUNTED else ("pid", "cpu_ns", "threads")
-    if reasons := [unreadable[name] for name in needed if name in unreadable]:
+    if reasons := [unreadable[name] for name in _needed(metric) if name in unreadable]:
         return reasons[0]
     if metric in _COUNTED:
         return "QEMU's mappings were never seen" if metric == "vmas" else f"no {metric} could be counted"
+    if metric in COUNTER_METRICS and (why := _why_not_counted(seen)):
+        return why
     if any(reading.occasion is Occasion.MARK for telemetry in seen for reading in telemetry.readings):
         return (
             "fio took longer to start than it measured (a longer runtime helps), or QEMU has no such thread"
         )
     return "CPU time was never read while an iteration ran"
+
+
+def _needed(metric: str) -> tuple[str, ...]:
+    """Return what has to be readable for a metric."""
+    if metric in _COUNTED:
+        return ("pid", "vmas")
+    if metric not in COUNTER_METRICS:
+        return ("pid", "cpu_ns", "threads")
+    return ("pid", "counts") if metric.startswith(Mode.USER) else ("pid", "counts", "kernel_counts")
+
+
+def _why_not_counted(seen: Sequence[Telemetry]) -> str | None:
+    if not any(telemetry.header.counters for telemetry in seen):
+        return "hardware counters were not read: it was measured by an older version"
+    shares: list[float] = []
+    for telemetry in seen:
+        marks = [reading for reading in telemetry.readings if reading.occasion is Occasion.MARK]
+        pairs = (pair for pair in pairwise(marks) if pair[0].iteration == pair[1].iteration)
+        shares += [share for pair in pairs if (share := multiplexed(*pair)) is not None]
+    if shares:
+        return (
+            f"the counters were shared with somebody and counted only {min(shares):.0%} of the time: end "
+            "what else counts (perf; sysctl kernel.nmi_watchdog=0)"
+        )
+    if any(counts.values is None for telemetry in seen for r in telemetry.readings for counts in r.counts):
+        return "a thread of QEMU could not be counted: raise `ulimit -n`, each takes 4 open files"
+    return None

@@ -6,7 +6,14 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis.cost_tables import explanation, full_columns, instructions, render_costs
+from harness.analysis.cost_tables import (
+    explanation,
+    full_columns,
+    instructions,
+    pool_columns,
+    pool_title,
+    render_costs,
+)
 from harness.analysis.tables import percent
 from harness.report.answer import TONES, cell_label, cost_answer
 from harness.report.background import provenance_section, repeat_section
@@ -45,6 +52,7 @@ def cost_page(story: CostStory) -> Page:
     said, tone = cost_answer(comparison)
     host = str((comparison.environment.get("host") or {}).get("name") or "")
     tables: list[Block] = [_table(comparison, name) for name in comparison.contenders]
+    tables += [_pool_table(comparison, name) for name in comparison.contenders if comparison.pool is not None]
     sections = [
         Section("results", "Results", [*tables, Points(explanation(comparison))]),
         Section("cells", "By cell", [Charts([_chart(comparison)], wide=True)]),
@@ -104,6 +112,21 @@ def _table(comparison: CostComparison, contender: str) -> Table:
     title = f"{contender} against {comparison.baseline}: instructions a request (fewer is better)"
     number = list(comparison.contenders).index(contender)
     return Table(title, headings, rows, name=f"costs-{number}")
+
+
+def _pool_table(comparison: CostComparison, contender: str) -> Table:
+    columns, keys = pool_columns(comparison, contender), list(comparison.factors)
+    names = [*keys, *(column.head for column in columns[len(keys) :])]
+    headings = [
+        Heading(column.head, name, left=name == keys[0], names_row=name in keys)
+        for name, column in zip(names, columns, strict=True)
+    ]
+    rows = [
+        [Cell(column.cells[number]) for column in columns]
+        for number in range(len(comparison.contenders[contender]))
+    ]
+    number = list(comparison.contenders).index(contender)
+    return Table(pool_title(comparison, contender), headings, rows, name=f"pool-{number}")
 
 
 def _number(cell: CellCost, name: str) -> float | None:

@@ -27,7 +27,7 @@ def background(path: Path) -> Background:
         InputError: a file of it is damaged.
     """
     run = CountDirectory.open(path) if holds_counts(path) else RunDirectory.open(path)
-    head = run.head if isinstance(run, CountDirectory) else run.present
+    head = run.present
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
     environment = run.environment
     details = {"Host": [*host_lines(environment, full=True)]}

@@ -76,6 +76,7 @@ def explain_experiment(
     experiment, cache = declared.experiment, BuildCache(workspace.state)
     lookups: dict[str, Lookup] = {}
     if any(isinstance(build, SourceBuild) for build in experiment.builds.values()):
+        workspace.secure()
         file = make_directory(workspace.state / "experiments") / f"{declared.provisioned_as}.yml"
         write_atomic(file, declared.text.encode())
         lookups = look_for_builds(

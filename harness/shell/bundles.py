@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +11,10 @@ import orjson
 from harness import __version__
 from harness.adapters.files import write_atomic
 from harness.adapters.results.bundle import BUNDLE_SUFFIX, NOISE_FLOOR, files_of_run, pack
+from harness.adapters.results.run_files import ENVIRONMENT, HEAD
 from harness.adapters.results.store import RunDirectory, is_run_directory
 from harness.adapters.workspace import default_state_directory
+from harness.core import seals
 from harness.core.anonymity import Anonymiser, users_in
 from harness.core.errors import InputError
 from harness.core.experiment import load_experiment
@@ -22,10 +23,9 @@ from harness.shell.exporting import Wanted, judge_run, render_table
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_RECORDS = ("session.json", "count.json")
-"""They name the SHA-256 of the files beside them."""
+_RECORDS = ("session.json", "count.json", HEAD)
+"""They name the SHA-256 of the files beside them, and carry one of their own."""
 
-_HEAD, _ENVIRONMENT = "run.json", "environment.json"
 _TABLES = {"table.txt": "text", "table.md": "markdown"}
 
 
@@ -55,10 +55,10 @@ def write_bundle(path: Path, target: Path, *, anonymous: bool, logs: bool) -> in
             str(path), "is still being measured", "wait for its end, or stop it with Ctrl-C"
         )
     files = files_of_run(path, logs=logs) | _tables(path)
-    head = orjson.loads(files[_HEAD])
+    head = orjson.loads(files[HEAD])
     if floor := _noise_floor(path, head, logs=logs):
         files |= floor
-        files[_HEAD] = _json(head | {"noise_floor": NOISE_FLOOR})
+        files[HEAD] = _changed(files[HEAD], noise_floor=NOISE_FLOOR)
     if anonymous:
         files = _anonymous(files, _anonymiser(run, files))
     data = pack(
@@ -85,6 +85,15 @@ def _noise_floor(path: Path, head: Mapping[str, Any], *, logs: bool) -> dict[str
     return {f"{NOISE_FLOOR}/{name}": data for name, data in files_of_run(path / recorded, logs=logs).items()}
 
 
+def _changed(record: bytes, **values: Any) -> bytes:
+    """Return a record with some values changed, sealed again where it was whole."""
+    changed = orjson.loads(record) | values
+    if seals.look(record) is not seals.Seal.WHOLE:
+        return _json(changed)
+    del changed[seals.KEY]
+    return seals.seal(changed)
+
+
 def _json(value: object) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
@@ -92,7 +101,7 @@ def _json(value: object) -> bytes:
 def _anonymiser(run: RunDirectory, files: Mapping[str, bytes]) -> Anonymiser:
     experiment = load_experiment(run.experiment, f"{run.path}/experiment.yml")
     home = Path.home()
-    hosts = {_host_of(data) for name, data in files.items() if name.endswith(_ENVIRONMENT)}
+    hosts = {_host_of(data) for name, data in files.items() if name.endswith(ENVIRONMENT)}
     words = {experiment.name, *experiment.variants}
     words |= {str(value) for cell in experiment.cells() for value in cell.factors().values()}
     own = (run.path.absolute(), run.path.resolve(), default_state_directory(), home, Path.cwd())
@@ -123,12 +132,14 @@ def _anonymous(files: Mapping[str, bytes], anonymiser: Anonymiser) -> dict[str, 
     renamed: dict[str, dict[bytes, bytes]] = {}
     for name, data in sorted(files.items(), key=lambda entry: (entry[0].endswith(_RECORDS), entry[0])):
         directory, _slash, base = name.rpartition("/")
-        if base == _ENVIRONMENT:
-            data = _without_host(data, anonymiser)  # noqa: PLW2901 - step by step
-        new = anonymiser.text(_text(data)).encode(errors="surrogateescape")
+        named = _without_host(data, anonymiser) if base == ENVIRONMENT else data
+        new = anonymiser.text(_text(named)).encode(errors="surrogateescape")
         if base in _RECORDS:
             for before, after in renamed.get(directory, {}).items():
                 new = new.replace(before, after)
+            # One that was damaged before stays so.
+            if seals.look(data) is seals.Seal.WHOLE:
+                new = seals.sealed_again(new)
         elif new != data:
             renamed.setdefault(directory, {})[_sha256(data)] = _sha256(new)
         found[name] = new
@@ -136,7 +147,7 @@ def _anonymous(files: Mapping[str, bytes], anonymiser: Anonymiser) -> dict[str, 
 
 
 def _sha256(data: bytes) -> bytes:
-    return hashlib.sha256(data).hexdigest().encode()
+    return seals.digest(data).encode()
 
 
 def _without_host(data: bytes, anonymiser: Anonymiser) -> bytes:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from harness.adapters.files import printable_lines
 from harness.core.errors import GuestDiedError, GuestError, HarnessError, Interrupted
+from harness.core.experiment.model import Protocol
 from harness.core.fio_output import why_rejected
 from harness.core.records import (
+    BootCause,
     BootRecord,
     IterationRecord,
     IterationState,
@@ -34,10 +36,6 @@ if TYPE_CHECKING:
 
     from harness.core.planning import Plan, PlannedIteration, PlannedSession
     from harness.core.protocols import Clock, Execution, GuestSession, Lab, StopSignal, Store
-
-MAX_FRUITLESS_SESSIONS = 2
-"""Sessions of one variant in a row without one accepted iteration, after which the run stops."""
-
 
 Judge: TypeAlias = "Callable[[Execution, PlannedIteration, Plan], str | None]"
 
@@ -106,7 +104,9 @@ class Campaign:
         judge: says why an iteration's output does not count; None when it does.
         rounds: whether a session is one piece, its iterations rounds that build on one another
             (pool-growth). One that was interrupted begins anew; and a QEMU that dies is a result, which
-            completes the session. A guest that never answered is booted once more.
+            completes the session. It is tried again only if its guest was never up.
+        protocol: says how often a session is tried again that failed for a reason of the host, and after
+            how many sessions of a variant in a row that gave nothing the run ends.
     """
 
     def __init__(
@@ -121,6 +121,7 @@ class Campaign:
         enough: Callable[[int], str | None] = lambda _blocks: None,
         judge: Judge = fio_judge,
         rounds: bool = False,
+        protocol: Protocol | None = None,
     ) -> None:
         self._plan = plan
         self._store = store
@@ -131,6 +132,7 @@ class Campaign:
         self._enough = enough
         self._judge_output = judge
         self._rounds = rounds
+        self._protocol = protocol or Protocol()
         self._failures: list[str] = []
         self._fruitless: Counter[str] = Counter()
         self._boots = 0
@@ -144,7 +146,7 @@ class Campaign:
         """
         began = self._clock.monotonic()
         self._store.set_state(RunState.RUNNING, stopped=None, wall_seconds=0.0)
-        self._boots = sum(len(self._store.load_session(session).boots) for session in self._plan.sessions)
+        self._boots = self._boots_so_far()
         self._emit(RunStarted(self._plan, self._remaining()))
         outcome = Outcome(RunState.FAILED, "an unexpected error", self._failures)
         try:
@@ -162,6 +164,11 @@ class Campaign:
             self._emit(RunEnded(outcome.stopped))
         return outcome
 
+    def _boots_so_far(self) -> int:
+        """Return the ordinal of the next boot; those of sessions that were put aside count too."""
+        boots = [boot for session in self._plan.sessions for boot in self._store.load_session(session).boots]
+        return max([len(boots), *(boot.ordinal + 1 for boot in boots if boot.ordinal is not None)])
+
     def _remaining(self) -> int:
         return sum(len(self._missing(session)) for session in self._plan.sessions)
 
@@ -177,42 +184,59 @@ class Campaign:
         for index, session in enumerate(self._plan.sessions):
             if self._begins_pair(index) and (reason := self._enough(session.block)):
                 return reason
-            missing = self._missing(session)
-            if missing:
-                self._session(session, missing)
-                if self._rounds and self._never_up(session):
-                    # Nothing was seen yet that a second boot could hide; the first stays in the record.
-                    self._failures.pop()
-                    self._session(session, missing)
-            if self._fruitless[session.variant] >= MAX_FRUITLESS_SESSIONS:
+            if self._missing(session):
+                self._session(session)
+            if self._fruitless[session.variant] >= self._protocol.give_up_after:
                 return (
-                    f"{MAX_FRUITLESS_SESSIONS} sessions of {session.variant} in a row gave nothing: "
-                    f"{self._failures[-1]}"
+                    f"{self._protocol.give_up_after} sessions of {session.variant} in a row gave nothing "
+                    f"(protocol.give_up_after): {self._failures[-1]}"
                 )
         return self._enough(self._plan.blocks) or "the plan is done"
 
-    def _never_up(self, session: PlannedSession) -> bool:
-        """Return whether a session failed, in its one boot so far, before its guest answered."""
+    def _session(self, session: PlannedSession) -> None:
+        """Run what is missing of a session; one that the host failed is tried again, and says so."""
+        before, failures = len(self._store.load_session(session).boots), len(self._failures)
+        # A variant whose last session gave nothing had its chance: a build that cannot boot burns no night.
+        repeats = 0 if self._fruitless[session.variant] else self._protocol.retries
+        cause = BootCause.RESUMED if before else BootCause.FIRST
+        while self._boot(session, cause, may_repeat=repeats > 0):
+            cause, repeats = BootCause.REPEATED, repeats - 1
+            # What it failed at is in its record; it counts as a failure only if it fails again.
+            del self._failures[failures:]
         record = self._store.load_session(session)
-        (*earlier, last) = record.boots
-        return record.state is SessionState.FAILED and not earlier and last.ready_seconds is None
+        fruitful = self._rounds and record.state is SessionState.CRASHED
+        fruitful |= any(e.boot >= before and e.state is IterationState.OK for e in record.iterations)
+        self._fruitless[session.variant] = 0 if fruitful else self._fruitless[session.variant] + 1
+
+    def _is_of_the_host(self, error: GuestError, boot: BootRecord) -> bool:
+        """Return whether a boot failed for a reason that may be gone the next time.
+
+        A QEMU that died is what a run wants to know of. Rounds are worth repeating only where nothing was
+        seen yet that a second boot could hide.
+        """
+        if self._rounds:
+            return boot.ready_seconds is None
+        return not isinstance(error, GuestDiedError)
 
     def _begins_pair(self, index: int) -> bool:
         """Return whether a pair of blocks ended just before this session."""
         block = self._plan.sessions[index].block
         return index > 0 and block % 2 == 0 and self._plan.sessions[index - 1].block != block
 
-    def _session(self, session: PlannedSession, missing: list[PlannedIteration]) -> None:
+    def _boot(self, session: PlannedSession, cause: BootCause, *, may_repeat: bool) -> bool:
+        """Boot a session's guest and run what is missing; return whether to try that again."""
         self._check_stop()
-        record = self._store.load_session(session)
+        missing, record = self._missing(session), self._store.load_session(session)
         record.state = SessionState.RUNNING
-        boot = BootRecord(started=_stamp(self._clock.now()), ordinal=self._boots)
+        boot = BootRecord(started=_stamp(self._clock.now()), cause=cause, ordinal=self._boots)
         self._boots += 1
         record.boots.append(boot)
+        # What the boot before left beside the record is about to be replaced.
+        record.files = {}
         self._store.save_session(session, record)
         self._emit(SessionStarted(session))
         guest: GuestSession | None = None
-        directory = self._store.session_directory(session)
+        directory, again = self._store.session_directory(session), False
         try:
             with self._lab.session(session, directory, boot=len(record.boots) - 1) as guest:
                 boot.ready_seconds, boot.facts = round(guest.ready_seconds, 3), guest.facts
@@ -222,12 +246,13 @@ class Campaign:
                     self._iteration(guest, session, record, iteration)
             record.state = SessionState.DONE
         except GuestError as error:
+            again = may_repeat and self._is_of_the_host(error, boot)
             # What is kept and shown may quote the guest: nothing in it commands a terminal.
             record.state, boot.failure = SessionState.FAILED, _told(error)
             if isinstance(error, GuestDiedError):
-                self._died(session, record, error)
+                self._died(session, record, error, again=again)
             else:
-                self._fail(session, boot.failure)
+                self._fail(session, boot.failure, again=again)
         except HarnessError as error:
             # Interrupted, or something no further session can mend: the session can be resumed.
             record.state, boot.failure = SessionState.INTERRUPTED, error.message
@@ -235,16 +260,9 @@ class Campaign:
         finally:
             boot.ended = _stamp(self._clock.now())
             boot.telemetry = guest.telemetry if guest else None
+            record.files = self._store.left_beside(session)
             self._store.save_session(session, record)
-        self._count_fruitless(session, record)
-
-    def _count_fruitless(self, session: PlannedSession, record: SessionRecord) -> None:
-        boot = len(record.boots) - 1
-        fruitful = record.state is SessionState.CRASHED and self._rounds
-        fruitful |= any(
-            entry.boot == boot and entry.state is IterationState.OK for entry in record.iterations
-        )
-        self._fruitless[session.variant] = 0 if fruitful else self._fruitless[session.variant] + 1
+        return again
 
     def _iteration(
         self,
@@ -319,7 +337,9 @@ class Campaign:
             reason=printable_lines(f"crashed: {died.crash.cause}"),
         )
 
-    def _died(self, session: PlannedSession, record: SessionRecord, died: GuestDiedError) -> None:
+    def _died(
+        self, session: PlannedSession, record: SessionRecord, died: GuestDiedError, *, again: bool
+    ) -> None:
         boot = record.boots[-1]
         record.state, boot.crash = SessionState.CRASHED, boot.crash or died.crash
         # Only QEMU's own failure answers the question; and only after the guest was up.
@@ -328,11 +348,11 @@ class Campaign:
             return
         if self._rounds:
             record.state = SessionState.FAILED
-        self._fail(session, printable_lines(died.message))
+        self._fail(session, printable_lines(died.message), again=again)
 
-    def _fail(self, session: PlannedSession, reason: str) -> None:
+    def _fail(self, session: PlannedSession, reason: str, *, again: bool) -> None:
         self._failures.append(f"session {session.directory}: {reason}")
-        self._emit(SessionFailed(session, reason))
+        self._emit(SessionFailed(session, reason, again))
 
 
 def _stamp(moment: datetime) -> str:

@@ -18,6 +18,7 @@ from harness.shell.events import (
     SessionReady,
     SessionStarted,
 )
+from harness.shell.terminal import unfiltered
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -108,7 +109,8 @@ class RunProgress:
     def emit(self, event: Event) -> None:
         """Show one event."""
         if isinstance(event, SessionFailed):
-            self._console.warn(f"session {event.session.directory} FAILED: {event.reason}")
+            again = ", and is tried again" if event.again else ""
+            self._console.warn(f"session {event.session.directory} FAILED{again}: {event.reason}")
         elif isinstance(event, SessionCrashed):
             self._console.say(f"session {event.session.directory}: QEMU died: {event.cause}")
         elif isinstance(event, IterationDone) and event.reason:
@@ -251,7 +253,7 @@ def progress_bar(stream: TextIO, *, auto_refresh: bool = True) -> Progress:
         MofNCompleteColumn(),
         TextColumn("left"),
         TimeRemainingColumn(elapsed_when_finished=True),
-        console=RichConsole(file=stream),
+        console=RichConsole(file=unfiltered(stream)),
         transient=True,
         auto_refresh=auto_refresh,
     )

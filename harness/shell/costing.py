@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from harness.adapters.guestless.store import CountDirectory
 from harness.analysis.costs import NOT_COUNTED, CellKey, CostComparison, Count, costs_of, judge
+from harness.analysis.pool_costs import CALLS, PoolCost, PoolCount, numbers_of, pool_costs
+from harness.core.counting.strace import MAPPING_CALLS
 from harness.core.errors import InputError
 from harness.core.experiment import Experiment, load_experiment
-from harness.core.model import CountLoad
+from harness.core.model import Counter, CountLoad
 from harness.core.records import IterationState
 from harness.core.units import format_duration
 from harness.shell.roles import Roles
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from harness.core.counting.planning import PlannedCount
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 _WHERE = {
     CountLoad.VIRTIO_BLK: "the thread that serves the disk, for requests of a driver that is no guest",
     CountLoad.QEMU_IMG: "`qemu-img bench`, all threads",
+    CountLoad.COROUTINE_POOL: "the thread that serves the bursts, for requests of a driver that is no guest",
 }
 
 
@@ -40,6 +45,7 @@ def compare_counts(path: Path, *, margin: float | None = None, roles: Roles | No
     run = CountDirectory.open(path)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
     counts, warnings = read_counts(run, experiment)
+    pool = _pool(run, experiment) if experiment.instructions.load is CountLoad.COROUTINE_POOL else None
     costs = costs_of(counts)
     usable = {variant for (variant, _cell), cost in costs.items() if cost.repeats}
     baseline, chosen = (roles or Roles()).of(experiment, path)
@@ -66,11 +72,12 @@ def compare_counts(path: Path, *, margin: float | None = None, roles: Roles | No
             for name in contenders
         },
         margin=limit,
-        ruler=f"Ruler: instructions in user mode, counted by callgrind ({run.head.counted_with}), of "
+        ruler=f"Ruler: instructions in user mode, counted by callgrind ({run.record.counted_with}), of "
         f"{_WHERE[experiment.instructions.load]}; no time was measured.",
         warnings=[*missing, *warnings],
-        footer=_footer(run, experiment),
-        environment={**run.environment, "builds": run.head.builds},
+        footer=_footer(run, experiment, pool),
+        environment={**run.environment, "builds": run.record.builds},
+        pool=pool,
     )
 
 
@@ -90,7 +97,7 @@ def read_counts(run: CountDirectory, experiment: Experiment) -> tuple[list[Count
     warnings: list[str] = []
     for planned in run.plan.counts:
         record = run.load(planned)
-        if record is None:
+        if record is None or (planned.counter is Counter.STRACE and record.state is IterationState.OK):
             continue
         if record.state is IterationState.OK:
             counts.append(_count(run, planned, record, key_of(planned.cell, experiment)))
@@ -108,8 +115,44 @@ def _count(run: CountDirectory, planned: PlannedCount, record: CountRecord, key:
     return Count(planned.variant, key, planned.requests, planned.repeat, counted, threads)
 
 
-def _footer(run: CountDirectory, experiment: Experiment) -> list[str]:
-    head, settings = run.head, experiment.instructions
+def _pool(run: CountDirectory, experiment: Experiment) -> dict[tuple[str, CellKey], PoolCost]:
+    """Return what misses of the pool cost, by variant and cell."""
+    counts: list[PoolCount] = []
+    for planned in run.plan.counts:
+        record = run.load(planned)
+        if record is None or record.state is not IterationState.OK:
+            continue
+        if record.calls is not None:
+            numbers = {CALLS: sum(record.calls.get(name, 0) for name in MAPPING_CALLS)}
+        else:
+            served = [thread for thread in record.threads if thread.counted]
+            numbers = numbers_of(run.profile_of(planned, thread) for thread in served)
+        key = key_of(planned.cell, experiment)
+        counts.append(PoolCount(planned.variant, key, planned.requests, numbers))
+    return pool_costs(counts)
+
+
+def _pool_lines(run: CountDirectory, costs: Mapping[tuple[str, CellKey], PoolCost]) -> list[str]:
+    """Return why columns of the pool's table are missing, and who counted system calls."""
+    lines = []
+    if strace := run.environment.get("strace"):
+        lines.append(f"System calls were counted by {strace}.")
+    else:
+        lines.append(
+            "System calls were not counted: strace is not installed (harness provision installs it)."
+        )
+    blind = sorted({name for (name, _cell), cost in costs.items() if math.isnan(cost.misses)})
+    if blind:
+        lines.append(
+            f"No misses are counted of {', '.join(blind)}: no symbol says where coroutines are made."
+        )
+    return lines
+
+
+def _footer(
+    run: CountDirectory, experiment: Experiment, pool: Mapping[tuple[str, CellKey], PoolCost] | None
+) -> list[str]:
+    head, settings = run.record, experiment.instructions
     points = sorted({count.requests for count in run.plan.counts})
     ring = f", {settings.ring} ring" + (", indirect descriptors" if settings.indirect else "")
     lines = [
@@ -118,6 +161,7 @@ def _footer(run: CountDirectory, experiment: Experiment) -> list[str]:
             f"{settings.repeats} repeats{ring if settings.load is CountLoad.VIRTIO_BLK else ''}, "
             f"wall {format_duration(head.wall_seconds)}; {head.stopped or 'still running'}."
         ),
+        *([] if pool is None else _pool_lines(run, pool)),
         *(f"{name}: {head.builds[name]['version']}" for name in experiment.variants),
     ]
     if len({build["sha256"] for build in head.builds.values()}) == 1:

@@ -12,19 +12,21 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from harness import __version__
+from harness.adapters.disk_guard import DiskGuard
 from harness.adapters.disks import prepare_disks
 from harness.adapters.files import printable_lines
 from harness.adapters.guestless.bench import CountBench
 from harness.adapters.guestless.callgrind import Valgrind
 from harness.adapters.guestless.store import CountDirectory
+from harness.adapters.guestless.strace import Strace
 from harness.adapters.host.facts import environment
-from harness.adapters.host.locks import host_shared
+from harness.adapters.host.locks import IMPATIENT, Patience, host_shared
 from harness.adapters.scratch import sweep
-from harness.core.counting.planning import CountPlan, PlannedCount, make_count_plan
+from harness.core.counting.planning import CountPlan, PlannedCount, make_count_plan, make_pool_plan
 from harness.core.counting.records import CountingRun
 from harness.core.errors import HarnessError, Interrupted
 from harness.core.experiment import Experiment, load_experiment
-from harness.core.model import BuildRecord, Workload
+from harness.core.model import BuildRecord, CountLoad, Workload
 from harness.core.records import FORMAT_VERSION, IterationState, RunState
 from harness.shell.campaign import Outcome
 from harness.shell.runner import check_unchanged
@@ -46,14 +48,35 @@ _SECONDS_EACH = 2.6
 """Of one count on one core, measured on a small virtual machine."""
 
 
-def count_plan_of(experiment: Experiment) -> CountPlan:
-    """Return the plan of an experiment with the workload ``instructions``."""
+def count_plan_of(experiment: Experiment, only: tuple[str, ...] | None = None) -> CountPlan:
+    """Return the plan of an experiment with the workload ``instructions``, as this host can count it.
+
+    Args:
+        experiment: it.
+        only: of these variants.
+    """
+    variants = only or experiment.variants
+    if experiment.instructions.load is CountLoad.COROUTINE_POOL:
+        return make_pool_plan(
+            variants=variants,
+            cells=experiment.cells(),
+            repeats=experiment.instructions.repeats,
+            calls=Strace.find() is not None,
+        )
     return make_count_plan(
-        variants=experiment.variants,
+        variants=variants,
         cells=experiment.cells(),
         requests=experiment.instructions.requests,
         repeats=experiment.instructions.repeats,
     )
+
+
+def _tracer(experiment: Experiment) -> dict[str, str | None]:
+    """Return what counts system calls, where that is asked for."""
+    if experiment.instructions.load is not CountLoad.COROUTINE_POOL:
+        return {}
+    strace = Strace.find()
+    return {"strace": strace.version if strace else None}
 
 
 def expected_seconds(plan: CountPlan) -> float:
@@ -82,22 +105,38 @@ class CountRunner:
 
     Attributes:
         emit: told after each count.
+        say: told, in a sentence, what happens beside that.
+        patience: how long to wait while somebody else measures here.
     """
 
     workspace: Workspace
     stop: Stop
     emit: Callable[[CountProgress], None]
+    say: Callable[[str], None] = lambda _sentence: None
+    patience: Patience = IMPATIENT
 
     def start(
-        self, declared: Declared, provisioned: Manifest, directory: Path
+        self,
+        declared: Declared,
+        provisioned: Manifest,
+        directory: Path,
+        *,
+        only: tuple[str, ...] | None = None,
     ) -> tuple[CountDirectory, Outcome]:
         """Count an experiment into a new run directory.
+
+        Args:
+            declared: the experiment.
+            provisioned: its builds.
+            directory: the new directory.
+            only: the variants to count; None for all.
 
         Raises:
             HarnessError: it could not begin; the directory keeps what was counted.
         """
         experiment, valgrind = declared.experiment, Valgrind.find()
-        with host_shared():
+        self.workspace.secure()
+        with host_shared(self.patience):
             head = CountingRun(
                 format_version=FORMAT_VERSION,
                 workload=Workload.INSTRUCTIONS,
@@ -111,10 +150,15 @@ class CountRunner:
             )
             store = CountDirectory.create(
                 directory,
-                head=head,
+                record=head,
                 experiment=declared.text,
-                plan=count_plan_of(experiment),
-                environment={**environment(), "harness": __version__, "valgrind": valgrind.version},
+                plan=count_plan_of(experiment, only),
+                environment={
+                    **environment(),
+                    "harness": __version__,
+                    "valgrind": valgrind.version,
+                    **_tracer(experiment),
+                },
             )
             return store, self._execute(store, experiment, provisioned.builds, valgrind)
 
@@ -124,7 +168,7 @@ class CountRunner:
         Raises:
             HarnessError: a build, or valgrind, is no longer what the run began with.
         """
-        head, valgrind = store.head, Valgrind.find()
+        head, valgrind = store.record, Valgrind.find()
         experiment = load_experiment(store.experiment, f"{store.path}/experiment.yml")
         builds = {name: BuildRecord.read(build) for name, build in head.builds.items()}
         check_unchanged(builds)
@@ -133,7 +177,7 @@ class CountRunner:
                 f"the run was counted with {head.counted_with}, here is {valgrind.version}",
                 remedy="start a new run: one run has one ruler",
             )
-        with host_shared():
+        with host_shared(self.patience):
             return self._execute(store, experiment, builds, valgrind)
 
     def _execute(
@@ -143,6 +187,8 @@ class CountRunner:
         builds: dict[str, BuildRecord],
         valgrind: Valgrind,
     ) -> Outcome:
+        guard = DiskGuard(experiment, f"{store.path}/experiment.yml")
+        guard.check()
         bench = CountBench(
             experiment=experiment,
             builds=builds,
@@ -150,9 +196,12 @@ class CountRunner:
             store=store,
             valgrind=valgrind,
             stop=self.stop,
+            guard=guard,
         )
         sweep()
         with store.writing():
+            for sentence in store.mend():
+                self.say(sentence)
             return _Execution(store, bench, self.stop, self.emit).run()
 
 
@@ -218,5 +267,7 @@ class _Execution:
                 self._failed[planned.variant] += 1
                 self.failures.append(f"{planned.directory}, {planned.cell.label}: {reason}")
                 if self._failed[planned.variant] == MAX_FAILURES:
-                    self.failures.append(f"{planned.variant}: its other counts were left out")
+                    self.failures.append(
+                        f"{planned.variant}: its other counts were left out, after {MAX_FAILURES} failed"
+                    )
         return record

@@ -9,6 +9,7 @@ from harness.adapters.files import read_json
 from harness.adapters.host import accel, tuning
 from harness.adapters.host.facts import cpu_facts, free_bytes, read_setting
 from harness.adapters.host.locks import host_holder
+from harness.adapters.telemetry.counters import offer
 from harness.core.errors import HarnessError, InputError
 from harness.core.model import Accel, GuestImage
 from harness.core.quiet.findings import Finding, Health
@@ -36,6 +37,8 @@ def examine(workspace: Workspace) -> list[Finding]:
         *_disk_images(workspace, running=holder is not None),
         _fio(),
         _valgrind(),
+        _strace(),
+        _counters(),
         _space(workspace),
         _max_map_count(),
         *_waiting_snapshot(workspace, running=holder is not None),
@@ -146,6 +149,27 @@ def _valgrind() -> Finding:
             "provisioning an experiment with workload: instructions installs it",
         )
     return Finding("valgrind", Health.OK, path)
+
+
+def _strace() -> Finding:
+    path = shutil.which("strace")
+    if path is None:
+        return Finding(
+            "strace",
+            Health.NOTE,
+            "not installed here: load coroutine-pool counts no system calls",
+            "provisioning an experiment with workload: instructions installs it",
+        )
+    return Finding("strace", Health.OK, path)
+
+
+def _counters() -> Finding:
+    """Say whether ordinary runs have instructions_per_io and cycles_per_io."""
+    offered = offer(0)
+    if offered.refused is None:
+        return Finding("hardware counters", Health.OK, "instructions and cycles, in user and kernel mode")
+    got = "in user mode only: " if offered.events else ""
+    return Finding("hardware counters", Health.NOTE, f"{got}{offered.refused.reason}", offered.refused.remedy)
 
 
 def _space(workspace: Workspace) -> Finding:

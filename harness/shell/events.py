@@ -56,10 +56,15 @@ class IterationDone:
 
 @dataclass(frozen=True, slots=True)
 class SessionFailed:
-    """A session ended before its last iteration."""
+    """A session ended before its last iteration.
+
+    Attributes:
+        again: whether it is tried again at once.
+    """
 
     session: PlannedSession
     reason: str
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

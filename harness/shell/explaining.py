@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.adapters.guestless.store import CountDirectory
 from harness.analysis.explanation import Explanation, Spending, explain, spending
 from harness.core.experiment import load_experiment
-from harness.core.model import CountLoad
+from harness.core.model import Counter, CountLoad
 from harness.core.records import IterationState
 from harness.shell.costing import compare_counts, key_of
 
@@ -63,7 +63,7 @@ def _explanation(
             for name in threads
         ],
         debug_packages=[
-            _debug_package(name, run.head.builds[name], experiment.instructions.load) for name in names
+            _debug_package(name, run.record.builds[name], experiment.instructions.load) for name in names
         ],
     )
 
@@ -80,6 +80,8 @@ def _spending(run: CountDirectory, experiment: Experiment, variant: str, key: Ce
     found: dict[int, PlannedCount] = {}
     for planned in run.plan.counts:
         if planned.variant != variant or key_of(planned.cell, experiment) != key:
+            continue
+        if planned.counter is not Counter.CALLGRIND:
             continue
         record = run.load(planned)
         if record is not None and record.state is IterationState.OK:

@@ -114,7 +114,7 @@ def judge_or_say_why(path: Path, wanted: Wanted) -> Judged:
 def _head(path: Path) -> Head:
     run = RunDirectory.open(path)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
-    record = CountDirectory.open(path).head if holds_counts(path) else run.present
+    record = CountDirectory.open(path).present if holds_counts(path) else run.present
     host = run.environment.get("host") or {}
     return Head(
         run_id=record.run_id,

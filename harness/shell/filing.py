@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from harness.core.experiment import Experiment
     from harness.core.records import RunRecord
 
-FILED_METRICS = ("iops", "clat_p99_ns", "qemu_cpu_ns_per_io", "vmas")
+FILED_METRICS = ("iops", "clat_p99_ns", "qemu_cpu_ns_per_io", "vmas", "instructions_per_io", "cycles_per_io")
 """What is filed of a run that measured it; the run directory has the rest."""
 
 COUNTED_METRIC = "instructions_per_io"
@@ -130,7 +130,7 @@ def _finite(value: Any) -> float | None:
 
 def _counted(path: Path) -> FiledRun:
     run = CountDirectory.open(path)
-    _check_finished(path, run.head)
+    _check_finished(path, run.record)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
     comparison = compare_counts(path)
     further = comparison.factors[len(TABLE_FACTORS) :]
@@ -143,11 +143,16 @@ def _counted(path: Path) -> FiledRun:
     return _filed(
         path,
         experiment,
-        run.head,
+        run.record,
         run.environment,
         accel=NO_GUEST,
         content=[
-            [planned.number, record.state, [thread.sha256 for thread in record.threads]]
+            [
+                planned.number,
+                record.state,
+                [thread.sha256 for thread in record.threads],
+                *([record.calls] if record.calls else []),
+            ]
             for planned in run.plan.counts
             if (record := run.load(planned)) is not None
         ],

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.adapters.guestless.pool_rig import PoolRigLab
+from harness.adapters.host.locks import IMPATIENT, Patience
 from harness.adapters.scratch import sweep
 from harness.adapters.waiting import Stop, SystemClock
 from harness.core.experiment import load_experiment
@@ -36,12 +37,14 @@ class GuestlessRunner:
     Attributes:
         say: told, in a sentence, what takes time.
         emit: told what happens during a run.
+        patience: how long to wait while somebody else measures here.
     """
 
     workspace: Workspace
     stop: Stop
     say: Callable[[str], None]
     emit: Callable[[Event], None]
+    patience: Patience = IMPATIENT
 
     def start(
         self, declared: Declared, provisioned: Manifest, directory: Path, options: RunOptions
@@ -51,7 +54,8 @@ class GuestlessRunner:
         Raises:
             HarnessError: it could not begin, or could not go on; the directory keeps what was seen.
         """
-        with host_for_run(self.workspace, declared.experiment, options.max_map_count, self.say):
+        mappings = options.max_map_count
+        with host_for_run(self.workspace, declared.experiment, mappings, self.say, self.patience):
             run = new_run(
                 declared,
                 directory,
@@ -74,8 +78,13 @@ class GuestlessRunner:
         check_unchanged(builds)
         present = run.present
         mappings = run.record.max_map_count
-        with host_for_run(self.workspace, experiment, mappings, self.say), run.writing():
+        with (
+            host_for_run(self.workspace, experiment, mappings, self.say, self.patience),
+            run.writing(),
+        ):
             run.keep_lost_time(present)
+            for sentence in run.mend():
+                self.say(sentence)
             return self._campaign(run, experiment, builds)
 
     def _campaign(
@@ -93,4 +102,5 @@ class GuestlessRunner:
                 emit=self.emit,
                 judge=mappings_judge,
                 rounds=True,
+                protocol=experiment.protocol,
             ).run()

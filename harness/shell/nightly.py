@@ -6,18 +6,18 @@ and one step that dies takes no other with it.
 
 from __future__ import annotations
 
+import contextlib
 import sys
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from harness.adapters.files import make_directory, write_atomic, write_json
-from harness.adapters.host.locks import host_holder
+from harness.adapters.host.locks import Patience, host_alone
 from harness.adapters.nights import Nights, commit_of
 from harness.adapters.process import attached
 from harness.adapters.results.store import is_run_directory
-from harness.core.errors import Interrupted
+from harness.core.errors import BusyError, Interrupted
 from harness.core.nightly import LAST_NIGHT, experiment_of_tonight, expired, followed, worst
 from harness.core.units import format_duration, format_size
 from harness.shell.declare import declare
@@ -33,7 +33,7 @@ _STEP_SECONDS = 900
 """For what comes after the measuring: a report, an export, an entry in the history."""
 _GRACE_SECONDS = 120
 """For a run to end its guest and keep what it has."""
-_LOOK_SECONDS = 5.0
+_ANOTHER_WAITS = "1h"
 _MEASURED = {0, 3, 4}
 """Exit codes of a run that came to its end."""
 
@@ -114,6 +114,8 @@ class Nightly:
     def _measure(self, night: Path) -> int:
         self._wait_for_the_host()
         arguments = ["run", str(night / "experiment.yml"), "--run-dir", str(night / "run"), "--quiet"]
+        # Others may wait for the host as well, and be sooner.
+        arguments += ["--wait", _ANOTHER_WAITS]
         code = self._verb(
             [*arguments, *self._fail_on, *self._state], seconds=self.job.limit_seconds, grace=_GRACE_SECONDS
         )
@@ -125,12 +127,10 @@ class Nightly:
 
     def _wait_for_the_host(self) -> None:
         """Wait while somebody else measures here: a night is not lost to a run that ends in an hour."""
-        end, told = time.monotonic() + self.job.limit_seconds, False
-        while (holder := host_holder()) is not None and time.monotonic() < end and not self.stop.is_set():
-            if not told:
-                self.say(f"waiting for {holder} to end")
-                told = True
-            time.sleep(_LOOK_SECONDS)
+        patience = Patience(self.job.limit_seconds, self.say, self.stop.is_set)
+        # Whoever is still there after that is named by the run itself, which is refused.
+        with contextlib.suppress(BusyError), host_alone(patience):
+            pass
 
     def _file(self, night: Path, *, beside_last: bool) -> list[int]:
         """File the run, report it, and compare it with the night before; one that fails stops no other."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from harness.adapters import process
 from harness.adapters.files import (
+    PASSABLE,
     make_directory,
     printable_lines,
     read_json,
@@ -26,10 +27,12 @@ from harness.adapters.guest.disk_guest import DiskGuest, disk_guest, settle
 from harness.adapters.guest.image import ImageFile, copy_image, pin
 from harness.adapters.guest.ssh import SshConnection
 from harness.adapters.lab import DOMAIN_PREFIX, await_answer, console_tail
+from harness.adapters.log_limit import LogLimit
 from harness.adapters.provision import TaskEvent, prepare_guest
+from harness.adapters.starting import start_domain
 from harness.adapters.waiting import Stop, Waiter
 from harness.core.domain_xml import domain_spec, render_domain
-from harness.core.errors import GuestError, HarnessError, HypervisorError, InputError, Problem
+from harness.core.errors import GuestError, HarnessError, InputError, Problem
 from harness.core.guest_view import WHO, parse_guest
 from harness.core.model import Accel, BuildRecord, Connection, GuestImage
 from harness.resources import resource_dir
@@ -118,7 +121,7 @@ class Preparation:
         part = self.workspace.images / f".{place.name}.making"
         shutil.rmtree(part, ignore_errors=True)
         # QEMU's user has to get at what is in it.
-        make_directory(part, 0o711)
+        make_directory(part, PASSABLE)
         try:
             self.say(f"copying {source} ({found.size_bytes >> 20} MiB): the image itself is never written")
             disk = part / DISK
@@ -189,6 +192,7 @@ class Preparation:
                 playbooks=resource_dir("playbooks"),
                 on_task=self.on_task,
                 cancelled=self.stop.is_set,
+                task_seconds=self.experiment.timeouts.task_seconds(compiles=False),
             )
             told = shell.run(["/bin/sh", "-c", WHO], grace=timeout)
             self._shut_down(shell, domain)
@@ -214,21 +218,24 @@ class Preparation:
         )
         xml = render_domain(spec, read_text(resource_dir("templates") / "test.xml.j2"))
         write_atomic(console.with_name("domain.xml"), xml.encode())
-        try:
-            domain = self.hypervisor.start(xml)
-        except HypervisorError as error:
-            raise GuestError(f"{build.name}: {error.message}") from error
+        timeout = self.experiment.timeouts.boot_seconds(self.accel, disk_image=True)
+        domain = start_domain(self.hypervisor, xml, build, timeout=timeout, stop=self.stop)
+        limit = LogLimit(filter(None, (console, domain.log)), domain.kill)
+        guest = "the guest that is to be prepared"
         waiter = Waiter(
             self.stop,
             domain.stopped,
-            lambda: GuestError(f"the guest that is to be prepared stopped by itself{console_tail(console)}"),
+            lambda: limit.error(guest) or GuestError(f"{guest} stopped by itself{console_tail(console)}"),
         )
         try:
+            limit.start()
             domain.on_change(waiter.wake)
             yield domain, waiter
         finally:
             waiter.close()
-            domain.destroy()
+            limit.close()
+            domain.destroy(self.experiment.timeouts.destroy)
+            limit.cut()
             domain.forget_log()
 
     def _build(self) -> BuildRecord:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.adapters.host import tuning
-from harness.adapters.host.locks import host_alone
+from harness.adapters.host.locks import IMPATIENT, Patience, host_alone
 from harness.adapters.host.settings import HostSettings
 from harness.adapters.results.host_log import HostLog
 from harness.core.quiet.drift import Moment
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def host_for_run(
-    workspace: Workspace, experiment: Experiment, mappings: int | None, say: Callable[[str], None]
+    workspace: Workspace,
+    experiment: Experiment,
+    mappings: int | None,
+    say: Callable[[str], None],
+    patience: Patience = IMPATIENT,
 ) -> Iterator[None]:
     """Be alone on this host, with its settings as a run wants them; put back what a killed run left.
 
@@ -35,11 +39,14 @@ def host_for_run(
         experiment: says what may be changed.
         mappings: what vm.max_map_count is to be meanwhile; None leaves it.
         say: told what was put back, and what this host does not have.
+        patience: how long to wait while somebody else measures.
 
     Raises:
+        BusyError: somebody else measures here; names the process.
         InputError: a setting may not be changed here; nothing was touched.
     """
-    with host_alone():
+    with host_alone(patience):
+        workspace.secure()
         for sentence in left_behind(workspace.state, say):
             say(sentence)
         check_tuning(experiment, "the experiment", mappings)

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from harness import __version__
 from harness.adapters.ceiling import measure_ceiling
+from harness.adapters.disk_guard import DiskGuard
 from harness.adapters.disks import prepare_disks
 from harness.adapters.files import make_directory, sha256_of, write_atomic
 from harness.adapters.guest.disk_guest import disk_guest
 from harness.adapters.host import accel as accel_probe
 from harness.adapters.host.facts import environment
+from harness.adapters.host.locks import IMPATIENT, Patience
 from harness.adapters.hypervisor import Hypervisor
 from harness.adapters.lab import LibvirtLab, Timeouts
 from harness.adapters.paths import check_paths
@@ -27,6 +29,7 @@ from harness.adapters.waiting import Stop, SystemClock
 from harness.core.capabilities import qemu_version, requirements, unmet
 from harness.core.errors import HarnessError, InputError, Problem
 from harness.core.experiment import Experiment, load_experiment
+from harness.core.experiment.builds import SourceBuild
 from harness.core.model import Accel, BuildRecord, GuestImage, Workload
 from harness.core.planning import PlannedSession
 from harness.core.records import FORMAT_VERSION, RunRecord, RunState
@@ -50,9 +53,23 @@ _LONGEST_HOST = 32
 
 
 def provision_for(
-    declared: Declared, workspace: Workspace, *, on_task: Callable[[TaskEvent], None], stop: Stop
+    declared: Declared,
+    workspace: Workspace,
+    *,
+    on_task: Callable[[TaskEvent], None],
+    stop: Stop,
+    incremental: bool = False,
+    only_builds: bool = False,
 ) -> ProvisionResult:
     """Converge this host to what the experiment needs, by the same playbook that people run by hand.
+
+    Args:
+        declared: the experiment.
+        workspace: of this host.
+        on_task: hears of each task's start and end.
+        stop: the user's wish to end it.
+        incremental: build a commit on top of the one that was built before it.
+        only_builds: the host is ready but for the builds.
 
     Raises:
         InputError: a file that the experiment names is not there.
@@ -60,9 +77,10 @@ def provision_for(
     """
     check_paths(declared.experiment, declared.source, declared.directory)
     # The playbook reads a file, and what is run may differ from the user's file (--aa, --blocks).
+    workspace.secure()
     experiment_file = make_directory(workspace.state / "experiments") / f"{declared.provisioned_as}.yml"
     write_atomic(experiment_file, declared.text.encode())
-    return provision(
+    done = provision(
         experiment_file=experiment_file,
         experiment_dir=declared.directory,
         state_dir=workspace.state,
@@ -71,7 +89,18 @@ def provision_for(
         inventory=resource_dir("inventory") / "local.yml",
         on_task=on_task,
         cancelled=stop.is_set,
+        task_seconds=task_seconds(declared.experiment),
+        incremental=incremental,
+        only_builds=only_builds,
     )
+    workspace.secure()
+    return done
+
+
+def task_seconds(experiment: Experiment) -> float:
+    """Return how long one task of provisioning may take: what is built from source is compiled."""
+    from_source = any(isinstance(build, SourceBuild) for build in experiment.builds.values())
+    return experiment.timeouts.task_seconds(compiles=from_source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +126,7 @@ class Runner:
         say: told, in a sentence, what takes time.
         emit: told what happens during a run.
         on_task: hears of the tasks of the playbook that prepares a guest.
+        patience: how long to wait while somebody else measures here.
     """
 
     workspace: Workspace
@@ -104,6 +134,7 @@ class Runner:
     say: Callable[[str], None]
     emit: Callable[[Event], None]
     on_task: Callable[[TaskEvent], None] = lambda _event: None
+    patience: Patience = IMPATIENT
 
     def start(
         self, declared: Declared, provisioned: Manifest, directory: Path, options: RunOptions
@@ -119,7 +150,7 @@ class Runner:
             contextlib.ExitStack() as stack,
         ):
             run_id = new_run_id(experiment)
-            lab = self._lab(hypervisor, experiment, run_id, provisioned)
+            lab = self._guarded(self._lab(hypervisor, experiment, run_id, provisioned), declared.source)
             check_requirements(declared, lab)
             lab = self._on_disk(self._image_ready(lab, declared.source), stack)
             decision = self.decide_accel(experiment.accel, lab)
@@ -159,9 +190,12 @@ class Runner:
             contextlib.ExitStack() as stack,
         ):
             lab = self._lab(hypervisor, experiment, record.run_id, Manifest(builds, image))
+            lab = self._guarded(lab, f"{run.path}/experiment.yml")
             lab = self._on_disk(replace(lab, image=image), stack)
             with run.writing():
                 run.keep_lost_time(record)
+                for sentence in run.mend():
+                    self.say(sentence)
                 return self._campaign(run, experiment, lab.under(Accel(record.accel)))
 
     def prepare(self, declared: Declared, provisioned: Manifest) -> GuestImage:
@@ -195,6 +229,13 @@ class Runner:
             on_task=self.on_task,
         )
         return replace(lab, image=preparation.image())
+
+    def _guarded(self, lab: LibvirtLab, source: str) -> LibvirtLab:
+        """Return the lab with somebody who looks at its devices before each guest, and has looked now."""
+        guard = DiskGuard(lab.experiment, source)
+        for remark in guard.check():
+            self.say(remark)
+        return replace(lab, guard=guard)
 
     def _on_disk(self, lab: LibvirtLab, stack: contextlib.ExitStack) -> LibvirtLab:
         """Return the lab with what its guests boot from, until the stack is left."""
@@ -250,7 +291,7 @@ class Runner:
             mappings: what vm.max_map_count is to be meanwhile; None leaves it.
         """
         with (
-            host_for_run(self.workspace, experiment, mappings, self.say),
+            host_for_run(self.workspace, experiment, mappings, self.say, self.patience),
             Hypervisor(experiment.libvirt, self.workspace.embed_root) as hypervisor,
         ):
             # Only a dead run can have left anything: the host's lock is ours.
@@ -270,13 +311,14 @@ class Runner:
             image=image,
             template=resource_dir("templates") / "test.xml.j2",
             fio_script=resource_dir("fio") / "fio.sh",
-            disks=prepare_disks(experiment, self.workspace.disks),
+            disks=prepare_disks(experiment, self.workspace.disks, self.say),
             timeouts=Timeouts(
                 boot=experiment.timeouts.boot_seconds(
                     Accel.TCG, disk_image=experiment.guest.disk_image is not None
                 ),
                 agent=experiment.timeouts.agent,
                 grace=experiment.timeouts.fio_grace,
+                destroy=experiment.timeouts.destroy,
             ),
             stop=self.stop,
         )
@@ -294,6 +336,7 @@ class Runner:
                 enough=stopping_rule(run, experiment),
                 judge=round_judge if pool_growth else fio_judge,
                 rounds=pool_growth,
+                protocol=experiment.protocol,
             ).run()
 
 

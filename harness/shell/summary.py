@@ -10,7 +10,7 @@ from harness.adapters.results.samples import boot_facts
 from harness.core.agreement import SessionFacts, agreement
 from harness.core.errors import NothingMeasuredError
 from harness.core.model import Workload
-from harness.core.records import IterationState
+from harness.core.records import BootCause, IterationState
 from harness.shell.results import workload_of
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def _session(planned: PlannedSession, record: SessionRecord) -> dict[str, Any]:
         "guest": dict(planned.guest),
         "state": record.state,
         "boots": len(record.boots),
+        "repeated": sum(boot.cause is BootCause.REPEATED for boot in record.boots),
         "ready_seconds": record.boots[-1].ready_seconds,
         "planned": len(planned.iterations),
         "accepted": len(accepted),
@@ -112,7 +113,7 @@ def summarise_counts(run: CountDirectory) -> dict[str, Any]:
     plan = run.plan
     records = [(planned, record) for planned in plan.counts if (record := run.load(planned))]
     return {
-        "run": asdict(run.head),
+        "run": asdict(run.present),
         "environment": run.environment,
         "planned": len(plan.counts),
         "accepted": sum(record.state is IterationState.OK for _planned, record in records),
@@ -131,5 +132,6 @@ def _count(run: CountDirectory, planned: PlannedCount, record: CountRecord) -> d
         "seconds": record.seconds,
         "counted": [thread.name for thread in record.threads if thread.counted],
         "threads": {thread.name: run.total_of(planned, thread) for thread in record.threads},
+        "calls": record.calls,
         "failure": record.reason,
     }

@@ -89,6 +89,8 @@ def unpack(archive: Path, sha256: str, dest: Path, most: int) -> dict[str, Any]:
         with (part / TOP / "run.json").open("rb") as head:
             if not isinstance(json.load(head), dict):
                 raise RefusedError("holds no run directory: its run.json is none")
+        # Whose run it is decides who else may read it.
+        (part / TOP).chmod(0o700)
         size = sum(file.stat().st_size for file in (part / TOP).rglob("*") if file.is_file())
         swap(part / TOP, dest, old)
     except (tarfile.TarError, ValueError, EOFError, OSError) as error:

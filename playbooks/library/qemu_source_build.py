@@ -7,10 +7,16 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.qemu_build_log import compile_errors, configure_errors, unknown_option
+from ansible.module_utils.qemu_build_log import (
+    compile_errors,
+    configure_errors,
+    host_at_fault,
+    unknown_option,
+)
+from ansible.module_utils.qemu_growing import CONFIGURED, Growing
 from ansible.module_utils.qemu_source import MARK, Failure, Git, directory_of, locked, read_mark
 from ansible.module_utils.qemu_source_tree import (
     add_part,
@@ -30,6 +36,8 @@ description:
   - Works in a hidden directory of the build's key and renames the outcome when it is complete, so that what
     exists is whole. A failed build leaves its log; one that was killed is gone on with.
   - Two that want the same build wait for one another; the second finds it made. Nothing is installed.
+  - With O(incremental) a working directory stays, and the next commit is built in it, of which only what
+    changed is compiled. Where that would not be safe, or fails, the build is made from nothing.
 options:
   build: {type: str, required: true, description: The build's name in the experiment.}
   key: {type: str, required: true, description: The key that qemu_source_key worked out.}
@@ -48,10 +56,8 @@ options:
   ccache: {type: path, description: "Directory of the compiler cache, used where ccache is installed."}
   jobs: {type: int, default: 0, description: "Compilers at a time; 0: as many as there are CPUs."}
   nice: {type: int, default: 19, description: The priority of the build.}
+  incremental: {type: bool, default: false, description: "Build a commit on top of the one built before it."}
 """
-
-CONFIGURED = "configured"
-"""Lies in a working directory whose source is complete and configured: ninja can go on there."""
 
 
 class Build:
@@ -64,27 +70,65 @@ class Build:
         self.parent = Path(module.params["parent"])
         self.path = directory_of(self.parent, module.params["key"])
         self.stage = self.parent / f".making-{self.path.name}"
-        self.tree = self.stage / "src"
-        self.objects = self.stage / "build"
+        self.place(self.stage)
         self.log = self.parent / ".logs" / f"{self.path.name}.log"
         self.lock = self.parent / ".locks" / f"{self.path.name}.lock"
 
-    def make(self) -> bool:
-        """Make the build unless it is there; return whether it was made now."""
+    def place(self, work: Path) -> None:
+        """Say where the source and the objects are."""
+        self.work = work
+        self.tree = work / "src"
+        self.objects = work / "build"
+
+    def make(self) -> str:
+        """Make the build unless it is there; return how it was made, nothing where it was there."""
         with locked(self.lock, inherited=True) as descriptor:
-            self.held = descriptor
+            self.held = [descriptor]
             if read_mark(self.path) is not None:
-                return False
-            if not (self.stage / CONFIGURED).exists():
-                shutil.rmtree(self.stage, ignore_errors=True)
-                self.fetch_source()
-                self.patch()
+                return ""
+            made = self.grown() if self.params["incremental"] and self.params["repository"] else ""
+            return made or self.from_nothing()
+
+    def from_nothing(self) -> str:
+        """Build all of it, or what is left of it where that was interrupted."""
+        self.place(self.stage)
+        if not (self.stage / CONFIGURED).exists():
+            shutil.rmtree(self.stage, ignore_errors=True)
+            self.prepare()
+            (self.stage / CONFIGURED).touch()
+        self.compile()
+        self.finish()
+        return "from nothing"
+
+    def prepare(self) -> None:
+        """Bring the source, and configure it."""
+        self.fetch_source()
+        self.patch()
+        make_up_for_firmware(self.tree)
+        self.configure()
+
+    def grown(self) -> str:
+        """Build on top of what was built before; return nothing where that did not work out."""
+        git = Git(self.module, Path(self.params["sources"]), self.fail)
+        growing = Growing(git, self.parent, self.params)
+        with locked(self.parent / ".locks" / growing.lock_name, inherited=True) as descriptor:
+            self.held.append(descriptor)
+            self.place(growing.path)
+            self.log.unlink(missing_ok=True)
+            before = growing.advance()
+            if before is None:
+                growing.clear()
+                self.prepare()
+                growing.settle()
+            else:
                 make_up_for_firmware(self.tree)
-                self.configure()
-                (self.stage / CONFIGURED).touch()
-            self.compile()
+            if before is None:
+                self.compile()
+            elif self.ninja() is not None:
+                # Perhaps it is what was here before that does not go with it: from nothing it is certain.
+                return ""
             self.finish()
-        return True
+        return f"on top of {before[:12]}" if before else "from nothing"
 
     def file_of(self, patch: dict[str, str]) -> Path:
         """Return where a patch lies on this host."""
@@ -108,7 +152,7 @@ class Build:
             ["sh", "-c", 'exec "$@" >>"$0" 2>&1', str(self.log), *guard, *polite, *argv],
             cwd=str(cwd),
             environ_update=self.environment(),
-            pass_fds=[self.held],
+            pass_fds=self.held,
         )
         if code == 0:
             return None
@@ -124,18 +168,24 @@ class Build:
             # Relative paths: another build's directory is another one, its files are mostly the same.
             found |= {
                 "CCACHE_DIR": self.params["ccache"],
-                "CCACHE_BASEDIR": str(self.stage),
+                "CCACHE_BASEDIR": str(self.work),
                 "CCACHE_NOHASHDIR": "1",
                 "CCACHE_COMPILERCHECK": "content",
                 "CCACHE_MAXSIZE": "3G",
             }
         return found
 
-    def give_up(self, message: str, lines: Sequence[str]) -> None:
+    def give_up(self, message: str, lines: Sequence[str]) -> NoReturn:
         """Remove what was begun and end the module with the words of the tool that failed."""
-        shutil.rmtree(self.stage, ignore_errors=True)
+        if (self.work / CONFIGURED).exists() and self.work != self.stage:
+            # What other commits are built on top of: this one's source is in it, and the next replaces it.
+            shutil.rmtree(self.stage, ignore_errors=True)
+        else:
+            shutil.rmtree(self.work, ignore_errors=True)
         said = "".join(f"\n  {line[:400]}" for line in lines)
-        self.fail(f"{message}{said}\n  the whole log: {self.log}")
+        # A disk that is full says nothing of the source.
+        blamed = not host_at_fault(said)
+        self.fail(f"{message}{said}\n  the whole log: {self.log}", build_failed=blamed)
 
     # Steps
 
@@ -152,7 +202,7 @@ class Build:
                 self.give_up(f"cannot unpack {self.params['tarball']}", said.splitlines()[-3:])
         else:
             repository, commit = Path(self.params["repository"]), self.params["source"]["commit"]
-            git.export(repository, commit, self.tree)
+            git.export(repository, commit, self.tree, keep_index=self.work != self.stage)
             home = repository
             for part in submodules(git, repository, commit):
                 add_part(git, part, self.tree, home, self.fail)
@@ -165,7 +215,7 @@ class Build:
         """Apply the patches in order."""
         for patch in self.params["patches"]:
             # Without the ceiling a repository above the state directory would be patched instead, in silence.
-            ceiling = f"GIT_CEILING_DIRECTORIES={self.stage}"
+            ceiling = f"GIT_CEILING_DIRECTORIES={self.work}"
             said = self.logged(
                 [
                     "env",
@@ -208,10 +258,17 @@ class Build:
             "configure failed; `configure` in the experiment takes arguments", configure_errors(said)
         )
 
-    def compile(self) -> None:
-        """Make the targets."""
+    def ninja(self) -> str | None:
+        """Make the targets; return what was said if that failed."""
         jobs = self.params["jobs"] or len(os.sched_getaffinity(0))
-        said = self.logged(["ninja", f"-j{jobs}", *self.params["targets"]], self.objects)
+        return self.logged(["ninja", f"-j{jobs}", *self.params["targets"]], self.objects)
+
+    def compile(self) -> None:
+        """Make the targets.
+
+        Ends the module where they do not compile.
+        """
+        said = self.ninja()
         if said is not None:
             self.give_up("it does not compile", compile_errors(said))
 
@@ -260,6 +317,7 @@ def main() -> None:
             "ccache": {"type": "path"},
             "jobs": {"type": "int", "default": 0},
             "nice": {"type": "int", "default": 19},
+            "incremental": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
@@ -268,10 +326,10 @@ def main() -> None:
     os.umask(0o022)  # other users (libvirt-qemu) read what lies here
     build = Build(module)
     try:
-        changed = build.make()
+        made = build.make()
     except OSError as error:
         module.fail_json(msg=f"build {module.params['build']}: {error}; is the disk full, or read-only?")
-    module.exit_json(changed=changed)
+    module.exit_json(changed=bool(made), made=made)
 
 
 if __name__ == "__main__":

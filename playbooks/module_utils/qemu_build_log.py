@@ -10,6 +10,11 @@ SHOWN_LINES = 15
 _CAUSE = re.compile(r"\b(?:fatal )?error:|undefined reference|multiple definition|No such file|ld returned")
 _PROGRESS = re.compile(r"^\[[0-9]+/[0-9]+\] |^ninja: ")
 _CONFIGURE = re.compile(r"^ERROR:|: ERROR: |^error: |^patch failed")
+_HOST = re.compile(
+    r"No space left on device|Disk quota exceeded|Cannot allocate memory|virtual memory exhausted|"
+    r"Killed signal terminated program|Read-only file system|^ *Killed$",
+    re.MULTILINE,
+)
 _UNKNOWN = re.compile(r"^ERROR: unknown option (\S+)", re.MULTILINE)
 
 
@@ -45,3 +50,8 @@ def unknown_option(log: str) -> str | None:
     """Return the argument that a version of configure does not know."""
     found = _UNKNOWN.findall(log)
     return found[-1] if found else None
+
+
+def host_at_fault(said: str) -> bool:
+    """Tell whether a build failed for want of disk or memory, which says nothing of its source."""
+    return _HOST.search(said) is not None

@@ -31,6 +31,19 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
 _SCP_LIKE = re.compile(r"[^/:\s]+:(?!/*$)")
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s@]*@")
 _SHOWN_LINES = 8
+_AS_IT_IS = [
+    word
+    for setting in (
+        "core.autocrlf=false",
+        "core.sparseCheckout=false",
+        # These would start something of the user's, or write beside the index.
+        "core.hooksPath=/dev/null",
+        "core.fsmonitor=false",
+        "core.splitIndex=false",
+    )
+    for word in ("-c", setting)
+]
+"""What of a user's configuration must not have a say in how a commit's files are written."""
 
 
 def key_of(parts: dict[str, Any]) -> str:
@@ -88,6 +101,11 @@ def locked(path: Path, *, inherited: bool = False) -> Iterator[int]:
         os.close(descriptor)
 
 
+def index_of(directory: Path) -> Path:
+    """Return where git's index of an exported directory is: beside it, not in the repository."""
+    return directory.with_name(f"{directory.name}.index")
+
+
 class Failure:
     """Ends a module with what was wanted, what went wrong and what to do."""
 
@@ -95,11 +113,17 @@ class Failure:
         self.module = module
         self.wanted = redacted(wanted)
 
-    def __call__(self, message: str, said: str = "") -> NoReturn:
-        """End the module; ``said`` is the end of what a command printed."""
+    def __call__(self, message: str, said: str = "", *, build_failed: bool = False) -> NoReturn:
+        """End the module.
+
+        Args:
+            message: what went wrong.
+            said: the end of what a command printed.
+            build_failed: whether the source is to blame, and not this host.
+        """
         lines = redacted(said).strip().splitlines()[-_SHOWN_LINES:]
         text = "".join(f"\n  {line}" for line in lines)
-        self.module.fail_json(msg=f"{self.wanted}: {redacted(message)}{text}")
+        self.module.fail_json(msg=f"{self.wanted}: {redacted(message)}{text}", build_failed=build_failed)
         raise AssertionError
 
 
@@ -194,15 +218,30 @@ class Git:
         found = self.commit(mirror, wanted) if mirror.is_dir() else None
         return None if found is None else (mirror, found)
 
-    def export(self, repository: Path, commit: str, directory: Path) -> None:
-        """Write a commit's files into a directory; nothing is written to the repository."""
+    def export(self, repository: Path, commit: str, directory: Path, *, keep_index: bool = False) -> None:
+        """Write a commit's files into a directory; nothing is written to the repository.
+
+        Args:
+            repository: the git directory.
+            commit: which.
+            directory: where to.
+            keep_index: leave what git knows of the files beside the directory, for `change`.
+        """
         directory.mkdir(parents=True, exist_ok=True)
-        index = {"GIT_INDEX_FILE": str(directory.with_name(f"{directory.name}.index"))}
+        index = {"GIT_INDEX_FILE": str(index_of(directory))}
         for argv in (
             ("read-tree", commit),
-            ("-c", "core.autocrlf=false", f"--work-tree={directory}", "checkout-index", "--all", "--force"),
+            (*_AS_IT_IS, f"--work-tree={directory}", "checkout-index", "--all", "--force", "--index"),
         ):
             code, _, err = self.run(f"--git-dir={repository}", *argv, env=index)
             if code:
                 self.fail(f"cannot read commit {commit[:12]} of {repository}", err)
-        Path(index["GIT_INDEX_FILE"]).unlink()
+        if not keep_index:
+            index_of(directory).unlink()
+
+    def change(self, repository: Path, commit: str, directory: Path) -> bool:
+        """Write the files in which a commit differs from an exported directory; return whether it worked."""
+        argv = [f"--git-dir={repository}", *_AS_IT_IS, f"--work-tree={directory}"]
+        index = {"GIT_INDEX_FILE": str(index_of(directory))}
+        code, _, _ = self.run(*argv, "read-tree", "--reset", "-u", commit, env=index)
+        return code == 0

@@ -163,6 +163,7 @@ def _in_one_go(run: RunDirectory, made: RunDirectory, planned: PlannedSession) -
         state=SessionState.DONE,
         boots=[replace(last, failure=None, crash=None, telemetry=None)],
         iterations=[],
+        files={},
     )
     for iteration in planned.iterations:
         (entry,) = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import tempfile
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tiny import TINY, guests, wait_until
 
+from harness.adapters import lab as lab_module
 from harness.adapters.disks import prepare_disks
 from harness.adapters.files import read_text
 from harness.adapters.guest.fio import fio_arguments
@@ -22,10 +24,11 @@ from harness.adapters.host.accel import decide
 from harness.adapters.host.locks import host_alone
 from harness.adapters.hypervisor import Hypervisor
 from harness.adapters.lab import TARGET, BootedGuest, LibvirtLab, Timeouts
+from harness.adapters.log_limit import LogLimit
 from harness.adapters.provision import read_manifest
 from harness.adapters.waiting import Stop
 from harness.adapters.workspace import Workspace
-from harness.core.errors import BusyError, GuestError, HypervisorError, Interrupted
+from harness.core.errors import BusyError, GuestDiedError, GuestError, HypervisorError, Interrupted
 from harness.core.experiment import load_experiment
 from harness.core.fio_output import why_rejected
 from harness.core.model import Accel, Cell
@@ -92,7 +95,7 @@ def lab(provisioned: Path, embed_root: Path) -> Iterator[Callable[..., LibvirtLa
                 template=resource_dir("templates") / "test.xml.j2",
                 fio_script=resource_dir("fio") / "fio.sh",
                 disks=prepare_disks(experiment, workspace.disks),
-                timeouts=Timeouts(boot=180, agent=agent, grace=grace),
+                timeouts=Timeouts(boot=180, agent=agent, grace=grace, destroy=30),
                 stop=Stop(),
             )
 
@@ -119,6 +122,26 @@ class Shell:
     @property
     def agent(self) -> GuestShell:
         return self.guest._fio.shell  # noqa: SLF001 - the way in that the harness itself uses
+
+
+def test_a_guest_that_never_stops_talking_is_ended(
+    lab: Callable[..., LibvirtLab], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = 2**20
+    monkeypatch.setattr(lab_module, "LogLimit", functools.partial(LogLimit, limit_bytes=limit))
+    words = r"the guest on OLD was ended: it wrote more than 1 MiB to console\.log"
+
+    def talk() -> None:
+        with lab().session(planned(), place) as guest:
+            assert isinstance(guest, BootedGuest)
+            script = "tr '\\000' x </dev/zero >/dev/ttyS0"
+            Shell(guest).agent.run(["/bin/sh", "-c", script], grace=300)
+
+    with pytest.raises(GuestError, match=words) as caught:
+        talk()
+    assert not isinstance(caught.value, GuestDiedError)
+    assert (place / "console.log").stat().st_size == limit
+    assert guests() == []
 
 
 def test_fio_sh_in_a_guest(lab: Callable[..., LibvirtLab], place: Path) -> None:

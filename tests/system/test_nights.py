@@ -22,29 +22,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.system
 
-# As much of `qemu-img bench -c COUNT ...` as the load asks for.
-BENCH = """\
-    if (argc > 1 && !strcmp(argv[1], "bench")) {
-        volatile long work = 0;
-        for (int i = 1; i + 1 < argc; i++)
-            if (!strcmp(argv[i], "-c"))
-                for (long request = atol(argv[i + 1]); request; request--)
-                    for (int n = pool_size(); n; n--)
-                        work++;
-        return 0;
-    }
-"""
-EXPERIMENT = """\
-name: nightly
-workload: instructions
-builds:
-  OLD: {{git: {repository}, ref: v10.0.2}}
-  NEW: {{git: {repository}, ref: master}}
-baseline: OLD
-matrix: {{rw: read, bs: 4k, iodepth: 1}}
-instructions: {{load: qemu-img, repeats: 2, requests: 2000}}
-"""
-
 
 @dataclass(frozen=True)
 class Job:
@@ -78,14 +55,11 @@ class Job:
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
     repository = tmp_path / "qemu"
-    tree = stand_in.write_tree(repository)
-    main = tree / "util/main.c"
-    text = main.read_text().replace("#include <string.h>", "#include <stdlib.h>\n#include <string.h>")
-    main.write_text(text.replace("    while (getchar()", f"{BENCH}    while (getchar()"))
+    stand_in.write_bench_tree(repository)
     stand_in.commit(repository)
     stand_in.git(repository, "tag", "v10.0.2")
     experiment = tmp_path / "nightly.yml"
-    experiment.write_text(EXPERIMENT.format(repository=repository))
+    experiment.write_text(stand_in.bench_experiment(repository, "nightly"))
     return Job(repository, experiment, tmp_path / "nights", tmp_path / "state")
 
 

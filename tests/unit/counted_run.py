@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.adapters.guestless.store import CountDirectory
 from harness.core.counting.records import CountingRun, CountRecord
 from harness.core.experiment import load_experiment
-from harness.core.records import IterationState, RunState
+from harness.core.records import FORMAT_VERSION, IterationState, RunState
 from harness.shell.counting import count_plan_of
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def make(path: Path, instructions: Callable[[PlannedCount], int | None], text: s
     experiment = load_experiment(text, "counted.yml")
     build = {"kind": "path", "emulator": "/x", "binary": "/x", "package_version": None}
     head = CountingRun(
-        format_version=1,
+        format_version=FORMAT_VERSION,
         workload="instructions",
         run_id="counted-1",
         name="counted",
@@ -82,7 +82,7 @@ def make(path: Path, instructions: Callable[[PlannedCount], int | None], text: s
         stopped="the plan is done",
     )
     plan = count_plan_of(experiment)
-    run = CountDirectory.create(path, head=head, experiment=text, plan=plan, environment={"host": {}})
+    run = CountDirectory.create(path, record=head, experiment=text, plan=plan, environment={"host": {}})
     for planned in plan.counts:
         total = instructions(planned)
         if total is not None:

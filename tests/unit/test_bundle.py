@@ -20,6 +20,7 @@ from harness.core.errors import InputError
 from harness.core.records import RunState
 from harness.shell.bundles import write_bundle
 from harness.shell.cli.main import run_cli
+from resealed import reseal, write_sealed
 
 Captured = pytest.CaptureFixture[str]
 
@@ -53,7 +54,8 @@ def run(tmp_path: Path) -> Path:
     file = path / "sessions/000-OLD" / record["iterations"][0]["file"]
     file.write_text(file.read_text().replace('"jobname": "fio"', f'"jobname": "{HOME}/job"'))
     record["iterations"][0]["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
-    write_json(path / "sessions/000-OLD/session.json", record)
+    write_sealed(path / "sessions/000-OLD/session.json", record)
+    reseal(path)
     return path
 
 
@@ -212,7 +214,7 @@ def test_records_do_not_lead_out_of_the_run(run: Path, tmp_path: Path, capsys: C
     path = run / "sessions/000-OLD/session.json"
     record = json.loads(path.read_text())
     record["iterations"][0]["file"] = "../../../../../dev/zero"
-    write_json(path, record)
+    write_sealed(path, record)
     write_bundle(run, tmp_path / "b.tar.zst", anonymous=False, logs=False)
     assert run_cli(["compare", str(tmp_path / "b.tar.zst")]) == 2
     assert "which is none of its own" in capsys.readouterr().err

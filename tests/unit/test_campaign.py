@@ -32,6 +32,7 @@ from harness.adapters.files import sha256_of
 from harness.adapters.results.samples import read_samples
 from harness.adapters.results.store import RunDirectory
 from harness.core.errors import GuestDiedError, GuestError, HarnessError, Interrupted
+from harness.core.experiment.model import Protocol
 from harness.core.mappings import Mappings
 from harness.core.model import Cell
 from harness.core.protocols import Execution, StopSignal
@@ -207,7 +208,7 @@ def test_a_guest_that_dies_fails_its_session_and_the_run_goes_on(tmp_path: Path)
         return good(session, cell, count)
 
     run, events = new_run(tmp_path / "r"), list[Event]()
-    outcome = campaign(run, FakeLab(die), events)
+    outcome = campaign(run, FakeLab(die), events, protocol=Protocol(retries=0))
     first = run.plan.sessions[0]
     words = "the guest stopped by itself; its console ends:\n?[31mKernel panic"
     assert outcome.failures == [f"session {first.directory}: {words}"]
@@ -329,9 +330,10 @@ def test_a_build_that_cannot_boot_stops_the_run(tmp_path: Path) -> None:
     run, lab = new_run(tmp_path / "r", blocks=10), FakeLab(unbootable=frozenset({"NEW"}))
     outcome = campaign(run, lab)
     assert outcome.state is RunState.FAILED
-    assert "2 sessions of NEW in a row gave nothing: session " in outcome.stopped
+    assert "2 sessions of NEW in a row gave nothing (protocol.give_up_after): session " in outcome.stopped
     assert "the guest on NEW did not answer" in outcome.stopped
-    assert len([name for name in lab.booted if name.endswith("NEW")]) == 2
+    # The first was tried again; once that had given nothing either, the next was not.
+    assert len([name for name in lab.booted if name.endswith("NEW")]) == 3
     assert run.record.stopped == outcome.stopped
     # Mended, it goes on to the end.
     assert campaign(run, FakeLab()).state is RunState.FINISHED

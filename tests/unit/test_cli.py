@@ -492,7 +492,9 @@ def test_a_damaged_run_directory_is_named_by_its_file(
     assert run_cli([verb, str(finished)]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert f"error: {path}: is not whole JSON" in captured.err
+    sealed = file in {"plan.json", "environment.json"}
+    words = "is not what was written: its SHA-256 differs" if sealed else "is not whole JSON"
+    assert f"error: {path}: {words}" in captured.err
 
 
 def test_a_truncated_result_is_named_by_its_file(finished: Path, capsys: Captured) -> None:

@@ -12,7 +12,6 @@ import pytest
 
 from fakes import Behaviour, FakeClock, FakeLab, FakeStop, fio_json, new_run, qemu_died
 from fio_writer import text as fio_text
-from harness.adapters.files import write_json
 from harness.adapters.results.store import RunDirectory
 from harness.analysis.tables import render
 from harness.core.errors import GuestError, InputError
@@ -21,6 +20,7 @@ from harness.core.protocols import Execution
 from harness.core.records import RunState
 from harness.shell.campaign import Campaign
 from harness.shell.comparing import TCG_NOTICE, Judgement, compare_run, compare_two
+from resealed import rewrite
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,7 +107,7 @@ def test_a_run_that_was_cut_off_says_so_below_its_table(tmp_path: Path) -> None:
     run = RunDirectory.open(a_run(tmp_path / "r", blocks=2))
     record = run.record
     record.state, record.stopped, record.wall_seconds = RunState.RUNNING, None, 0.0
-    write_json(run.path / "run.json", asdict(record))
+    rewrite(run.path, "run.json", asdict(record))
     first = compare_run(run.path, Judgement()).footer[0]
     assert first.endswith("fio 8 s, wall 12 s; cut off: it was killed, or could not write how it ended.")
 
@@ -246,7 +246,7 @@ def test_a_noise_floor_that_is_none_or_of_another_host_is_refused(tmp_path: Path
         compare_run(path, Judgement(), other)
     floor = RunDirectory(a_run(tmp_path / "aa", builds=SAME))
     host = floor.environment["host"]
-    write_json(floor.path / "environment.json", {"host": host | {"name": "elsewhere"}})
+    rewrite(floor.path, "environment.json", {"host": host | {"name": "elsewhere"}})
     with pytest.raises(InputError, match="of another host: host is elsewhere there and here here"):
         compare_run(path, Judgement(), floor.path)
 

@@ -14,6 +14,7 @@ from fakes import FakeClock, FakeLab, FakeStop, good, new_run, qemu_died
 from harness.adapters.lab import console_tail
 from harness.adapters.provision import TaskEvent, TaskStatus
 from harness.core.errors import GuestError, HarnessError, InputError, Problem
+from harness.core.experiment.model import Protocol
 from harness.core.mappings import Mappings
 from harness.core.protocols import Execution
 from harness.shell.campaign import Campaign
@@ -50,7 +51,13 @@ def shown(
     run = new_run(tmp_path / "r")
     with Console(stream, quiet=quiet).progress() as progress:
         outcome = Campaign(
-            plan=run.plan, store=run, lab=lab, clock=FakeClock(), stop=FakeStop(), emit=progress.emit
+            plan=run.plan,
+            store=run,
+            lab=lab,
+            clock=FakeClock(),
+            stop=FakeStop(),
+            emit=progress.emit,
+            protocol=Protocol(retries=0),
         ).run()
     return stream.getvalue(), outcome.failures
 
@@ -78,7 +85,13 @@ def test_a_run_that_goes_on_says_what_is_left_of_it(tmp_path: Path) -> None:
     for lab in (FakeLab(dies), FakeLab()):
         with Console(stream).progress() as progress:
             Campaign(
-                plan=run.plan, store=run, lab=lab, clock=FakeClock(), stop=FakeStop(), emit=progress.emit
+                plan=run.plan,
+                store=run,
+                lab=lab,
+                clock=FakeClock(),
+                stop=FakeStop(),
+                emit=progress.emit,
+                protocol=Protocol(retries=0),
             ).run()
     assert "harness: 4 sessions in 2 blocks, 1 of 8 iterations to do" in stream.getvalue()
     assert f"harness: session {run.plan.sessions[0].directory} FAILED: gone" in stream.getvalue()

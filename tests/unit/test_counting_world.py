@@ -283,3 +283,19 @@ def test_scratch_of_killed_counts_is_swept_and_that_of_others_is_not(
         sweep()
         assert list(tmp_path.iterdir()) == [mine]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_traps_in_the_shared_directory_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    victim, trap = tmp_path / "victim", tmp_path / "ab-scratch-trap"
+    trap.mkdir()
+    (trap / "lock").symlink_to(victim)
+    with monkeypatch.context() as another_user:
+        another_user.setattr(os, "geteuid", lambda: 12345)
+        sweep()
+    assert trap.exists()
+    # Nor is a link followed in a directory that is this user's.
+    sweep()
+    assert not victim.exists()

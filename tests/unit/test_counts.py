@@ -213,7 +213,7 @@ def test_a_run_of_fio_is_no_run_of_counts(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"format_version": 1}')
     assert not holds_counts(tmp_path)
     with pytest.raises(InputError, match="damaged"):
-        _ = CountDirectory.open(tmp_path).head
+        _ = CountDirectory.open(tmp_path).record
 
 
 # -- arithmetic ----------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -15,9 +16,11 @@ from harness.adapters.host import accel as accel_module
 from harness.adapters.host import locks
 from harness.adapters.host.accel import decide
 from harness.adapters.host.locks import host_alone
+from harness.adapters.telemetry.counters import Offer
 from harness.adapters.workspace import Workspace
 from harness.core.errors import GuestError, HypervisorError
 from harness.core.model import Accel
+from harness.core.perf_events import HARDWARE_EVENTS, refusal
 from harness.shell import doctor
 from harness.shell.cli.main import run_cli
 from harness.shell.doctor import Finding, Health, examine
@@ -79,8 +82,24 @@ def find(workspace: Workspace, what: str) -> list[Finding]:
 
 def test_it_looks_at_everything_a_run_needs(workspace: Workspace) -> None:
     looked_at = [finding.what for finding in examine(workspace)]
-    expected = ["CPU", "KVM", "libvirt", "QEMU", "fio", "valgrind", "disk space", "vm.max_map_count"]
-    assert looked_at == expected
+    expected = ["CPU", "KVM", "libvirt", "QEMU", "fio", "valgrind", "strace"]
+    assert looked_at == [*expected, "hardware counters", "disk space", "vm.max_map_count"]
+
+
+def test_hardware_counters_that_are_not_there_are_named_with_a_remedy(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = refusal(errno.ENOENT, paranoid="2")
+    monkeypatch.setattr(doctor, "offer", lambda _tid: Offer((), refused))
+    (none,) = find(workspace, "hardware counters")
+    assert (none.health, none.remedy) == (Health.NOTE, refused.remedy)
+    assert "no hardware counters" in none.found
+    monkeypatch.setattr(doctor, "offer", lambda _tid: Offer(HARDWARE_EVENTS[:2], refused))
+    (half,) = find(workspace, "hardware counters")
+    assert half.found.startswith("in user mode only: ")
+    monkeypatch.setattr(doctor, "offer", lambda _tid: Offer(HARDWARE_EVENTS))
+    (both,) = find(workspace, "hardware counters")
+    assert both.health is Health.OK
 
 
 def test_libvirt_that_does_not_work_is_broken_with_a_remedy(

@@ -131,7 +131,7 @@ def test_no_experiment_at_all(text: str, where: str, message: str) -> None:
             "disk: {backend: block, path: /dev/sdx}\nmatrix: {rw: [read, randrw]}",
             "matrix.rw[1]",
             "would overwrite what /dev/sdx holds",
-            "disk.destroy_data: /dev/sdx",
+            "disk.destroy_data: /dev/disk/by-id/...",
         ),
         (
             "disk: {backend: file, path: /my.img}\nmatrix: {rw: write}",
@@ -140,10 +140,40 @@ def test_no_experiment_at_all(text: str, where: str, message: str) -> None:
             "destroy_data",
         ),
         (
-            "disk: {backend: block, path: /dev/sdx, destroy_data: /dev/sdy}\nmatrix: {rw: write}",
+            "disk: {backend: block, path: /dev/sdx, destroy_data: /dev/sdx}\nmatrix: {rw: write}",
+            "disk.destroy_data",
+            "'/dev/sdx' may be another device after the next boot",
+            "/dev/disk/by-id/...",
+        ),
+        (
+            "disk: {backend: block, path: /dev/sdx, destroy_data: /dev/disk/by-id/a}\nmatrix: {rw: write}",
             "disk.destroy_data",
             "is not the disk's path",
-            "/dev/sdx",
+            "path and destroy_data: /dev/disk/by-id/a",
+        ),
+        (
+            "disk: {backend: block, path: /dev/disk/by-id/b, destroy_data: /dev/disk/by-id/a}",
+            "disk.destroy_data",
+            "is not the disk's path",
+            "path and destroy_data: /dev/disk/by-id/a",
+        ),
+        (
+            "disk: {backend: block, path: /dev/sda, destroy_data: /dev/disk/by-id/../../sda}",
+            "disk.destroy_data",
+            "may be another device",
+            "by its id",
+        ),
+        (
+            "disk: {backend: nvme, path: '0000:01:00.0', destroy_data: '0000:01:00.0'}\nmatrix: {rw: write}",
+            "disk.destroy_data",
+            "'0000:01:00.0' may be another device after the next boot",
+            "/dev/disk/by-id/...",
+        ),
+        (
+            "disk: {backend: file, path: /a.img, destroy_data: /b.img}\nmatrix: {rw: write}",
+            "disk.destroy_data",
+            "'/b.img' is not the disk's path '/a.img'",
+            "destroy_data: /a.img",
         ),
     ],
 )

@@ -17,7 +17,6 @@ from prometheus_client.parser import text_string_to_metric_families as classic_f
 from test_comparing import MOMENT, a_run, measure, speeds
 
 from fakes import fio_json, new_run, qemu_died
-from harness.adapters.files import write_json
 from harness.adapters.results.store import RunDirectory
 from harness.analysis.exports.benchstat import Bench, Value, benchstat
 from harness.analysis.exports.findings import Finding, Head, Outcome
@@ -29,6 +28,7 @@ from harness.core.protocols import Execution
 from harness.core.records import IterationState, RunState, SessionState
 from harness.shell.cli.main import run_cli
 from harness.shell.exporting import FILE_NAMES
+from resealed import rewrite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,7 +73,7 @@ def pool_run(path: Path, growth: dict[str, int]) -> Path:
     text = (
         "name: test\nworkload: pool-growth\nbuilds: {OLD: {path: /old}, NEW: {path: /new}}\nbaseline: OLD\n"
     )
-    (path / "experiment.yml").write_text(text)
+    rewrite(path, "experiment.yml", text)
     for planned in run.plan.sessions:
         record = run.load_session(planned)
         record.state = SessionState.DONE
@@ -438,7 +438,7 @@ def test_a_run_that_was_interrupted_is_an_error_beside_its_cells(tmp_path: Path,
     run = RunDirectory.open(a_run(tmp_path / "r", new=1000.0))
     record = run.record
     record.state, record.stopped = RunState.INTERRUPTED, "Ctrl-C"
-    write_json(run.path / "run.json", asdict(record))
+    rewrite(run.path, "run.json", asdict(record))
     found = verdicts(suite_of(exported(capsys, str(run.path), "--format", "junit")))
     assert found[WHOLE_PLAN] == "error"
     assert found["randread 4k qd1: iops"] == "passed"

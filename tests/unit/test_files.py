@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import unicodedata
 from pathlib import Path
 
@@ -60,6 +61,26 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(HarnessError, match=r"cannot make the directory .*file/below: Not a directory"):
         make_directory(tmp_path / "file" / "below")
+
+
+def test_a_directory_is_this_users_own_whatever_the_umask(tmp_path: Path) -> None:
+    umask = os.umask(0)
+    try:
+        make_directory(tmp_path / "a" / "private")
+        make_directory(tmp_path / "a" / "passable", 0o711)
+    finally:
+        os.umask(umask)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "a").iterdir()}
+    assert modes == {"private": 0o700, "passable": 0o711}
+
+
+def test_a_private_file_is_private_whatever_the_umask(tmp_path: Path) -> None:
+    umask = os.umask(0)
+    try:
+        write_json(tmp_path / "x.json", {}, private=True)
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE((tmp_path / "x.json").stat().st_mode) == 0o600
 
 
 def test_json_survives(tmp_path: Path) -> None:

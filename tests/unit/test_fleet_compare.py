@@ -16,6 +16,7 @@ from harness.shell.campaign import Campaign
 from harness.shell.cli.main import run_cli
 from harness.shell.comparing import Judgement
 from harness.shell.fleet import FLEET_FILE, compare_fleet
+from resealed import rewrite
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,7 @@ def a_run(path: Path, host: str, *, new: float = 900.0, blocks: int = 8, **head:
     run = new_run(path, blocks=blocks, **head)
     environment = run.environment
     environment["host"]["name"] = host
-    write_json(path / "environment.json", environment)
+    rewrite(path, "environment.json", environment)
     Campaign(
         plan=run.plan,
         store=run,
@@ -103,13 +104,13 @@ def test_every_difference_between_hosts_is_named_with_a_remedy(home: Path) -> No
 
 def test_hosts_may_order_their_sessions_differently(home: Path) -> None:
     text = EXPERIMENT.replace("BLOCKS", "8").replace("REPEATS", "1").replace("seed: 1", "seed: 7")
-    (home / "kvm2" / "experiment.yml").write_text(text)
+    rewrite(home / "kvm2", "experiment.yml", text)
     assert compare_fleet([home], Judgement()).names == ("kvm1", "kvm2", "kvm3")
 
 
 def test_another_matrix_is_refused_whatever_is_accepted(home: Path) -> None:
     text = EXPERIMENT.replace("BLOCKS", "8").replace("REPEATS", "1").replace("[1, 8]", "[1, 16]")
-    (home / "kvm2" / "experiment.yml").write_text(text)
+    rewrite(home / "kvm2", "experiment.yml", text)
     said = fails([home], Judgement(accept_differences=True))
     assert "kvm2 against kvm1: the runs have different variants or cells" in said
 

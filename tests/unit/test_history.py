@@ -11,7 +11,7 @@ import pytest
 from history_data import nights
 
 from fakes import FakeClock, FakeLab, FakeStop, fio_json, new_run
-from harness.adapters.files import read_json, write_json
+from harness.adapters.files import read_json
 from harness.adapters.results.history_store import HistoryStore
 from harness.core.errors import InputError
 from harness.core.experiment import load_experiment
@@ -21,6 +21,7 @@ from harness.core.records import RunState
 from harness.shell.campaign import Campaign
 from harness.shell.cli.main import run_cli
 from harness.shell.filing import read_run
+from resealed import rewrite
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,9 +103,9 @@ def test_what_cannot_be_filed_is_refused_all_at_once(
     good = a_run(tmp_path / "good")
     unfinished = a_run(tmp_path / "unfinished", run_id="test-2")
     head = read_json(unfinished / "run.json")
-    write_json(unfinished / "run.json", head | {"state": "interrupted", "stopped": "Ctrl-C"})
+    rewrite(unfinished, "run.json", head | {"state": "interrupted", "stopped": "Ctrl-C"})
     failed = a_run(tmp_path / "failed", run_id="test-3")
-    write_json(failed / "run.json", head | {"state": "failed", "stopped": "the disk is full"})
+    rewrite(failed, "run.json", head | {"state": "failed", "stopped": "the disk is full"})
     assert run_cli(["history", "add", *map(str, (good, unfinished, failed, tmp_path))]) == 2
     said = capsys.readouterr().err
     assert "has not finished (interrupted: Ctrl-C)" in said
@@ -123,7 +124,7 @@ def test_a_run_that_goes_on_is_not_filed(tmp_path: Path) -> None:
 def test_rounds_of_the_pool_are_refused_with_what_shows_them(tmp_path: Path) -> None:
     path = a_run(tmp_path / "r")
     text = (path / "experiment.yml").read_text()
-    (path / "experiment.yml").write_text(text.split("matrix")[0] + "workload: pool-growth\n")
+    rewrite(path, "experiment.yml", text.split("matrix")[0] + "workload: pool-growth\n")
     with pytest.raises(InputError, match="pool-growth, which is judged by itself") as caught:
         read_run(path)
     assert caught.value.problems[0].remedy == f"harness compare {path}"

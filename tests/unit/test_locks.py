@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.adapters.host import locks
-from harness.adapters.host.locks import exclusive, holder_of, host_alone, host_shared
-from harness.core.errors import BusyError, HarnessError
+from harness.adapters.host.locks import Patience, exclusive, holder_of, host_alone, host_shared
+from harness.core.errors import BusyError, HarnessError, Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,6 +87,51 @@ def test_a_lock_whose_holder_was_killed_is_free(tmp_path: Path) -> None:
     assert lock.exists()
 
 
+def take_patiently(path: Path, patience: Patience) -> None:
+    with exclusive(path, what="this host", remedy="wait for it", patience=patience):
+        pass
+
+
+def test_whoever_is_patient_gets_the_lock_when_its_holder_is_killed(tmp_path: Path) -> None:
+    said: list[str] = []
+    with held_elsewhere(tmp_path / "lock") as holder:
+        killer = threading.Timer(0.5, holder.kill)
+        killer.start()
+        take_patiently(tmp_path / "lock", Patience(60, said.append))
+        killer.join()
+    assert len(said) == 1
+    assert said[0].startswith(f"waiting for process {holder.pid} (")
+    assert said[0].endswith(") to end")
+
+
+def test_patience_that_runs_out_names_the_holder_and_how_long_it_lasted(tmp_path: Path) -> None:
+    with held_elsewhere(tmp_path / "lock") as holder, pytest.raises(BusyError) as caught:
+        take_patiently(tmp_path / "lock", Patience(1))
+    assert caught.value.message.startswith(f"this host is in use by process {holder.pid} (")
+    assert caught.value.message.endswith("; waited 1 s")
+
+
+def test_whoever_waits_long_says_so_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(locks, "_SAY_AGAIN_SECONDS", 0.1)
+    said: list[str] = []
+    with held_elsewhere(tmp_path / "lock"), pytest.raises(BusyError):
+        take_patiently(tmp_path / "lock", Patience(1, said.append))
+    assert len(said) > 2
+    assert all(sentence.startswith("still waiting, ") for sentence in said[1:])
+
+
+def test_a_wait_ends_when_the_user_wants_it(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def stopped() -> bool:
+        asked.append(1)
+        return len(asked) > 1
+
+    with held_elsewhere(tmp_path / "lock"), pytest.raises(Interrupted, match="while waiting"):
+        take_patiently(tmp_path / "lock", Patience(60, stopped=stopped))
+
+
 def test_a_lock_is_free_after_use_also_when_the_use_failed(tmp_path: Path) -> None:
     def fail() -> None:
         with exclusive(tmp_path / "lock", what="x", remedy="y"):
@@ -117,7 +162,7 @@ def test_a_holder_that_cannot_be_seen_is_still_a_holder(
     descriptor = os.open(tmp_path / "lock", os.O_CREAT)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     real = os.fstat
-    monkeypatch.setattr(os, "fstat", lambda fd: os.stat_result((0, 1, *real(fd)[2:])))
+    monkeypatch.setattr(os, "fstat", lambda fd: os.stat_result((real(fd)[0], 1, *real(fd)[2:])))
     with pytest.raises(BusyError, match="in use by another process"):
         take(tmp_path / "lock")
     os.close(descriptor)
@@ -181,3 +226,19 @@ def test_counts_share_the_host_with_each_other_but_not_with_a_measurement(
     with host_alone(), pytest.raises(BusyError, match="this host is in use") as caught, host_shared():
         pass
     assert "would disturb the measurement" in str(caught.value.remedy)
+
+
+def test_a_link_in_the_locks_place_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "lock").symlink_to(tmp_path / "victim")
+    with pytest.raises(HarnessError, match=r"cannot make the lock .*/lock") as caught:
+        take(tmp_path / "lock")
+    assert "symbolic link" in str(caught.value.remedy)
+    assert not (tmp_path / "victim").exists()
+    assert holder_of(tmp_path / "lock") is None
+
+
+def test_a_pipe_in_the_locks_place_blocks_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "lock")
+    with pytest.raises(HarnessError, match="is no file"):
+        take(tmp_path / "lock")
+    holder_of(tmp_path / "lock")

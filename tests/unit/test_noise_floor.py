@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 from test_comparing import SAME, a_run
 
-from harness.adapters.files import write_json
 from harness.adapters.host.facts import environment
 from harness.adapters.results.store import RunDirectory
 from harness.analysis.tables import render
 from harness.core.errors import InputError
 from harness.shell.cli.main import run_cli
 from harness.shell.comparing import Judgement, compare_run
+from resealed import reseal, rewrite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,25 +28,25 @@ def change_experiment(run: Path, old: str, new: str) -> None:
     path = run / "experiment.yml"
     text = path.read_text()
     assert old in text
-    path.write_text(text.replace(old, new))
+    rewrite(run, path.name, text.replace(old, new))
 
 
 def floor_here(path: Path) -> Path:
     """Return an A/A run of the host that the tests run on."""
     a_run(path, builds=SAME, new=1000.0)
-    write_json(path / "environment.json", environment())
+    rewrite(path, "environment.json", environment())
     return path
 
 
 def other_host(floor: Path) -> None:
     here = environment()
-    write_json(floor / "environment.json", {"host": here["host"] | {"kernel": "5.0"}})
+    rewrite(floor, "environment.json", {"host": here["host"] | {"kernel": "5.0"}})
 
 
 def other_builds(floor: Path) -> None:
     record = RunDirectory.open(floor).record
     record.builds["NEW"]["sha256"] = "6" * 64
-    write_json(floor / "run.json", asdict(record))
+    rewrite(floor, "run.json", asdict(record))
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,7 @@ def test_a_cell_that_the_floor_did_not_measure_is_shown_without_one(tmp_path: Pa
     run, floor = a_run(tmp_path / "r"), a_run(tmp_path / "aa", builds=SAME)
     for path in floor.glob("sessions/*-NEW/session.json"):
         path.write_text(path.read_text().replace('"iodepth": 8', '"iodepth": 9'))
+    reseal(floor)
     change_experiment(floor, "iodepth: [1, 8]", "iodepth: [1, 8, 9]")
     found = compare_run(run, Judgement(), floor)
     assert math.isinf(found.noise_floor["randread", "4k", 8])
@@ -113,6 +114,7 @@ def test_other_settings_of_the_floor_are_named(tmp_path: Path) -> None:
     change_experiment(floor, "runtime: 1s", "runtime: 2s")
     with (floor / "experiment.yml").open("a") as stream:
         stream.write("disk: {queues: 2}\n")
+    reseal(floor)
     found = compare_run(run, Judgement(), floor)
     assert "the noise floor was measured with other settings: disk, protocol.runtime" in found.warnings
     assert found.noise_floor

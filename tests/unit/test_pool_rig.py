@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.adapters.guestless.pool_rig import _layouts
+from harness.adapters.guestless.pool_disks import layouts_of
 from harness.core.counting.rig import MEMORY_BASE, RigFiles
 from harness.core.errors import InputError
 from harness.core.experiment import Experiment, load_experiment
@@ -39,7 +39,7 @@ def test_burst_disks_share_an_iothread_and_each_round_has_one_of_its_own() -> No
 
 def test_a_burst_fills_its_queues_and_no_two_lie_on_one_another() -> None:
     pool = experiment("rounds: 3, burst_disks: 2, queue_size: 256").pool
-    layouts = _layouts(pool)
+    layouts = layouts_of(pool, depth=pool.queue_size)
     assert [len(layout.slots) for layout in layouts] == [256, 256, 1, 1, 1]
     assert [layout.size for layout in layouts] == [disk.queue_size for disk in pool_disks(pool)]
     ends = [MEMORY_BASE, *(layout.end for layout in layouts)]

@@ -156,3 +156,29 @@ def test_a_record_comes_back_from_json_as_it_was() -> None:
 def test_a_tarball_may_be_named_by_its_checksum_in_capitals() -> None:
     build = load(f"{{tarball: q.tar, checksum: 'sha256:{'AB' * 32}'}}").builds["new"]
     assert isinstance(build, TarballBuild)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        "{git: 'https://jane:S3CR3T@example.org/qemu.git', ref: master}",
+        "{git: 'https://S3CR3T@example.org/qemu.git', ref: master}",
+        "{git: 'ssh://jane:S3CR3T@example.org/qemu.git', ref: master}",
+        "{tarball: 'https://example.org/qemu.tar.xz?token=S3CR3T', checksum: 'sha256:" + "0" * 64 + "'}",
+        "{tarball: 'https://jane:S3CR3T@example.org/q.tar.xz', checksum: 'sha256:" + "0" * 64 + "'}",
+    ],
+)
+def test_a_url_with_a_secret_is_refused_and_not_repeated(build: str) -> None:
+    text = f"name: t\nbuilds: {{OLD: {build}, NEW: {{path: /new}}}}\nbaseline: OLD\n"
+    with pytest.raises(InputError) as caught:
+        load_experiment(text, "t.yml")
+    (problem,) = caught.value.problems
+    assert "a URL with a user, password or token in it" in problem.message
+    assert "credential helper" in str(problem.remedy)
+    assert "S3CR3T" not in f"{problem.message}{problem.remedy}{caught.value}"
+
+
+@pytest.mark.parametrize("location", ["ssh://git@example.org/qemu.git", "git@example.org:qemu.git"])
+def test_a_user_of_ssh_is_no_secret(location: str) -> None:
+    text = f"name: t\nbuilds: {{OLD: {{git: '{location}', ref: a}}, NEW: {{path: /new}}}}\nbaseline: OLD\n"
+    assert load_experiment(text, "t.yml").builds

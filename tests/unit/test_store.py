@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fakes import new_run
-from harness.adapters.files import write_json
 from harness.adapters.results.store import CUT_OFF, RunDirectory, is_run_directory
 from harness.core.errors import BusyError, HarnessError, InputError
 from harness.core.model import Cell
@@ -25,6 +25,7 @@ from harness.core.records import (
     SessionRecord,
     SessionState,
 )
+from resealed import rewrite, write_sealed
 
 ENVIRONMENT: dict[str, Any] = {"host": {"name": "here", "cpu": {"count": 2}}}
 OUTPUT = 'note: queue depth will be capped at 1\r\n{"jobs": [1.50, "ü"]}\n'
@@ -75,7 +76,7 @@ def run(tmp_path: Path) -> RunDirectory:
 
 def test_what_was_written_is_read_again(run: RunDirectory) -> None:
     opened = RunDirectory.open(run.path)
-    assert opened.record == a_record()
+    assert opened.record == replace(a_record(), files=opened.record.files)
     assert opened.plan == a_plan()
     assert opened.experiment == "name: quick\n"
     assert opened.environment == ENVIRONMENT
@@ -134,8 +135,8 @@ def test_a_creation_that_fails_leaves_no_run(tmp_path: Path, monkeypatch: pytest
 
     def full_at_last(descriptor: int) -> None:
         calls.append(descriptor)
-        # A file and its directory are put on disk each: three files are there by now.
-        if len(calls) > 6:
+        # Two directories are put on disk, and a file and its directory each: three files are there by now.
+        if len(calls) > 8:
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full_at_last)
@@ -155,7 +156,7 @@ def test_what_is_no_run_directory_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ('{"format_version": 99}', "has format version 99; this harness reads up to 1"),
+        ('{"format_version": 99}', "has format version 99; this harness reads up to 2"),
         ('{"format_version": "1"}', "has no format_version"),
         ("{}", "has no format_version"),
         ("[]", "has no format_version"),
@@ -208,7 +209,7 @@ def test_a_damaged_session_record_is_named_with_the_key(
     planned = run.plan.sessions[0]
     run.save_session(planned, run.load_session(planned))
     path = run.session_directory(planned) / "session.json"
-    write_json(path, json.loads(path.read_text()) | damage)
+    write_sealed(path, json.loads(path.read_text()) | damage)
     with pytest.raises(InputError, match=f"is damaged at {key}: ") as caught:
         run.load_session(planned)
     assert caught.value.problems[0].where == str(path)
@@ -225,13 +226,13 @@ def test_a_torn_session_record_is_named(run: RunDirectory) -> None:
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"seed": 1'])
 def test_a_damaged_plan_is_named(run: RunDirectory, content: str) -> None:
-    (run.path / "plan.json").write_text(content)
+    rewrite(run.path, "plan.json", content)
     with pytest.raises(InputError, match=r"plan\.json: (not a plan|is not whole JSON)"):
         _ = run.plan
 
 
 def test_a_damaged_environment_is_named(run: RunDirectory) -> None:
-    (run.path / "environment.json").write_text("[]")
+    rewrite(run.path, "environment.json", "[]")
     with pytest.raises(InputError, match=r"environment\.json: is damaged at its top"):
         _ = run.environment
 
@@ -276,7 +277,7 @@ def test_a_state_that_cannot_be_written_leaves_the_old_one(
         patched.setattr(os, "fsync", full)
         with pytest.raises(HarnessError, match="No space left"):
             run.set_state(RunState.FINISHED, stopped="done", wall_seconds=1.0)
-    assert RunDirectory.open(run.path).record == a_record()
+    assert RunDirectory.open(run.path).record == replace(a_record(), files=run.record.files)
 
 
 def test_wall_time_adds_up_over_the_parts_of_a_run(run: RunDirectory) -> None:

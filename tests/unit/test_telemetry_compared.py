@@ -14,13 +14,15 @@ import orjson
 import pytest
 
 from fakes import FakeClock, FakeGuest, FakeLab, FakeStop, new_run
-from harness.adapters.files import read_json, write_json
+from harness.adapters.files import read_json
 from harness.adapters.results.samples import read_samples
 from harness.adapters.telemetry.sampler import telemetry_file
 from harness.core.mappings import Mappings
+from harness.core.perf_events import HARDWARE_EVENTS, ThreadCounts
 from harness.core.telemetry import Occasion, Reading, TelemetryHeader, TelemetryRecord, ThreadTime
 from harness.shell.campaign import Campaign
 from harness.shell.cli.main import run_cli
+from resealed import write_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -41,7 +43,14 @@ def busy(ms: int) -> dict[str, Any]:
         ThreadTime(PID + 1, "CPU 0/KVM", ms * 1_000_000),
         ThreadTime(PID + 2, "IO iothread1", ms * 100_000),
     )
-    return {"cpu_ns": ms * 1_200_000, "threads": threads}
+    return {"cpu_ns": ms * 1_200_000, "threads": threads, "counts": counted(ms)}
+
+
+def counted(ms: int) -> tuple[ThreadCounts, ...]:
+    """Return counters of threads so busy, at a million instructions and two million cycles a millisecond."""
+    names = ("qemu-system-x86", "CPU 0/KVM", "IO iothread1")
+    values = (ms * 600_000, ms * 1_500_000, ms * 400_000, ms * 500_000)
+    return tuple(ThreadCounts(PID + at, name, values, ms, ms) for at, name in enumerate(names))
 
 
 @dataclass
@@ -52,11 +61,13 @@ class WatchedLab(FakeLab):
         vmas: peak of each variant.
         cpu: milliseconds that each variant's vCPU takes in that second.
         unreadable: what the header says cannot be read; mappings are then not there.
+        counters: what the counts of the threads are.
     """
 
     vmas: Mapping[str, int] = field(default_factory=lambda: {"OLD": 400, "NEW": 300})
     cpu: Mapping[str, int] = field(default_factory=lambda: {"OLD": 500, "NEW": 600})
     unreadable: dict[str, str] = field(default_factory=dict)
+    counters: tuple[str, ...] = tuple(event.label for event in HARDWARE_EVENTS)
 
     @contextmanager
     def session(self, planned: PlannedSession, directory: Path, *, boot: int = 0) -> Iterator[FakeGuest]:
@@ -64,7 +75,16 @@ class WatchedLab(FakeLab):
             yield guest
         limit = 65530
         lines: list[Any] = [
-            TelemetryHeader(1, PID, MOMENT, limit, "clock", "schedstat", unreadable=self.unreadable)
+            TelemetryHeader(
+                1,
+                PID,
+                MOMENT,
+                limit,
+                "clock",
+                "schedstat",
+                unreadable=self.unreadable,
+                counters=self.counters,
+            )
         ]
         for entry in planned.iterations:
             lines += self.readings(planned.variant, entry.number)
@@ -108,7 +128,7 @@ def forget_telemetry(path: Path) -> None:
     record = read_json(path)
     for boot in record["boots"]:
         del boot["telemetry"]
-    write_json(path, record)
+    write_sealed(path, record)
 
 
 def test_several_metrics_give_a_table_each(watched: Path, capsys: Captured) -> None:
@@ -132,6 +152,10 @@ def test_several_metrics_give_a_table_each(watched: Path, capsys: Captured) -> N
         ("vcpu_cpu_ns_per_io", ["500000", "600000", "+20.0%"]),
         ("iothread_cpu_ns_per_io", ["50000", "60000", "+20.0%"]),
         ("main_cpu_ns_per_io", ["50000", "60000", "+20.0%"]),
+        ("instructions_per_io", ["1500000", "1800000", "+20.0%"]),
+        ("cycles_per_io", ["3000000", "3600000", "+20.0%"]),
+        ("user_instructions_per_io", ["900000", "1080000", "+20.0%"]),
+        ("iothread_cycles_per_io", ["1000000", "1200000", "+20.0%"]),
     ],
 )
 def test_each_metric_can_be_asked_for(name: str, numbers: list[str], watched: Path, capsys: Captured) -> None:
@@ -204,6 +228,16 @@ def test_mappings_that_the_kernel_hides_explain_themselves(tmp_path: Path, capsy
     assert run_cli(["compare", str(path), "--metric", "headroom"]) == 2
     assert "has no headroom: /proc/50/maps may not be read by this user" in capsys.readouterr().err
     assert run_cli(["compare", str(path), "--metric", "cpu_per_io"]) == 0
+
+
+def test_a_machine_without_counters_has_no_such_columns_and_says_why(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    why = "this machine offers no hardware counters (ENOENT)"
+    lab = WatchedLab(unreadable={"counts": why}, counters=())
+    path = measure(new_run(tmp_path / "run", blocks=8), lab)
+    assert run_cli(["compare", str(path), "--metric", "instructions_per_io"]) == 2
+    assert f"has no instructions_per_io: {why}" in capsys.readouterr().err
 
 
 def test_results_from_elsewhere_have_no_telemetry(tmp_path: Path, watched: Path, capsys: Captured) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.adapters.files import make_directory
+from harness.adapters.files import PASSABLE, make_directory
 from harness.adapters.guest.agent import AgentConnection
 from harness.adapters.guest.image import make_overlay
 from harness.adapters.guest.seed import new_key_pair, write_seed
@@ -65,7 +65,7 @@ class DiskGuest:
             HarnessError: overlay or seed cannot be made.
         """
         remove_left_over(self.directory)
-        make_directory(self.directory, 0o711)
+        make_directory(self.directory, PASSABLE)
         try:
             disk = self.directory / "root.qcow2" if throw_away else self.image
             if throw_away:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.adapters import process
-from harness.adapters.files import make_directory, read_json, sha256_of, write_json
+from harness.adapters.files import PASSABLE, make_directory, read_json, sha256_of, write_json
 from harness.adapters.host.facts import free_bytes
 from harness.core.errors import HarnessError, InputError, Problem
 from harness.core.model import DiskFormat
@@ -126,8 +126,8 @@ def pin(path: Path, cache: Path) -> ImageFile:
         entry = known.get(key)
         if not isinstance(entry, dict) or entry.get("file") != mark:
             entry = {"file": mark, "sha256": sha256_of(path)}
-            make_directory(cache.parent)
-            write_json(cache, known | {key: entry})
+            make_directory(cache.parent, PASSABLE)
+            write_json(cache, known | {key: entry}, private=True)
     except OSError as error:
         raise InputError.single("guest.image", f"{path}: {error.strerror}", "check the path") from error
     return ImageFile(key, kind, status.st_size, status.st_mtime_ns, str(entry["sha256"]))
@@ -155,12 +155,14 @@ def copy_image(image: ImageFile, target: Path) -> None:
             f"{free_bytes(target.parent) >> 20} MiB free below {target.parent}",
             remedy="make room, or move the state directory (--state-dir)",
         )
-    process.run(["qemu-img", "convert", "-f", image.format, "-O", "qcow2", image.path, str(target)])
+    argv = ["qemu-img", "convert", "-f", image.format, "-O", "qcow2", image.path, str(target)]
+    process.run(argv, timeout=process.copy_seconds(held))
 
 
 def make_overlay(image: Path, overlay: Path) -> None:
     """Make an empty overlay on an image."""
-    process.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(image), str(overlay)])
+    argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(image), str(overlay)]
+    process.run(argv, timeout=process.copy_seconds(0))
 
 
 def describe(image: ImageFile) -> dict[str, object]:

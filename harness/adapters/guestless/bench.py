@@ -9,14 +9,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from harness.adapters.guestless.pool_load import PoolLoad, count_calls, count_instructions
 from harness.adapters.guestless.qemu_img_load import QemuImg, bench
+from harness.adapters.guestless.strace import Strace
 from harness.adapters.guestless.virtio_load import LoadResult, VirtioLoad, serve
 from harness.adapters.scratch import scratch
 from harness.core.counting.bench import BenchLoad
+from harness.core.counting.planning import POOL_BURSTS
 from harness.core.counting.records import CountRecord, ThreadRecord
 from harness.core.counting.rig import Rig
 from harness.core.errors import HarnessError
-from harness.core.model import CountLoad, ReadWrite, RingFormat
+from harness.core.experiment import Pool
+from harness.core.model import Counter, CountLoad, ReadWrite, RingFormat
+from harness.core.pool import BURST_THREAD
 from harness.core.records import IterationState
 from harness.core.units import parse_size
 
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from harness.adapters.disk_guard import DiskGuard
     from harness.adapters.guestless.callgrind import Thread, Valgrind
     from harness.adapters.guestless.store import CountDirectory
     from harness.core.counting.planning import PlannedCount
@@ -61,6 +67,7 @@ class CountBench:
     Attributes:
         store: where they are kept.
         disks: the file behind the disk of each guest configuration.
+        guard: looks at the device behind the disk before each count; None where there can be none.
     """
 
     experiment: Experiment
@@ -69,12 +76,14 @@ class CountBench:
     store: CountDirectory
     valgrind: Valgrind
     stop: StopSignal
+    guard: DiskGuard | None = None
     _writing: threading.Lock = field(default_factory=threading.Lock)
 
     def count(self, planned: PlannedCount) -> CountRecord:
         """Make one count and keep it; a count that fails is kept as failed.
 
         Raises:
+            InputError: the device behind the disk is in use, or is another one by now.
             Interrupted: the user stopped the run.
         """
         record = CountRecord(
@@ -90,7 +99,12 @@ class CountBench:
         began = time.monotonic()
         try:
             with self._file_alone(planned.cell), scratch() as directory:
-                record.argv, record.threads = self._counted(planned, directory)
+                if self.guard is not None:
+                    self.guard.check_again()
+                if planned.counter is Counter.STRACE:
+                    record.argv, record.calls = self._traced(planned, directory)
+                else:
+                    record.argv, record.threads = self._counted(planned, directory)
         except HarnessError as error:
             if error.exit_code != HarnessError.exit_code:
                 raise
@@ -111,11 +125,44 @@ class CountBench:
         if self.experiment.instructions.load is CountLoad.QEMU_IMG:
             result = self._bench(planned, directory)
             threads = all_threads(result)
+        elif self.experiment.instructions.load is CountLoad.COROUTINE_POOL:
+            emulator, timeout = self._emulator(planned), self.experiment.instructions.count_seconds
+            result = count_instructions(
+                self._pool(planned), emulator, self.valgrind, directory, stop=self.stop, timeout=timeout
+            )
+            threads = identified(result, (BURST_THREAD,))
         else:
             result = self._serve(planned, directory)
             threads = identified(result, self._rig(planned.cell).iothreads)
         outputs = [(thread.number, thread.name, thread.counted, thread.output) for thread in threads]
         return result.argv, self.store.keep_outputs(planned, outputs)
+
+    def _traced(self, planned: PlannedCount, directory: Path) -> tuple[list[str], dict[str, int]]:
+        strace = Strace.find()
+        if strace is None:
+            raise HarnessError("strace is not installed: it counts system calls", remedy="install strace")
+        emulator, timeout = self._emulator(planned), self.experiment.instructions.count_seconds
+        result = count_calls(
+            self._pool(planned), emulator, strace, directory, stop=self.stop, timeout=timeout
+        )
+        return result.argv, result.calls
+
+    def _emulator(self, planned: PlannedCount) -> str:
+        return self.builds[planned.variant].emulator
+
+    def _pool(self, planned: PlannedCount) -> PoolLoad:
+        single, depth = self.experiment.for_guest(planned.cell.guest), planned.cell.iodepth
+        return PoolLoad(
+            pool=Pool(
+                rounds=max(POOL_BURSTS),
+                burst_disks=single.instructions.disks,
+                queue_size=single.disk.queue_size,
+            ),
+            machine=single.guest.machine,
+            depth=depth,
+            bursts=planned.requests // depth,
+            hoarder=single.instructions.hoarder,
+        )
 
     def _serve(self, planned: PlannedCount, directory: Path) -> LoadResult:
         cell = planned.cell
@@ -126,9 +173,8 @@ class CountBench:
             requests=planned.requests,
             sequential=cell.rw in {ReadWrite.READ, ReadWrite.WRITE},
         )
-        emulator = self.builds[planned.variant].emulator
-        timeout = self.experiment.instructions.timeout
-        return serve(load, emulator, self.valgrind, directory, stop=self.stop, timeout=timeout)
+        timeout = self.experiment.instructions.count_seconds
+        return serve(load, self._emulator(planned), self.valgrind, directory, stop=self.stop, timeout=timeout)
 
     def _bench(self, planned: PlannedCount, directory: Path) -> LoadResult:
         cell = planned.cell
@@ -141,7 +187,7 @@ class CountBench:
             writes=ReadWrite(cell.rw).writes,
         )
         program = QemuImg.of(self.builds[planned.variant].emulator)
-        timeout = self.experiment.instructions.timeout
+        timeout = self.experiment.instructions.count_seconds
         return bench(load, program, self.valgrind, directory, stop=self.stop, timeout=timeout)
 
     def _rig(self, cell: Cell) -> Rig:

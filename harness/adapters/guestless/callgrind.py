@@ -14,7 +14,7 @@ from harness.adapters import process
 from harness.adapters.files import tail
 from harness.adapters.guestless.io_uring import IO_URING_ENTER, deny_io_uring
 from harness.adapters.host.facts import read_setting
-from harness.core.counting.failures import cause_of_death, cause_of_hang
+from harness.core.counting.failures import cause_of_death, cause_of_hang, own_lines
 from harness.core.errors import HarnessError, Interrupted
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _OUTPUT = "callgrind.out"
 _LOG = "output.log"
 _LAST_WORDS = 200
+_QUOTED_LINES = 3
 _PAUSE_SECONDS = 0.001
 _SAMPLE_SECONDS = 0.01
 _STILL_SAMPLES = 4
@@ -92,7 +93,7 @@ class Thread:
 
 
 class Counted:
-    """A process under callgrind.
+    """A process that is counted, under callgrind or strace.
 
     Args:
         running: the process.
@@ -136,9 +137,10 @@ class Counted:
             raise HarnessError(f"while {doing}: {cause.message}", remedy=cause.remedy)
         if time.monotonic() > self._deadline:
             cause = cause_of_hang(waits_in_io_uring=self._waits_in_io_uring())
-            threads = ", ".join(f"{thread.name} {thread.state}" for thread in self.threads())
+            states = ", ".join(f"{thread.name} {thread.state}" for thread in self.threads())
+            said = "".join(f"\n  {line}" for line in own_lines(self.said())[-_QUOTED_LINES:])
             raise HarnessError(
-                f"no end after {self._timeout:g} s, while {doing}: {cause.message} (threads: {threads})",
+                f"no end after {self._timeout:g} s, while {doing}: {cause.message} (threads: {states}){said}",
                 remedy=cause.remedy,
             )
 
@@ -187,6 +189,14 @@ class Counted:
         while (code := self._running.wait(0.05)) is None:
             self._check("ending")
         return code
+
+    def linger(self, condition: Callable[[], bool]) -> None:
+        """Wait a little, after the process's end, for what it or its tracer still has to write."""
+        deadline = time.monotonic() + _GRACE_SECONDS
+        while not condition() and time.monotonic() < deadline:
+            if self._stop.is_set():
+                raise Interrupted("interrupted")
+            time.sleep(_SAMPLE_SECONDS)
 
     def expect_end(self, doing: str, why: HarnessError) -> NoReturn:
         """Raise why a process ended that seems to have ended, or else what made it seem so.

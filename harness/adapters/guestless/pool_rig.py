@@ -13,36 +13,26 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from harness.adapters import process
 from harness.adapters.emulator import MappingsProbe, crash_record, emulator_facts
 from harness.adapters.files import tail
+from harness.adapters.guestless.pool_disks import RigDisk, layouts_of, requests_apart, start_disks
 from harness.adapters.guestless.qtest import ConnectionLostError, QtestSocket, accepted, listening
 from harness.adapters.guestless.virtio_load import shared_memory
 from harness.adapters.scratch import scratch
 from harness.core.counting import rig
-from harness.core.counting.pci import DeviceRefusedError, Feature, VirtioPci
-from harness.core.counting.rings import (
-    QueueLayout,
-    Request,
-    RequestFailedError,
-    RequestType,
-    SplitRing,
-    lay_out,
-)
+from harness.core.counting.pci import DeviceRefusedError
+from harness.core.counting.rings import RequestFailedError
 from harness.core.errors import GuestDiedError, GuestError, Interrupted
-from harness.core.pool import pool_disks, rig_arguments
+from harness.core.pool import rig_arguments
 from harness.core.protocols import Execution
 
 if TYPE_CHECKING:
-    import mmap
     from collections.abc import Callable, Iterator, Mapping
 
-    from harness.core.counting.pci import Doorbell
     from harness.core.experiment import Pool
     from harness.core.model import BuildRecord
     from harness.core.planning import PlannedIteration, PlannedSession
     from harness.core.protocols import StopSignal
 
 _T = TypeVar("_T")
-_BLOCK_BYTES = 4096
-_SECTORS_A_BLOCK = 8
 _PAUSE_SECONDS = 0.005
 _GRACE_SECONDS = 30.0
 _ANSWER_SECONDS = 30.0
@@ -75,7 +65,7 @@ class PoolRigLab:
         """
         build, began = self.builds[planned.variant], time.monotonic()
         log = directory / ("qemu.log" if boot == 0 else f"qemu-boot{boot}.log")
-        layouts = _layouts(self.pool)
+        layouts = layouts_of(self.pool, depth=self.pool.queue_size)
         memory = rig.memory_bytes(layouts[-1].end)
         with contextlib.ExitStack() as stack:
             place = stack.enter_context(scratch())
@@ -97,7 +87,7 @@ class PoolRigLab:
                 "accel": "tcg",
                 "host_kernel": platform.release(),
             }
-            disks = watched.guarded(lambda: _start_disks(QtestSocket(connection), shared, layouts))
+            disks = watched.guarded(lambda: start_disks(QtestSocket(connection), shared, layouts))
             started = PoolRig(self.pool, disks, watched, time.monotonic() - began, facts)
             started.greet()
             yield started
@@ -108,7 +98,7 @@ class PoolRig:
     """A QEMU without a guest, and a driver that takes rounds."""
 
     _pool: Pool
-    _disks: list[_Disk]
+    _disks: list[RigDisk]
     _watched: _Watched
     ready_seconds: float
     facts: dict[str, Any]
@@ -142,9 +132,8 @@ class PoolRig:
             mappings=self._watched.probe.look(),
         )
 
-    def _serve(self, disks: list[_Disk], *, requests: int) -> None:
-        # With gaps: QEMU merges requests that follow one another, and merged ones are one coroutine.
-        batch = [Request(RequestType.READ, 2 * number * _SECTORS_A_BLOCK) for number in range(requests)]
+    def _serve(self, disks: list[RigDisk], *, requests: int) -> None:
+        batch = requests_apart(requests)
         for disk in disks:
             disk.ring.submit(batch)
             self._watched.guarded(disk.bell.ring)
@@ -152,12 +141,6 @@ class PoolRig:
         self._watched.until(lambda: all(disk.ring.completed() for disk in disks), limit)
         for disk in disks:
             self._watched.guarded(disk.ring.finish)
-
-
-@dataclass(frozen=True, slots=True)
-class _Disk:
-    ring: SplitRing
-    bell: Doorbell
 
 
 @dataclass(slots=True)
@@ -218,25 +201,3 @@ class _Watched:
             raise GuestError(f"{self.build}: {error.message}") from error
         except (DeviceRefusedError, RequestFailedError) as error:
             raise GuestError(f"{self.build}: {error}") from error
-
-
-def _layouts(pool: Pool) -> list[QueueLayout]:
-    """Return where the disks' queues lie; indirect descriptors let a queue hold a request an entry."""
-    found: list[QueueLayout] = []
-    for number, disk in enumerate(pool_disks(pool)):
-        base = found[-1].end if found else rig.MEMORY_BASE
-        depth = pool.queue_size if number < pool.burst_disks else 1
-        found.append(lay_out(base, size=disk.queue_size, depth=depth, block=_BLOCK_BYTES, indirect=True))
-    return found
-
-
-def _start_disks(bus: QtestSocket, shared: mmap.mmap, layouts: list[QueueLayout]) -> list[_Disk]:
-    disks = []
-    for number, layout in enumerate(layouts):
-        device = VirtioPci(bus, rig.FIRST_SLOT + number, rig.REGISTERS + number * rig.REGISTERS_STEP)
-        device.negotiate({Feature.VERSION_1, Feature.INDIRECT_DESC})
-        bell = device.start_queue(0, layout.size, layout.addresses)
-        ring = SplitRing(shared, layout, RequestType.READ)
-        device.start()
-        disks.append(_Disk(ring, bell))
-    return disks

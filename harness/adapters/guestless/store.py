@@ -3,109 +3,101 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shutil
 from dataclasses import asdict
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from harness.adapters.files import inside, make_directory, read_bytes, read_json, write_atomic, write_json
-from harness.adapters.results.store import RunDirectory, is_run_directory, lay_out_run
+from harness.adapters.files import inside, make_directory, read_bytes, read_json, write_atomic
+from harness.adapters.results.run_files import (
+    PLAN,
+    RunFiles,
+    check_digest,
+    is_run_directory,
+    read_record,
+    write_record,
+)
+from harness.core import seals
 from harness.core.counting.callgrind import CallgrindFormatError, Profile, parse_callgrind, parse_total
 from harness.core.counting.planning import CountPlan, PlannedCount, count_plan_from_json, count_plan_to_json
 from harness.core.counting.records import CountingRun, CountRecord, ThreadRecord
-from harness.core.errors import InputError
+from harness.core.errors import DamagedError, InputError
 from harness.core.model import Workload
-from harness.core.records import RunState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
-_T = TypeVar("_T")
-_HEAD = TypeAdapter(CountingRun)
 _COUNT = TypeAdapter(CountRecord)
 
 
-class CountDirectory:
+class CountDirectory(RunFiles[CountingRun]):
     """One run of counts on disk.
 
     ``run.json``, ``experiment.yml``, ``plan.json`` and ``environment.json`` as every run has them, and
     ``counts/<NNN>-<variant>/`` with ``count.json`` and callgrind's untouched output of every thread.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._base = RunDirectory(path)
+    _head = TypeAdapter(CountingRun)
 
     @classmethod
     def create(
-        cls, path: Path, *, head: CountingRun, experiment: str, plan: CountPlan, environment: dict[str, Any]
+        cls, path: Path, *, record: CountingRun, experiment: str, plan: CountPlan, environment: dict[str, Any]
     ) -> CountDirectory:
         """Make a new run directory.
 
         Raises:
             InputError: it exists and is not empty, is no directory, or may not be made.
         """
-        lay_out_run(
+        return cls.lay_out(
             path,
             parts="counts",
-            head=asdict(head),
+            record=record,
             experiment=experiment,
             plan=count_plan_to_json(plan),
             environment=environment,
         )
-        return cls(path)
-
-    @classmethod
-    def open(cls, path: Path) -> CountDirectory:
-        """Open a run directory of counts that exists.
-
-        Raises:
-            InputError: it is none, or one of a newer format.
-        """
-        RunDirectory.open(path)
-        return cls(path)
-
-    def writing(self) -> AbstractContextManager[None]:
-        """Be this directory's only writer.
-
-        Raises:
-            BusyError: somebody else is; names the process.
-        """
-        return self._base.writing()
-
-    @property
-    def head(self) -> CountingRun:
-        """The head of the run."""
-        return _read(_HEAD, self.path / "run.json")
-
-    @property
-    def experiment(self) -> str:
-        """The experiment's text, as it was run."""
-        return self._base.experiment
-
-    @property
-    def environment(self) -> dict[str, Any]:
-        """What was recorded of the host."""
-        return self._base.environment
 
     @property
     def plan(self) -> CountPlan:
         """The plan."""
-        path = self.path / "plan.json"
         try:
-            return count_plan_from_json(read_json(path))
+            return count_plan_from_json(self.read_json(PLAN))
         except ValueError as error:
-            raise InputError.single(str(path), str(error), "restore the file") from error
+            raise DamagedError.single(f"{self.path}/{PLAN}", str(error), "restore the file") from error
 
     def load(self, planned: PlannedCount) -> CountRecord | None:
-        """Return what is kept of a count; None when it never took place."""
+        """Return what is kept of a count; None when it never took place.
+
+        Raises:
+            DamagedError: its record was torn or edited.
+        """
         path = self._directory(planned) / "count.json"
-        return _read(_COUNT, path) if path.exists() else None
+        if not path.exists():
+            return None
+        return read_record(_COUNT, path, sealed=self.sealed, remedy=self._count_again)
+
+    @property
+    def _count_again(self) -> str:
+        return f"restore it from a copy; or have it counted again: harness run --resume {self.path}"
+
+    def mend(self) -> Iterator[str]:
+        """Have what is damaged counted again: it is put aside, nothing is thrown away.
+
+        For the directory's writer.
+
+        Yields:
+            A sentence for each count that was damaged.
+        """
+        for planned in self.plan.counts:
+            try:
+                record = self.load(planned)
+                for thread in record.threads if record else ():
+                    self.read_output(planned, thread)
+            except InputError as error:
+                place = self.put_aside(self._directory(planned))
+                yield f"{error.message}: put aside in {place}, it is counted again"
 
     def keep_outputs(
         self, planned: PlannedCount, outputs: Iterable[tuple[int, str, bool, Path]]
@@ -128,12 +120,12 @@ class CountDirectory:
             data = read_bytes(path)
             file = f"callgrind.out-{number:02d}"
             write_atomic(directory / file, data)
-            kept.append(ThreadRecord(number, name, counted, file, hashlib.sha256(data).hexdigest()))
+            kept.append(ThreadRecord(number, name, counted, file, seals.digest(data)))
         return kept
 
     def save(self, planned: PlannedCount, record: CountRecord) -> None:
         """Put a count's record on disk before returning."""
-        write_json(make_directory(self._directory(planned)) / "count.json", asdict(record))
+        write_record(make_directory(self._directory(planned)) / "count.json", asdict(record))
 
     def read_output(self, planned: PlannedCount, thread: ThreadRecord) -> str:
         """Return callgrind's output of one thread, as it was saved.
@@ -143,12 +135,7 @@ class CountDirectory:
         """
         path = inside(self._directory(planned), thread.file)
         data = read_bytes(path)
-        if hashlib.sha256(data).hexdigest() != thread.sha256:
-            raise InputError.single(
-                str(path),
-                "is not what callgrind wrote: its SHA-256 differs from the record",
-                "restore the file",
-            )
+        check_digest(data, thread.sha256, path, "callgrind wrote", self._count_again)
         return data.decode(errors="replace")
 
     def total_of(self, planned: PlannedCount, thread: ThreadRecord) -> int:
@@ -175,16 +162,7 @@ class CountDirectory:
             yield
         except CallgrindFormatError as error:
             where = self._directory(planned) / thread.file
-            raise InputError.single(str(where), str(error), "restore the file") from error
-
-    def set_state(self, state: RunState, *, stopped: str | None, wall_seconds: float) -> None:
-        """Put the run's state on disk; ``wall_seconds`` are added to what earlier parts took."""
-        head = self.head
-        head.state = state
-        head.stopped = stopped
-        head.wall_seconds += wall_seconds
-        head.ended = None if state is RunState.RUNNING else datetime.now(UTC).isoformat(timespec="seconds")
-        write_json(self.path / "run.json", asdict(head))
+            raise DamagedError.single(str(where), str(error), self._count_again) from error
 
     def _directory(self, planned: PlannedCount) -> Path:
         return inside(self.path / "counts", planned.directory)
@@ -196,13 +174,3 @@ def holds_counts(path: Path) -> bool:
         return False
     head = read_json(path / "run.json")
     return isinstance(head, dict) and head.get("workload") == Workload.INSTRUCTIONS
-
-
-def _read(adapter: TypeAdapter[_T], path: Path) -> _T:
-    try:
-        return adapter.validate_python(read_json(path))
-    except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise InputError.single(
-            str(path), f"is damaged at {where or 'its top'}: {error.errors()[0]['msg']}", "restore the file"
-        ) from error

@@ -67,7 +67,7 @@ def decide(
     decision = remembered(cache)
     if decision is None:
         decision = _find_out(boots_under_kvm, say)
-        write_json(cache, {"host": _host_key(), **asdict(decision)})
+        write_json(cache, {"host": _host_key(), **asdict(decision)}, private=True)
     if wanted is Accel.KVM and decision.accel is not Accel.KVM:
         raise HarnessError(
             f"the experiment asks for KVM, but {decision.reason}",

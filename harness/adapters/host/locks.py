@@ -9,23 +9,53 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.core.errors import BusyError, HarnessError
+from harness.core.errors import BusyError, HarnessError, Interrupted
+from harness.core.units import format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 HOST_LOCK = Path("/run/lock/qemu-ab-harness.lock")
+_PLAIN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""In a directory that all users share, the name may be anything: a link elsewhere, a pipe that blocks."""
+
 _LOOK_SECONDS = 0.05
 """More than `holder_of` takes to look: who only looked must not be taken for a holder."""
 
 
+_POLL_SECONDS = 1.0
+_SAY_AGAIN_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait for a lock that somebody else holds.
+
+    Attributes:
+        seconds: at most; 0: not at all.
+        say: told, in a sentence, for whom one waits, and now and then that one still does.
+        stopped: asked all the time; true ends the wait.
+    """
+
+    seconds: float = 0.0
+    say: Callable[[str], None] = lambda _sentence: None
+    stopped: Callable[[], bool] = lambda: False
+
+
+IMPATIENT = Patience()
+
+
 @contextlib.contextmanager
-def exclusive(path: Path, *, what: str, remedy: str, shared: bool = False) -> Iterator[None]:
+def exclusive(
+    path: Path, *, what: str, remedy: str, shared: bool = False, patience: Patience = IMPATIENT
+) -> Iterator[None]:
     """Hold a lock for the duration of the ``with`` block.
 
     Args:
@@ -33,9 +63,11 @@ def exclusive(path: Path, *, what: str, remedy: str, shared: bool = False) -> It
         what: what is locked, as the start of the message (``this host``).
         remedy: what the user can do when somebody else holds it.
         shared: let others hold it too who ask for it shared.
+        patience: how long to wait while somebody else holds it.
 
     Raises:
         BusyError: somebody else holds it; names the process.
+        Interrupted: the wait was ended.
         HarnessError: the lock file cannot be made.
     """
     descriptor = _open(path)
@@ -43,32 +75,57 @@ def exclusive(path: Path, *, what: str, remedy: str, shared: bool = False) -> It
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         if not _take(descriptor, kind):
             time.sleep(_LOOK_SECONDS)
-            if not _take(descriptor, kind):
-                raise BusyError(f"{what} is in use by {_holder(descriptor)}", remedy=remedy)
+            if not _wait(descriptor, kind, patience):
+                waited = f"; waited {format_duration(patience.seconds)}" if patience.seconds else ""
+                raise BusyError(f"{what} is in use by {_holder(descriptor)}{waited}", remedy=remedy)
         yield
     finally:
         os.close(descriptor)
 
 
+def _wait(descriptor: int, kind: int, patience: Patience) -> bool:
+    """Take a lock as soon as it is free; return False when patience ran out.
+
+    Raises:
+        Interrupted: the wait was ended.
+    """
+    began = time.monotonic()
+    waited, say_at = 0.0, 0.0
+    while not _take(descriptor, kind):
+        waited = time.monotonic() - began
+        if waited >= patience.seconds:
+            return False
+        if patience.stopped():
+            raise Interrupted("interrupted while waiting for the other run")
+        if waited >= say_at:
+            still = "waiting" if say_at == 0.0 else f"still waiting, {format_duration(waited)} by now,"
+            patience.say(f"{still} for {_holder(descriptor)} to end")
+            say_at = waited + _SAY_AGAIN_SECONDS
+        time.sleep(min(_POLL_SECONDS, patience.seconds - waited))
+    return True
+
+
 @contextlib.contextmanager
-def host_alone() -> Iterator[None]:
+def host_alone(patience: Patience = IMPATIENT) -> Iterator[None]:
     """Be the only measurement on this host, whoever runs the others."""
     with exclusive(
         _host_lock(),
         what="this host",
-        remedy="a measurement must be alone: wait for the other run to end, or stop it",
+        remedy="a measurement must be alone: have it wait with --wait, or stop the other",
+        patience=patience,
     ):
         yield
 
 
 @contextlib.contextmanager
-def host_shared() -> Iterator[None]:
+def host_shared(patience: Patience = IMPATIENT) -> Iterator[None]:
     """Keep measurements off this host; counts of instructions do not mind one another."""
     with exclusive(
         _host_lock(),
         what="this host",
-        remedy="counting would disturb the measurement: wait for it to end, or stop it",
+        remedy="counting would disturb the measurement: have it wait with --wait, or stop the other",
         shared=True,
+        patience=patience,
     ):
         yield
 
@@ -79,7 +136,7 @@ def holder_of(path: Path) -> str | None:
     A lock file that is not there, or may not be read, is held by nobody that this user could know of.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY | _PLAIN)
     except OSError:
         return None
     try:
@@ -111,14 +168,23 @@ def _host_lock() -> Path:
 
 def _open(path: Path) -> int:
     try:
-        with contextlib.suppress(PermissionError):
-            return os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
-        # Another user's file in a sticky directory may not be opened with O_CREAT; flock needs no more.
-        return os.open(path, os.O_RDONLY)
+        descriptor = _opened(path)
     except OSError as error:
-        raise HarnessError(
-            f"cannot make the lock {path}: {error.strerror}", remedy="make its directory writable"
-        ) from error
+        remedy = "make its directory writable"
+        if path.is_symlink():
+            remedy = "somebody has put a symbolic link there: look who (ls -l), and remove it"
+        raise HarnessError(f"cannot make the lock {path}: {error.strerror}", remedy=remedy) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise HarnessError(f"the lock {path} is no file", remedy="look whose it is, and remove it")
+    return descriptor
+
+
+def _opened(path: Path) -> int:
+    with contextlib.suppress(PermissionError):
+        return os.open(path, os.O_RDONLY | os.O_CREAT | _PLAIN, 0o644)
+    # Another user's file in a sticky directory may not be opened with O_CREAT; flock needs no more.
+    return os.open(path, os.O_RDONLY | _PLAIN)
 
 
 def _holder(descriptor: int) -> str:

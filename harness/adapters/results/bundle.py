@@ -16,6 +16,7 @@ import orjson
 import zstandard
 
 from harness.adapters.files import read_bytes
+from harness.adapters.results.run_files import DAMAGED
 from harness.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _names(path: Path, *, logs: bool) -> Iterator[str]:
         name = file.relative_to(path)
         if any(part.startswith(".") for part in name.parts) or file.is_symlink() or not file.is_file():
             continue
-        if str(name) in _MADE_FOR_A_BUNDLE or name.parts[0] == NOISE_FLOOR:
+        if str(name) in _MADE_FOR_A_BUNDLE or name.parts[0] in {NOISE_FLOOR, DAMAGED}:
             continue
         known = file.suffix in _PART_OF_A_RUN or file.name.startswith(_CALLGRIND)
         if known or (logs and file.suffix == _LOGS):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from harness.adapters.files import make_directory, sync_directory
+from harness.adapters.files import PASSABLE, make_directory, sync_directory
 from harness.adapters.host.locks import exclusive
 from harness.core.errors import BusyError, HarnessError, InputError, Problem
 from harness.core.history import HISTORY_FORMAT, FiledBuild, FiledNumber, FiledRun, Selection
@@ -92,7 +92,7 @@ class HistoryStore:
             InputError: the store is of a newer version or damaged, or holds other content under an id.
             BusyError: others kept the store for too long.
         """
-        make_directory(self.path.parent)
+        make_directory(self.path.parent, PASSABLE)
         with self._turn(), self._connection(writing=True) as connection:
             new = _new_ones(connection, runs)
             if any(new):
@@ -181,6 +181,8 @@ class HistoryStore:
 def _opened(path: Path, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
     connection = duckdb.connect(str(path), read_only=read_only, config=_CONFIG)
     try:
+        if not read_only:
+            path.chmod(0o600)
         yield connection
     finally:
         connection.close()

@@ -11,7 +11,7 @@ from harness.adapters.telemetry.files import read_telemetry
 from harness.core.agreement import SessionFacts
 from harness.core.errors import InputError
 from harness.core.fio_output import metrics, parse_fio
-from harness.core.records import IterationState, SessionRecord
+from harness.core.records import BootCause, IterationState, SessionRecord
 from harness.core.telemetry_metrics import TELEMETRY_METRICS, measured, why_missing
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def read_samples(run: RunDirectory) -> RunSamples:
     warnings: list[str] = []
     crashes: list[tuple[str, dict[str, FactorValue]]] = []
     watched: list[Telemetry] = []
+    repeated: list[str] = []
     for planned in plan.sessions:
         record = run.load_session(planned)
         telemetry, lost = read_telemetry(run, planned, record)
@@ -71,6 +72,7 @@ def read_samples(run: RunDirectory) -> RunSamples:
         rows += found
         watched += telemetry.values()
         warnings += [*_warnings(planned, record), *lost]
+        repeated += [planned.directory] * any(boot.cause is BootCause.REPEATED for boot in record.boots)
         crashes += [
             (planned.variant, entry.factors)
             for entry in record.iterations
@@ -85,6 +87,10 @@ def read_samples(run: RunDirectory) -> RunSamples:
         raise InputError.single(
             str(run.path), "holds no accepted iteration yet", f"finish it: harness run --resume {run.path}"
         )
+    if repeated:
+        one = len(repeated) == 1
+        who, them = ("1 session was", "it") if one else (f"{len(repeated)} sessions were", "them")
+        warnings.append(f"{who} repeated, after the host had failed {them}: {', '.join(repeated)}")
     frame = pd.DataFrame(rows)
     return RunSamples(
         frame=frame,
@@ -103,7 +109,7 @@ def read_samples(run: RunDirectory) -> RunSamples:
 def boot_facts(run: RunDirectory, planned: PlannedSession, record: SessionRecord, boot: int) -> SessionFacts:
     """Return what one boot of a session ran on."""
     label = planned.directory if boot == 0 else f"{planned.directory} (boot {boot + 1})"
-    facts, domain = record.boots[boot].facts, run.read_domain_xml(planned)
+    facts, domain = record.boots[boot].facts, run.read_domain_xml(planned, record)
     return SessionFacts(label, planned.variant, planned.guest, facts, domain)
 
 
@@ -147,5 +153,6 @@ def _warnings(planned: PlannedSession, record: SessionRecord) -> list[str]:
     ]
     boots = {entry.boot for entry in record.iterations if entry.number in accepted}
     if len(boots) > 1:
-        found.append(f"session {planned.directory} was resumed: its cells ran in {len(boots)} boots")
+        how = "repeated" if BootCause.REPEATED in {record.boots[boot].cause for boot in boots} else "resumed"
+        found.append(f"session {planned.directory} was {how}: its cells ran in {len(boots)} boots")
     return found

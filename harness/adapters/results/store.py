@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
 from dataclasses import asdict
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter, ValidationError
+import orjson
+from pydantic import TypeAdapter
 
-from harness.adapters.files import (
-    half_written,
-    inside,
-    make_directory,
-    read_bytes,
-    read_json,
-    read_text,
-    remove_tree,
-    write_atomic,
-    write_json,
+from harness.adapters.files import inside, make_directory, read_bytes, sha256_of, text_of, write_atomic
+from harness.adapters.results.run_files import (
+    CUT_OFF,
+    PLAN,
+    RunFiles,
+    check_digest,
+    check_new,
+    is_run_directory,
+    read_record,
+    write_record,
 )
-from harness.adapters.host.locks import exclusive, holder_of
-from harness.core.errors import InputError
+from harness.core import seals
+from harness.core.errors import DamagedError, InputError
 from harness.core.planning import (
     Plan,
     PlannedIteration,
@@ -31,24 +29,28 @@ from harness.core.planning import (
     plan_from_json,
     plan_to_json,
 )
-from harness.core.records import FORMAT_VERSION, RunRecord, RunState, SessionRecord, SessionState
+from harness.core.records import (
+    IterationRecord,
+    IterationState,
+    RunRecord,
+    SessionRecord,
+    SessionState,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_T = TypeVar("_T")
-_RUN = TypeAdapter(RunRecord)
+__all__ = ["CUT_OFF", "RunDirectory", "check_new", "is_run_directory"]
+
 _SESSION = TypeAdapter(SessionRecord)
-_ENVIRONMENT = TypeAdapter(dict[str, Any])
-LOCK = ".lock"
-_PARTS = frozenset({"sessions", "counts"})
-_FIRST = _PARTS | {"experiment.yml", "plan.json", "environment.json"}
-"""What `lay_out_run` makes before run.json; its own temporary files aside."""
-CUT_OFF = "cut off: it was killed, or could not write how it ended"
+_CEILING = "ceiling.json"
+_DOMAIN = "domain.xml"
+_LEFT_BESIDE = (_DOMAIN, "console.log", "qemu.log")
+"""What a boot leaves beside its session's record."""
 
 
-class RunDirectory:
+class RunDirectory(RunFiles[RunRecord]):
     """One run on disk.
 
     ``run.json`` (format version, ids, state), ``experiment.yml``, ``plan.json``, ``environment.json`` and
@@ -56,8 +58,7 @@ class RunDirectory:
     fio JSON per iteration.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    _head = TypeAdapter(RunRecord)
 
     @classmethod
     def create(
@@ -68,125 +69,59 @@ class RunDirectory:
         Raises:
             InputError: as `check_new`.
         """
-        lay_out_run(
+        return cls.lay_out(
             path,
             parts="sessions",
-            head=asdict(record),
+            record=record,
             experiment=experiment,
             plan=plan_to_json(plan),
             environment=environment,
         )
-        return cls(path)
-
-    @classmethod
-    def open(cls, path: Path) -> RunDirectory:
-        """Open a run directory that exists.
-
-        Raises:
-            InputError: it is none, or one of a newer format.
-        """
-        if not is_run_directory(path):
-            raise InputError.single(
-                str(path),
-                "is not a run directory (no run.json in it)",
-                "other results are compared two by two: harness compare OLD NEW",
-            )
-        data = read_json(path / "run.json")
-        version = data.get("format_version") if isinstance(data, dict) else None
-        if not isinstance(version, int):
-            raise InputError.single(f"{path}/run.json", "has no format_version", "this is no run directory")
-        if version > FORMAT_VERSION:
-            raise InputError.single(
-                f"{path}/run.json",
-                f"has format version {version}; this harness reads up to {FORMAT_VERSION}",
-                "use a newer qemu-ab-harness",
-            )
-        return cls(path)
-
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """Be this directory's only writer.
-
-        Raises:
-            BusyError: somebody else is; names the process.
-        """
-        with exclusive(
-            self.path / LOCK, what=f"the run directory {self.path}", remedy="wait for the other run to end"
-        ):
-            for file in half_written(self.path):
-                remove_tree(file)
-            yield
-
-    @property
-    def writer(self) -> str | None:
-        """Who is writing it at the moment; None when nobody is."""
-        return holder_of(self.path / LOCK)
-
-    @property
-    def record(self) -> RunRecord:
-        """The head of the run."""
-        return _read(_RUN, self.path / "run.json")
-
-    @property
-    def present(self) -> RunRecord:
-        """The head of the run as it is now: one that says ``running`` while nobody writes it was cut off.
-
-        A process that is killed, or whose disk is full, cannot write how it ended; its wall time is then what
-        its sessions are known to have taken.
-        """
-        record = self.record
-        if record.state is RunState.RUNNING and self.writer is None:
-            # Read again: it may just have ended.
-            record = self.record
-            if record.state is RunState.RUNNING:
-                record.state, record.stopped = RunState.INTERRUPTED, CUT_OFF
-                record.wall_seconds = max(record.wall_seconds, self._known_seconds())
-        return record
 
     def _known_seconds(self) -> float:
         known = 0.0
         for planned in self.plan.sessions:
-            session = self.load_session(planned)
-            for boot in range(len(session.boots)):
-                with contextlib.suppress(ValueError):  # no moment at all is known of it
-                    known += session.boot_seconds(boot)
+            # Of one that is damaged, or says no moment at all, nothing is known.
+            with contextlib.suppress(DamagedError):
+                session = self.load_session(planned)
+                for boot in range(len(session.boots)):
+                    with contextlib.suppress(ValueError):
+                        known += session.boot_seconds(boot)
         return known
-
-    @property
-    def experiment(self) -> str:
-        """The experiment's text, as it was run."""
-        return read_text(self.path / "experiment.yml")
 
     @property
     def plan(self) -> Plan:
         """The plan."""
-        path = self.path / "plan.json"
         try:
-            return plan_from_json(read_json(path))
+            return plan_from_json(self.read_json(PLAN))
         except ValueError as error:
-            raise InputError.single(str(path), str(error), "restore the file") from error
-
-    @property
-    def environment(self) -> dict[str, Any]:
-        """What was recorded of the host."""
-        return _read(_ENVIRONMENT, self.path / "environment.json")
+            raise DamagedError.single(f"{self.path}/{PLAN}", str(error), "restore the file") from error
 
     def session_directory(self, planned: PlannedSession) -> Path:
         """Return the session's directory, made."""
         return make_directory(self._session(planned))
 
     def load_session(self, planned: PlannedSession) -> SessionRecord:
-        """Return what is kept of a session; an empty record when it never started."""
+        """Return what is kept of a session; an empty record when it never started.
+
+        Raises:
+            DamagedError: its record was torn or edited.
+        """
         path = self._session(planned) / "session.json"
         if path.exists():
-            return _read(_SESSION, path)
+            return read_record(_SESSION, path, sealed=self.sealed, remedy=self._measure_again)
         return SessionRecord(
             planned.number, planned.block, planned.variant, dict(planned.guest), SessionState.RUNNING
         )
 
     def save_session(self, planned: PlannedSession, record: SessionRecord) -> None:
         """Put a session's record on disk before returning."""
-        write_json(self.session_directory(planned) / "session.json", asdict(record))
+        write_record(self.session_directory(planned) / "session.json", asdict(record))
+
+    def left_beside(self, planned: PlannedSession) -> dict[str, str]:
+        """Return the SHA-256 of what a boot that ended left beside its session's record, by name."""
+        directory = self._session(planned)
+        return {name: sha256_of(directory / name) for name in _LEFT_BESIDE if (directory / name).is_file()}
 
     def save_output(
         self, planned: PlannedSession, iteration: PlannedIteration, output: str, *, boot: int
@@ -198,7 +133,7 @@ class RunDirectory:
         name = f"{iteration.number:05d}-{cell.rw}-{cell.bs}-{cell.iodepth}{again}.json"
         data = output.encode()
         write_atomic(self.session_directory(planned) / name, data)
-        return name, hashlib.sha256(data).hexdigest()
+        return name, seals.digest(data)
 
     def read_output(self, planned: PlannedSession, file: str, sha256: str) -> str:
         """Return fio's output as it was saved.
@@ -208,124 +143,69 @@ class RunDirectory:
         """
         path = inside(self._session(planned), file)
         data = read_bytes(path)
-        if hashlib.sha256(data).hexdigest() != sha256:
-            raise InputError.single(
-                str(path), "is not what fio printed: its SHA-256 differs from the record", "restore the file"
-            )
+        check_digest(data, sha256, path, "fio printed", self._measure_again)
         return data.decode()
 
-    def read_domain_xml(self, planned: PlannedSession) -> str | None:
-        """Return the session's domain XML, or None when it is not kept."""
-        path = self._session(planned) / "domain.xml"
-        return read_text(path) if path.exists() else None
+    def read_domain_xml(self, planned: PlannedSession, record: SessionRecord) -> str | None:
+        """Return the session's domain XML, or None when it is not kept.
+
+        Raises:
+            DamagedError: it is not what was written.
+        """
+        path = self._session(planned) / _DOMAIN
+        if not path.exists():
+            return None
+        data = read_bytes(path)
+        check_digest(data, record.files.get(_DOMAIN), path, "was written", self._measure_again)
+        return text_of(path, data)
+
+    @property
+    def _measure_again(self) -> str:
+        return f"restore it from a copy; or have it measured again: harness run --resume {self.path}"
+
+    def mend(self) -> Iterator[str]:
+        """Have what is damaged measured again: it is put aside, nothing is thrown away.
+
+        For the directory's writer. What the analysis could not read without its session's record or domain
+        XML is put aside with all of the session; of an iteration only its output is damaged, and only it
+        counts no longer.
+
+        Yields:
+            A sentence for each part that was damaged.
+        """
+        for planned in self.plan.sessions:
+            try:
+                record = self.load_session(planned)
+                self.read_domain_xml(planned, record)
+            except DamagedError as error:
+                place = self.put_aside(self._session(planned))
+                yield f"{error.message}: put aside in {place}, the session is measured again"
+                continue
+            lost = [entry for entry in record.iterations if self._is_lost(planned, entry)]
+            for entry in lost:
+                entry.state, entry.reason = IterationState.FAILED, "its output was damaged afterwards"
+                yield f"session {planned.directory}: {entry.file} is damaged: it is measured again"
+            if lost:
+                record.state = SessionState.INTERRUPTED
+                self.save_session(planned, record)
+
+    def _is_lost(self, planned: PlannedSession, entry: IterationRecord) -> bool:
+        """Return whether an iteration counts whose output is gone, or is not what was saved."""
+        if entry.state is not IterationState.OK or not entry.file or not entry.sha256:
+            return False
+        try:
+            self.read_output(planned, entry.file, entry.sha256)
+        except InputError:
+            return True
+        return False
 
     def _session(self, planned: PlannedSession) -> Path:
         return inside(self.path / "sessions", planned.directory)
 
     def write_ceilings(self, ceilings: list[dict[str, Any]]) -> None:
         """Keep what the host reached without a guest: a cell's factors and its ``iops`` each."""
-        write_json(self.path / "ceiling.json", ceilings)
+        self._write_file(_CEILING, orjson.dumps(ceilings, option=orjson.OPT_INDENT_2))
 
     def read_ceilings(self) -> list[dict[str, Any]]:
         """Return what ``write_ceilings`` kept; nothing when it was not measured."""
-        path = self.path / "ceiling.json"
-        return list(read_json(path)) if path.exists() else []
-
-    def keep_lost_time(self, present: RunRecord) -> None:
-        """Put on disk what a run that was cut off is known to have taken; others are left as they are.
-
-        Args:
-            present: what ``present`` said before there was a writer again.
-        """
-        written = self.record
-        if present.state is not written.state:
-            lost = present.wall_seconds - written.wall_seconds
-            self.set_state(present.state, stopped=present.stopped, wall_seconds=lost)
-
-    def set_state(self, state: RunState, *, stopped: str | None, wall_seconds: float) -> None:
-        """Put the run's state on disk; ``wall_seconds`` are added to what earlier parts took."""
-        record = self.record
-        record.state = state
-        record.stopped = stopped
-        record.wall_seconds += wall_seconds
-        record.ended = None if state is RunState.RUNNING else datetime.now(UTC).isoformat(timespec="seconds")
-        write_json(self.path / "run.json", asdict(record))
-
-
-def lay_out_run(
-    path: Path,
-    *,
-    parts: str,
-    head: dict[str, Any],
-    experiment: str,
-    plan: dict[str, Any],
-    environment: dict[str, Any],
-) -> None:
-    """Write what every run directory begins with.
-
-    Args:
-        path: the new directory.
-        parts: the directory in it for what will be measured.
-        head: becomes ``run.json``.
-        experiment: the experiment's text, as it is run.
-        plan: as JSON.
-        environment: what is recorded of the host.
-
-    Raises:
-        InputError: as `check_new`.
-    """
-    check_new(path)
-    for file in half_written(path, deep=False):
-        remove_tree(file)
-    make_directory(path / parts)
-    write_atomic(path / "experiment.yml", experiment.encode())
-    write_json(path / "plan.json", plan)
-    write_json(path / "environment.json", environment)
-    # Last: a directory with a run.json is a whole one.
-    write_json(path / "run.json", head)
-
-
-def check_new(path: Path) -> None:
-    """Refuse what cannot become a new run directory.
-
-    Raises:
-        InputError: it exists and is not empty, is no directory, or may not be made.
-    """
-    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-    if not existing.is_dir():
-        raise InputError.single(str(path), f"{existing} is not a directory", "name a new directory")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError.single(
-            str(path), f"{existing} is not writable for this user", "name another directory"
-        )
-    if existing == path and any(path.iterdir()) and not is_unborn(path):
-        raise InputError.single(
-            str(path), "is not empty", "name a new directory, or continue this one with --resume"
-        )
-
-
-def is_run_directory(path: Path) -> bool:
-    """Return whether a path looks like a run directory."""
-    return (path / "run.json").is_file()
-
-
-def is_unborn(path: Path) -> bool:
-    """Return whether a directory is what remains of a start that was killed before it had a run.json."""
-    try:
-        names = {entry.name for entry in path.iterdir()}
-        parts = [path / name for name in names & _PARTS]
-        if not parts or any(any(part.iterdir()) for part in parts):
-            return False
-    except OSError:  # no directory, or not this user's
-        return False
-    return names - {file.name for file in half_written(path, deep=False)} <= _FIRST
-
-
-def _read(adapter: TypeAdapter[_T], path: Path) -> _T:
-    try:
-        return adapter.validate_python(read_json(path))
-    except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise InputError.single(
-            str(path), f"is damaged at {where or 'its top'}: {error.errors()[0]['msg']}", "restore the file"
-        ) from error
+        return list(self.read_json(_CEILING)) if (self.path / _CEILING).exists() else []

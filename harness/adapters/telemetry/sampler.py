@@ -14,8 +14,10 @@ import orjson
 
 from harness.adapters.files import sha256_of, write_atomic
 from harness.adapters.host.facts import read_setting
+from harness.adapters.telemetry.counters import Offer, ThreadCounters, offer
 from harness.adapters.telemetry.process_reader import ProcessReader
 from harness.core.mappings import Mappings
+from harness.core.perf_events import HARDWARE_EVENTS, Mode
 from harness.core.telemetry import (
     TELEMETRY_VERSION,
     Occasion,
@@ -27,10 +29,12 @@ from harness.core.telemetry import (
 from harness.core.telemetry_metrics import mark_times
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from harness.adapters.emulator import MappingsProbe
+    from harness.core.perf_events import Event, ThreadCounts
+    from harness.core.telemetry import ThreadTime
 
 _INTERVAL_S = 1.0
 _SHARE = 0.003
@@ -40,20 +44,30 @@ _SHARE = 0.003
 class TelemetryRecorder:
     """Takes readings while a guest runs, and writes each as a line of its own as soon as it has it.
 
-    Full readings come at intervals that grow with what the last one cost; CPU times alone are read at
-    exact moments of each iteration.
+    Full readings come at intervals that grow with what the last one cost; CPU times and hardware counters
+    alone are read at exact moments of each iteration.
 
     Args:
         path: the file; an existing one is replaced.
         pid: QEMU's process; None when it cannot be seen: then there is a header that says so, and no reading.
         probe: counts its mappings, and remembers the last count for whoever explains a crash.
+        events: what is counted of each of its threads, where the machine can.
 
     Attributes:
         record: what is kept of the telemetry in the boot's record; None until it is closed.
     """
 
-    def __init__(self, path: Path, pid: int | None, probe: MappingsProbe) -> None:
+    def __init__(
+        self,
+        path: Path,
+        pid: int | None,
+        probe: MappingsProbe,
+        *,
+        events: Sequence[Event] = HARDWARE_EVENTS,
+    ) -> None:
         self._path, self._pid, self._probe = path, pid, probe
+        self._events = events
+        self._counters = ThreadCounters(())
         self.record: TelemetryRecord | None = None
         self._reader: ProcessReader | None = None
         self._descriptor: int | None = None
@@ -80,7 +94,11 @@ class TelemetryRecorder:
         """
         with self._counted():
             self._began = time.monotonic()
-            self._reader = None if self._pid is None else ProcessReader(self._pid, self._probe)
+            if self._pid is not None:
+                self._reader = ProcessReader(self._pid, self._probe)
+                offered = offer(self._pid, self._events)
+                self._counters = ThreadCounters(offered.events)
+                self._reader.unreadable |= _uncounted(offered)
             write_atomic(self._path, _line(self._header()))
             self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         if self._reader:
@@ -125,6 +143,7 @@ class TelemetryRecorder:
             os.fsync(self._descriptor)
         os.close(self._descriptor)
         self._descriptor = None
+        self._counters.close()
         self.record = TelemetryRecord(
             file=self._path.name,
             sha256=sha256_of(self._path),
@@ -148,6 +167,7 @@ class TelemetryRecorder:
             thread_clock=reader.thread_clock if reader else None,
             threads=dict(reader.names) if reader else {},
             unreadable=reader.unreadable if reader else hidden,
+            counters=tuple(event.label for event in self._counters.events),
         )
 
     def _run(self) -> None:
@@ -177,6 +197,8 @@ class TelemetryRecorder:
         before = time.thread_time()
         at, seconds = _now(), time.monotonic() - self._began
         found = self._reader.everything() if full else self._reader.cpu()
+        if occasion in {Occasion.BEGIN, Occasion.MARK}:
+            found["counts"] = self._counts_of(found["threads"], occasion)
         reading = Reading(occasion, at, round(seconds, 6), self._iteration, **found)
         if reading.cpu_ns is None and not reading.threads:
             return None  # the process is gone
@@ -186,6 +208,12 @@ class TelemetryRecorder:
             cost = time.thread_time() - before
             self._next_full = time.monotonic() + max(_INTERVAL_S, cost / _SHARE)
         return reading
+
+    def _counts_of(self, threads: Sequence[ThreadTime], occasion: Occasion) -> tuple[ThreadCounts, ...]:
+        names = {thread.tid: thread.name for thread in threads}
+        if occasion is Occasion.BEGIN:
+            self._counters.forget(names)
+        return self._counters.read(names)
 
     def _note(self, reading: Reading) -> None:
         self._elapsed = reading.seconds
@@ -224,6 +252,15 @@ class TelemetryRecorder:
 def telemetry_file(boot: int) -> str:
     """Return the name of the telemetry file of a session's boot, counted from 0."""
     return f"telemetry-boot{boot}.jsonl" if boot else "telemetry.jsonl"
+
+
+def _uncounted(offered: Offer) -> dict[str, str]:
+    """Return why counters, or those of kernel mode, cannot be read."""
+    if offered.refused is None:
+        return {}
+    kernel = any(event.mode is Mode.KERNEL for event in offered.events)
+    name = "kernel_counts" if offered.events and not kernel else "counts"
+    return {name: f"{offered.refused.reason}: {offered.refused.remedy}"}
 
 
 def _mappings(reading: Reading | None) -> Mappings | None:

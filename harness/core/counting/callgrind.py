@@ -65,6 +65,7 @@ class Profile:
         own: instructions of each function, without what it called.
         lines: instructions by the file of the source line, inlined code where it was written.
         calls: instructions of each (caller, callee), with everything that the callee called.
+        times: how often each (caller, callee) was called.
     """
 
     thread: int
@@ -73,6 +74,7 @@ class Profile:
     own: dict[Function, int] = field(default_factory=dict)
     lines: dict[str, int] = field(default_factory=dict)
     calls: dict[tuple[Function, Function], int] = field(default_factory=dict)
+    times: dict[tuple[Function, Function], int] = field(default_factory=dict)
 
     def inclusive(self) -> dict[Function, int]:
         """Return the instructions of each function with what it called.
@@ -138,6 +140,8 @@ class _Reader:
         self._own: dict[Function, int] = {}
         self._lines: dict[str, int] = {}
         self._calls: dict[tuple[Function, Function], int] = {}
+        self._times: dict[tuple[Function, Function], int] = {}
+        self._how_often = 0
 
     def take(self, line: str) -> None:
         if match := _COST.fullmatch(line):
@@ -146,6 +150,7 @@ class _Reader:
             self._position(match[1], match[2])
         elif line.startswith("calls="):
             self._call = True
+            self._how_often = int(line[len("calls=") :].split(maxsplit=1)[0])
         elif line.startswith(("jump=", "jcnd=", "#")) or not line.strip():
             pass
         elif line.startswith("totals:"):
@@ -190,6 +195,7 @@ class _Reader:
             callee = Function(self._called["fn"], self._called["fl"], self._called["ob"])
             key = here, callee
             self._calls[key] = self._calls.get(key, 0) + cost
+            self._times[key] = self._times.get(key, 0) + self._how_often
             self._call = False
             self._called = dict(self._here)
         else:
@@ -207,4 +213,5 @@ class _Reader:
             own=self._own,
             lines=self._lines,
             calls=self._calls,
+            times=self._times,
         )

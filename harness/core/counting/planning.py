@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from harness.core.model import FIO_FACTORS, Cell, GuestConfig, ReadWrite
+from harness.core.model import FIO_FACTORS, Cell, Counter, GuestConfig, ReadWrite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,12 +19,13 @@ _WARM_UP_MERGED, _WARM_UP_BATCHES = 640, 24
 
 @dataclass(frozen=True, slots=True)
 class PlannedCount:
-    """One QEMU under callgrind, from its start to its end.
+    """One QEMU under callgrind or strace, from its start to its end.
 
     Attributes:
         number: counted from 0 over the whole plan.
         requests: how many it serves.
         repeat: which of the counts of so many requests, from 0.
+        counter: what counts.
     """
 
     number: int
@@ -32,6 +33,7 @@ class PlannedCount:
     cell: Cell
     requests: int
     repeat: int
+    counter: Counter = Counter.CALLGRIND
 
     @property
     def directory(self) -> str:
@@ -66,6 +68,37 @@ def request_points(depth: int, requests: int, *, sequential: bool) -> tuple[int,
     return first * depth, (first + span // 2) * depth, (first + span) * depth
 
 
+POOL_BURSTS = (3, 4, 5)
+"""How many bursts the counts of coroutine-pool serve; the first ones fill the pools."""
+
+
+def pool_points(depth: int) -> tuple[int, int, int]:
+    """Return three numbers of requests to count at, as `request_points`, of bursts of ``depth`` requests."""
+    few, middle, many = POOL_BURSTS
+    return few * depth, middle * depth, many * depth
+
+
+def make_pool_plan(*, variants: Sequence[str], cells: Sequence[Cell], repeats: int, calls: bool) -> CountPlan:
+    """Return the plan of the load coroutine-pool: as `make_count_plan`, and the system calls at both ends.
+
+    Args:
+        variants: two or more names, the baseline first.
+        cells: all cells in the matrix's order.
+        repeats: how often both ends are counted.
+        calls: whether system calls can be counted here.
+    """
+    plain = _plan(variants, [(cell, pool_points(cell.iodepth)) for cell in cells], repeats)
+    if not calls:
+        return plain
+    traced = [
+        replace(count, counter=Counter.STRACE)
+        for count in plain.counts
+        if count.requests != pool_points(count.cell.iodepth)[1]
+    ]
+    counts = (replace(count, number=number) for number, count in enumerate((*plain.counts, *traced)))
+    return CountPlan(plain.variants, tuple(counts))
+
+
 def make_count_plan(
     *, variants: Sequence[str], cells: Sequence[Cell], requests: int, repeats: int
 ) -> CountPlan:
@@ -79,10 +112,21 @@ def make_count_plan(
         requests: between the fewest and the most.
         repeats: how often both are counted.
     """
+    points = [
+        (
+            cell,
+            request_points(cell.iodepth, requests, sequential=cell.rw in {ReadWrite.READ, ReadWrite.WRITE}),
+        )
+        for cell in cells
+    ]
+    return _plan(variants, points, repeats)
+
+
+def _plan(
+    variants: Sequence[str], cells: Sequence[tuple[Cell, tuple[int, int, int]]], repeats: int
+) -> CountPlan:
     wanted: list[tuple[Cell, str, int, int]] = []
-    for cell in cells:
-        sequential = cell.rw in {ReadWrite.READ, ReadWrite.WRITE}
-        few, middle, many = request_points(cell.iodepth, requests, sequential=sequential)
+    for cell, (few, middle, many) in cells:
         for repeat in range(repeats):
             points = (few, many) if repeat else (few, middle, many)
             wanted += [(cell, variant, point, repeat) for variant in variants for point in points]
@@ -115,6 +159,7 @@ def count_plan_to_json(plan: CountPlan) -> dict[str, Any]:
                 "session": count.number,
                 "repeat": count.repeat,
                 "requests": count.requests,
+                **({} if count.counter is Counter.CALLGRIND else {"counter": count.counter}),
                 **count.cell.factors(),
             }
             for count in plan.counts
@@ -139,4 +184,7 @@ def count_plan_from_json(data: dict[str, Any]) -> CountPlan:
 def _count(entry: dict[str, Any], session: dict[str, Any]) -> PlannedCount:
     guest: GuestConfig = tuple(session["guest"].items())
     cell = Cell(**{name: entry[name] for name in FIO_FACTORS}, guest=guest)
-    return PlannedCount(entry["number"], session["variant"], cell, entry["requests"], entry["repeat"])
+    counter = Counter(entry.get("counter", Counter.CALLGRIND))
+    return PlannedCount(
+        entry["number"], session["variant"], cell, entry["requests"], entry["repeat"], counter
+    )

@@ -36,8 +36,10 @@ class CountRecord:
         number: its number in the plan.
         requests: how many it served.
         reason: why it does not count; None when it does.
-        threads: empty when it failed.
+        threads: empty when it failed, or system calls were counted.
         argv: the command that was counted.
+        calls: how often QEMU made each system call, from its start to its end; None where instructions were
+            counted, or it failed.
     """
 
     number: int
@@ -51,6 +53,7 @@ class CountRecord:
     reason: str | None = None
     threads: list[ThreadRecord] = field(default_factory=list)
     argv: list[str] = field(default_factory=list)
+    calls: dict[str, int] | None = None
 
 
 @dataclass(slots=True)
@@ -62,6 +65,7 @@ class CountingRun:
         counted_with: valgrind's version line.
         stopped: why the run ended, in plain words; None while it runs.
         builds: a variant's provisioned build.
+        files: SHA-256 of the files beside it that never change, by name.
     """
 
     format_version: int
@@ -76,3 +80,4 @@ class CountingRun:
     ended: str | None = None
     stopped: str | None = None
     wall_seconds: float = 0.0
+    files: dict[str, str] = field(default_factory=dict)

@@ -233,9 +233,16 @@ class SplitRing:
 
     def completed(self) -> bool:
         """Return whether the device has used the whole batch."""
+        return self._used() == self._index
+
+    def answered(self) -> int:
+        """Return how many requests of the batch the device has used."""
+        return self._batch - (self._index - self._used()) % 2**16
+
+    def _used(self) -> int:
         used = self._layout.addresses.device
         index: int = struct.unpack("<H", self._memory[used + 2 : used + 4])[0]
-        return index == self._index
+        return index
 
     def finish(self) -> None:
         """Take the batch back.

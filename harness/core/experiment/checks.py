@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from math import prod
 from typing import TYPE_CHECKING
 
-from harness.core.experiment import build_checks, counting_checks, guest_checks, tuning_checks
+from harness.core.experiment import build_checks, counting_checks, guest_checks, tuning_checks, write_checks
 from harness.core.experiment.finding import Finding
 from harness.core.experiment.model import GUEST_FACTOR_PATHS, Experiment
 from harness.core.experiment.values import nearest
@@ -22,7 +22,6 @@ from harness.core.model import (
     DiskFormat,
     GuestConfig,
     IOEngine,
-    ReadWrite,
     Workload,
 )
 from harness.core.units import format_size, parse_size
@@ -362,33 +361,6 @@ def _block_size(experiment: Experiment) -> Iterator[Finding]:
             )
 
 
-def _writes(experiment: Experiment) -> Iterator[Finding]:
-    """Let nobody lose data: what the user's own path holds is overwritten only when that is said twice."""
-    disk = experiment.disk
-    keys: tuple[Path, ...] = (
-        ("disk", "destroy_data"),
-        ("disk", "path"),
-        ("disk", "backend"),
-        ("matrix", "rw"),
-    )
-    if disk.backend is Backend.NULL_CO or disk.path is None:
-        return
-    if disk.destroy_data is not None and disk.destroy_data != disk.path:
-        yield Finding(
-            keys,
-            f"{disk.destroy_data!r} is not the disk's path {disk.path!r}",
-            f"write destroy_data: {disk.path} if all data there may be destroyed",
-        )
-        return
-    for index, pattern in enumerate(experiment.matrix.rw):
-        if ReadWrite(pattern).writes and disk.destroy_data is None:
-            yield Finding(
-                (("matrix", "rw", index), *keys),
-                f"{pattern} would overwrite what {disk.path} holds",
-                f"write disk.destroy_data: {disk.path} if all data there may be destroyed, or read only",
-            )
-
-
 def _hugepages(experiment: Experiment) -> Iterator[Finding]:
     pages, memory = experiment.placement.hugepages, experiment.guest.memory
     if not isinstance(pages, bool) and memory % pages:
@@ -400,5 +372,6 @@ def _hugepages(experiment: Experiment) -> Iterator[Finding]:
 
 
 _ONE_GUEST: tuple[_Check, ...] = (
-    _path, _format, _latency, _aio, _idle_factor, _mapping, _idle_polling, _block_size, _writes, _hugepages,
+    _path, _format, _latency, _aio, _idle_factor, _mapping, _idle_polling, _block_size,
+    write_checks.contradictions, _hugepages,
 )  # fmt: skip

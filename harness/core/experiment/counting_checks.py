@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.core.counting.rings import CHAIN
 from harness.core.experiment.finding import Finding
 from harness.core.experiment.model import Instructions
-from harness.core.model import Aio, Backend, CountLoad, ReadWrite, Workload
+from harness.core.model import Aio, Backend, CountLoad, ReadWrite, RingFormat, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +21,7 @@ _MIXED = (ReadWrite.RW, ReadWrite.RANDRW)
 def contradictions(experiment: Experiment) -> Iterator[Finding]:
     """Find what contradicts the workload ``instructions``, or belongs to it alone."""
     if experiment.workload is not Workload.INSTRUCTIONS:
+        yield from _hoarder(experiment)
         if experiment.instructions != Instructions():
             yield Finding(
                 (("instructions",), ("workload",)),
@@ -28,6 +29,7 @@ def contradictions(experiment: Experiment) -> Iterator[Finding]:
                 "write workload: instructions, or remove instructions",
             )
         return
+    yield from _hoarder(experiment)
     yield from _factors(experiment)
     yield from _patterns(experiment)
     yield from _io_uring(experiment)
@@ -35,6 +37,8 @@ def contradictions(experiment: Experiment) -> Iterator[Finding]:
     yield from _depths(experiment)
     if experiment.instructions.load is CountLoad.QEMU_IMG:
         yield from _qemu_img(experiment)
+    if experiment.instructions.load is CountLoad.COROUTINE_POOL:
+        yield from _coroutine_pool(experiment)
 
 
 def _factors(experiment: Experiment) -> Iterator[Finding]:
@@ -116,3 +120,51 @@ def _qemu_img(experiment: Experiment) -> Iterator[Finding]:
                 f"{factor} has no effect on qemu-img, which has no device",
                 f"remove matrix.{factor}",
             )
+
+
+def _hoarder(experiment: Experiment) -> Iterator[Finding]:
+    instructions = experiment.instructions
+    pool = experiment.workload is Workload.INSTRUCTIONS and instructions.load is CountLoad.COROUTINE_POOL
+    if experiment.matrix.given("hoarder") and not pool:
+        yield Finding(
+            (("matrix", "hoarder"), ("instructions", "load")),
+            "only the bursts of coroutine-pool have a hoarder",
+            "write workload: instructions and instructions.load: coroutine-pool, or remove matrix.hoarder",
+        )
+
+
+def _coroutine_pool(experiment: Experiment) -> Iterator[Finding]:
+    yield from _of_the_pools_disks(experiment)
+    disks = experiment.instructions.disks
+    most = disks * min(experiment.matrix.queue_size or (experiment.disk.queue_size,))
+    for index, depth in enumerate(experiment.matrix.iodepth):
+        if depth % disks or depth > most:
+            yield Finding(
+                (("matrix", "iodepth", index), ("instructions", "disks"), ("disk", "queue_size")),
+                f"{disks} disks cannot share {depth} requests in flight evenly, or have no place for them",
+                f"write a multiple of {disks} up to {most}",
+            )
+
+
+def _of_the_pools_disks(experiment: Experiment) -> Iterator[Finding]:
+    """Refuse what the driver of the bursts does not do."""
+    disk, matrix = experiment.disk, experiment.matrix
+    asked = {
+        ("disk", "backend"): disk.backend is not Backend.NULL_CO,
+        ("disk", "iothreads"): disk.iothreads != 1,
+        ("disk", "queues"): disk.queues != 1,
+        ("disk", "iothread_mapping"): disk.iothread_mapping,
+        ("disk", "latency"): disk.latency is not None,
+        ("matrix", "rw"): matrix.rw != (ReadWrite.RANDREAD,),
+        ("matrix", "bs"): matrix.bs != ("4k",),
+        ("instructions", "ring"): experiment.instructions.ring is not RingFormat.SPLIT,
+    }
+    varied = ("backend", "iothreads", "queues", "iothread_mapping")
+    asked |= {("matrix", factor): True for factor in varied if matrix.given(factor)}
+    for where in (path for path, given in asked.items() if given):
+        yield Finding(
+            (where, ("instructions", "load")),
+            "the bursts of coroutine-pool are reads of 4k from null-co disks with a queue each, which share "
+            "an IOThread and wait until they are let go",
+            f"remove {'.'.join(where)}",
+        )

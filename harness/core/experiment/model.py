@@ -172,7 +172,9 @@ class Disk(Section):
         default=None, description="Time after which null-co answers a request; default: at once."
     )
     destroy_data: v.Line | None = Field(
-        default=None, description="The same as path: allows write workloads to destroy what is stored there."
+        default=None,
+        description="Lets write workloads destroy what is stored there: path once more. A device has to be "
+        "named by its id, /dev/disk/by-id/...; for nvme, the id of the device at that address.",
     )
 
 
@@ -226,6 +228,7 @@ class Matrix(Section):
     vcpus: Values[v.VcpuCount] | None = Field(default=None, description="Varies guest.vcpus.")
     memory: Values[v.MemorySize] | None = Field(default=None, description="Varies guest.memory.")
     machine: Values[MachineName] | None = Field(default=None, description="Varies guest.machine.")
+    hoarder: Values[v.Switch] | None = Field(default=None, description="Varies instructions.hoarder.")
 
     def given(self, factor: str) -> bool:
         """Return whether the file names the factor."""
@@ -246,7 +249,7 @@ class Matrix(Section):
 GUEST_FACTOR_PATHS = {
     factor: ("guest", factor) if factor in {"vcpus", "memory", "machine"} else ("disk", factor)
     for factor in GUEST_FACTORS
-} | {"poll_max_ns": ("disk", "poll", "max_ns")}
+} | {"poll_max_ns": ("disk", "poll", "max_ns"), "hoarder": ("instructions", "hoarder")}
 """The key that each guest factor of the matrix overrides."""
 
 
@@ -324,6 +327,13 @@ class Protocol(Section):
         description="Go on until every interval is at most this far to either side, from 20 blocks on.",
     )
     max_blocks: v.Count = Field(default=60, description="The end of it where until is not reached.")
+    retries: v.Natural = Field(
+        default=1,
+        description="How often a session is tried again whose guest did not answer in time.",
+    )
+    give_up_after: v.Count = Field(
+        default=2, description="Sessions of one variant in a row that gave nothing, which end the run."
+    )
 
 
 BOOT_SECONDS = {Accel.KVM: 60.0, Accel.TCG: 180.0}
@@ -331,6 +341,10 @@ BOOT_SECONDS = {Accel.KVM: 60.0, Accel.TCG: 180.0}
 
 IMAGE_BOOT_SECONDS = {Accel.KVM: 180.0, Accel.TCG: 900.0}
 """Likewise from a disk image: firmware, boot loader, services, cloud-init."""
+
+
+TASK_SECONDS, COMPILE_SECONDS = 1800.0, 4 * 3600.0
+"""How long one task of a playbook may take: one that installs packages, one that compiles a QEMU."""
 
 
 class Timeouts(Section):
@@ -346,6 +360,14 @@ class Timeouts(Section):
         default=30.0, description="What a fio run may take beyond ramp and runtime."
     )
     destroy: v.PositiveDuration = Field(default=30.0, description="The end of the QEMU process.")
+    task: v.PositiveDuration | None = Field(
+        default=None,
+        description="One task of a playbook; default 30m, where a build is compiled 4h.",
+    )
+
+    def task_seconds(self, *, compiles: bool) -> float:
+        """Return how long one task of a playbook may take."""
+        return self.task if self.task is not None else (COMPILE_SECONDS if compiles else TASK_SECONDS)
 
     def boot_seconds(self, accel: Accel, *, disk_image: bool = False) -> float:
         """Return how long a guest may take to boot under an accelerator."""
@@ -358,14 +380,22 @@ class Instructions(Section):
 
     load: CountLoadName = Field(
         default=CountLoad.VIRTIO_BLK,
-        description="What is counted: virtio-blk (QEMU's device) or qemu-img (`qemu-img bench`).",
+        description="What is counted: virtio-blk (QEMU's device), qemu-img (`qemu-img bench`) or "
+        "coroutine-pool (bursts of iodepth requests in flight at once: what the pool's misses cost).",
     )
     ring: RingFormatName = Field(default=RingFormat.SPLIT, description="The virtqueues' format.")
     indirect: v.Switch = Field(
         default=False,
         description="Requests as indirect descriptors: one descriptor of the queue each, instead of three.",
     )
-    disks: v.CountedDisks = Field(default=1, description="Disks that take turns; all of the same kind.")
+    disks: v.CountedDisks = Field(
+        default=1,
+        description="Disks that take turns, or share each burst of coroutine-pool; all of the same kind.",
+    )
+    hoarder: v.Switch = Field(
+        default=False,
+        description="After each burst of coroutine-pool, a request to an IOThread that was idle until then.",
+    )
     requests: v.Count = Field(
         default=800, description="Requests between the two counts of which the difference is taken."
     )
@@ -375,7 +405,14 @@ class Instructions(Section):
     margin: v.Fraction = Field(
         default=0.005, description="A change of instructions a request smaller than this does not matter."
     )
-    timeout: v.PositiveDuration = Field(default=120.0, description="The end of one count.")
+    timeout: v.PositiveDuration | None = Field(
+        default=None, description="The end of one count; default 120s and 4ms a request."
+    )
+
+    @property
+    def count_seconds(self) -> float:
+        """How long one count may take; it serves up to twice the requests."""
+        return self.timeout if self.timeout is not None else 120 + 0.004 * self.requests
 
 
 # -- the whole -----------------------------------------------------------------------------------------------

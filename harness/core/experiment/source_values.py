@@ -8,8 +8,10 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from harness.core.experiment.values import BadValueError, Line, pattern_reader, shown
+from harness.core.redaction import redacted
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
+_WEB_USER = re.compile(r"(?:https?|ftp)://[^/?#]*@", flags=re.IGNORECASE)
 _SCP_LIKE = re.compile(r"[^/:\s]+:(?!/*$)")
 _FROM_ROOT_OR_HOME = ("/", "~")
 
@@ -28,6 +30,17 @@ def is_remote_repository(location: str) -> bool:
 def is_on_host(location: str) -> bool:
     """Return whether a location is a path as the measuring host sees it."""
     return location.startswith(_FROM_ROOT_OR_HOME)
+
+
+def _without_secret(text: str) -> str:
+    """Refuse a URL that holds a secret, without repeating it: experiments are part of run directories."""
+    web_user = _WEB_USER.match(text) is not None
+    if web_user or redacted(text) != text:
+        raise BadValueError(
+            "a URL with a user, password or token in it, which every run directory would hold",
+            "leave it out of the URL: git asks its credential helper, downloads look into ~/.netrc",
+        )
+    return text
 
 
 def _git_location(text: str) -> str:
@@ -77,13 +90,17 @@ def _argument(text: str) -> str:
 _REF = r"^(?!-)[^\s\x00-\x1f\x7f:?*\[\\]+$"
 _CHECKSUM = r"^sha256:[0-9a-fA-F]{64}$"
 
-GitLocation = Annotated[Line, AfterValidator(_git_location), WithJsonSchema({"type": "string"})]
+GitLocation = Annotated[
+    Line, AfterValidator(_without_secret), AfterValidator(_git_location), WithJsonSchema({"type": "string"})
+]
 GitRef = Annotated[
     str,
     pattern_reader(_REF, "a git ref", "write a branch, a tag or a commit, as `git log REF` takes it"),
     WithJsonSchema({"type": "string", "pattern": _REF}),
 ]
-TarballLocation = Annotated[Line, AfterValidator(_file_name), WithJsonSchema({"type": "string"})]
+TarballLocation = Annotated[
+    Line, AfterValidator(_without_secret), AfterValidator(_file_name), WithJsonSchema({"type": "string"})
+]
 Checksum = Annotated[
     str,
     pattern_reader(_CHECKSUM, "a checksum", "write sha256: and the 64 hex digits that sha256sum prints"),

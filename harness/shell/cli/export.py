@@ -137,7 +137,7 @@ def _export(
     elif len(chosen) == 1:
         write_atomic(output, texts[chosen[0]].encode())
     else:
-        make_directory(output)
+        make_directory(output, 0o755)
         for form, text in texts.items():
             write_atomic(output / FILE_NAMES[form], text.encode())
     _say_warnings(judged, chosen)

@@ -141,7 +141,7 @@ def show_command(
 )  # fmt: skip
 @click.option(
     "--metric", metavar="NAME[,NAME...]", default="iops,instructions_per_io", show_default=True,
-    help="What to follow, of iops, clat_p99, cpu_per_io, vmas and instructions_per_io.",
+    help="What to follow, of iops, clat_p99, cpu_per_io, vmas, instructions_per_io and cycles_per_io.",
 )  # fmt: skip
 @click.option(
     "--variant", metavar="NAME", help="Which variant to follow [default: the newest run's first contender]."

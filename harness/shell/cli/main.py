@@ -13,6 +13,7 @@ import click
 from harness import __version__
 from harness.core.errors import HarnessError
 from harness.shell.console import Console
+from harness.shell.terminal import plain
 
 _VERBS = {
     "doctor": "Say whether this host can measure, and what to do where it cannot.",
@@ -29,6 +30,7 @@ _VERBS = {
     "report": "Write a run's report: one HTML file, with charts.",
     "export": "Write a run for other tools (JUnit, OpenMetrics ...), or pack it into one file.",
     "history": "File finished runs, find them again, and see what changed from night to night.",
+    "bisect": "Find the commit that made it slower: git bisect, building and measuring.",
     "nightly": "Measure a branch's newest commit against the baseline and the night before.",
 }
 
@@ -86,6 +88,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line; the only place that turns errors into messages and exit codes."""
+    sys.stdout, sys.stderr = plain(sys.stdout), plain(sys.stderr)
     sys.exit(run_cli(sys.argv[1:]))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import signal
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from harness.adapters.host.locks import Patience
 from harness.adapters.waiting import Stop
+from harness.core.units import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -46,7 +49,7 @@ def reading(
     return read
 
 
-def _percentage(example: str, *, risk: bool = False) -> Callable[..., float | None]:
+def percentage(example: str, *, risk: bool = False) -> Callable[..., float | None]:
     """Return what reads a share such as ``2%`` or ``0.02``, as an experiment file reads it."""
 
     def parse(value: str) -> float:
@@ -74,13 +77,13 @@ budget_option = click.option(
 margin_option = click.option(
     "--margin",
     metavar="PERCENT",
-    callback=_percentage("2%"),
+    callback=percentage("2%"),
     help="A change smaller than this does not matter [default: the experiment's, or 2%].",
 )
 alpha_option = click.option(
     "--alpha",
     metavar="PERCENT",
-    callback=_percentage("5%", risk=True),
+    callback=percentage("5%", risk=True),
     help="Accepted risk of a false verdict, over all cells [default: the experiment's, or 5%].",
 )
 noise_floor_option = click.option(
@@ -105,6 +108,46 @@ fail_on_option = click.option(
     "--fail-on", type=click.Choice(["slower", "unclear"]), multiple=True, help="Exit with 3 or 4."
 )
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print errors and the result only.")
+
+
+_WAIT = "--wait"
+_WAITS_FOR = "24h"
+
+
+def wait_option(command: Callable[..., _T]) -> Callable[..., _T]:
+    """Add --wait to a verb, which has to be a `Waits`."""
+    return click.option(
+        _WAIT,
+        metavar="[TIME]",
+        callback=reading(parse_duration, "2h"),
+        help=f"Wait while somebody else measures on this host; at most TIME [{_WAITS_FOR}].",
+    )(command)
+
+
+class Waits(click.Command):
+    """A verb with --wait, whose time may be left out wherever it stands."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments; --wait without a time gets its own."""
+        return super().parse_args(ctx, list(_with_time(args)))
+
+
+def _with_time(arguments: list[str]) -> Iterator[str]:
+    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
+        yield f"{_WAIT}={_WAITS_FOR}" if argument == _WAIT and not _is_duration(following) else argument
+
+
+def _is_duration(text: str) -> bool:
+    try:
+        parse_duration(text)
+    except ValueError:
+        return False
+    return True
+
+
+def patience_of(wait: float | None, say: Callable[[str], None], stop: Stop) -> Patience:
+    """Return how long a verb waits for the host, by its --wait."""
+    return Patience(wait or 0.0, say, stop.is_set)
 
 
 NOT_OF_COUNTS = "a run of counts is compared by itself; it has one metric and no statistics"

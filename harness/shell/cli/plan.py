@@ -82,6 +82,7 @@ def command(
 
 def _plan_counts(declared: Declared, *, as_json: bool, show_all: bool) -> None:
     from harness.core.counting.planning import count_plan_to_json
+    from harness.core.model import Counter
     from harness.core.units import format_duration
     from harness.shell.counting import count_plan_of, expected_seconds
 
@@ -92,9 +93,8 @@ def _plan_counts(declared: Declared, *, as_json: bool, show_all: bool) -> None:
         return
     shown = plan.counts if show_all else plan.counts[:_SHOWN_COUNTS]
     for count in shown:
-        click.echo(
-            f"count {count.number:>4}  {count.variant:<12} {count.cell.label}  {count.requests} requests"
-        )
+        served = f"{count.requests} requests" + (", system calls" if count.counter is Counter.STRACE else "")
+        click.echo(f"count {count.number:>4}  {count.variant:<12} {count.cell.label}  {served}")
     if len(shown) < len(plan.counts):
         click.echo(f"... {len(plan.counts) - len(shown)} more counts (--all)")
     click.echo(f"\n{len(plan.counts)} counts, about {format_duration(expected)} on this host")

@@ -12,18 +12,22 @@ import click
 from harness.core.errors import InputError, Interrupted
 from harness.shell.cli.options import (
     PATH,
+    Waits,
     alpha_option,
     budget_option,
     margin_option,
     noise_floor_option,
+    patience_of,
     quiet_option,
     state_dir_option,
     stopping_on_signals,
+    wait_option,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from harness.adapters.host.locks import Patience
     from harness.adapters.provision import Manifest
     from harness.adapters.results.store import RunDirectory
     from harness.adapters.waiting import Stop
@@ -37,7 +41,7 @@ if TYPE_CHECKING:
     from harness.shell.runner import Runner, RunOptions
 
 
-@click.command()
+@click.command(cls=Waits)
 @click.argument("experiment", type=PATH, required=False)
 @click.option("--resume", "resume_dir", type=PATH, help="Go on with what is missing of this run directory.")
 @click.option("--run-dir", type=PATH, help="The new run directory [default: runs/NAME-TIME].")
@@ -59,6 +63,7 @@ if TYPE_CHECKING:
     help="Set vm.max_map_count for this run; put back afterwards, also after a crash.",
 )
 @click.option("--fail-on", type=click.Choice(["slower", "unclear"]), multiple=True, help="Exit with 3 or 4.")
+@wait_option
 @state_dir_option
 @quiet_option
 def command(
@@ -79,6 +84,7 @@ def command(
     to_the_limit: bool,
     max_map_count: int | None,
     fail_on: tuple[str, ...],
+    wait: float | None,
     state_dir: Path | None,
     quiet: bool,
 ) -> int:
@@ -92,9 +98,11 @@ def command(
       harness run fio/quick.yml --aa --blocks 10
       harness run fio/instructions.yml
       harness run --resume runs/quick-20260101T120000
+      harness run fio/quick.yml --wait 2h
     """
     from harness.adapters.ceiling import check_ceiling
     from harness.adapters.host.facts import environment
+    from harness.adapters.host.locks import host_alone
     from harness.adapters.results.store import check_new
     from harness.adapters.workspace import Workspace
     from harness.core.model import Workload
@@ -112,10 +120,19 @@ def command(
     _check_usage(experiment, resume_dir, kept)
     console, workspace = Console(quiet=quiet), Workspace.at(state_dir)
     with stopping_on_signals() as stop:
+        patience = patience_of(wait, console.say, stop)
         if _counts(experiment, resume_dir):
             _refuse(kept, "counts of instructions have neither blocks, order nor accelerator")
             counted = _count(
-                experiment, resume_dir, run_dir, workspace, console, stop, provision=not no_provision, aa=aa
+                experiment,
+                resume_dir,
+                run_dir,
+                workspace,
+                console,
+                stop,
+                patience,
+                provision=not no_provision,
+                aa=aa,
             )
             return _report(*counted, console, lambda: _count_result(counted[0], fail_on))
         if experiment is not None:
@@ -149,11 +166,13 @@ def command(
                 check_ceiling(declared.experiment, declared.source)
             directory = run_dir or _new_directory(declared.experiment.name)
             check_new(directory)  # provisioning may take minutes
+            with host_alone(patience):
+                pass  # nothing is installed or compiled while somebody else measures
             found = _provisioned(declared, workspace, console, stop, no_provision=no_provision)
-            run, outcome = _start(declared, found, directory, workspace, console, stop, options)
+            run, outcome = _start(declared, found, directory, workspace, console, stop, patience, options)
         else:
             assert resume_dir is not None  # noqa: S101 - _check_usage saw to it
-            run, outcome = _resume(resume_dir, workspace, console, stop)
+            run, outcome = _resume(resume_dir, workspace, console, stop, patience)
     return _report(run.path, outcome, console, lambda: _guest_result(run, workspace, console, fail_on))
 
 
@@ -200,11 +219,13 @@ def _count(
     workspace: Workspace,
     console: Console,
     stop: Stop,
+    patience: Patience,
     *,
     provision: bool,
     aa: bool,
 ) -> tuple[Path, Outcome]:
     from harness.adapters.guestless.store import CountDirectory
+    from harness.adapters.host.locks import host_shared
     from harness.adapters.results.store import check_new
     from harness.shell.count_progress import CountDisplay
     from harness.shell.counting import CountRunner
@@ -213,14 +234,18 @@ def _count(
     if experiment is None:
         assert resume_dir is not None  # noqa: S101 - _check_usage saw to it
         with CountDisplay(console) as display:
-            outcome = CountRunner(workspace, stop, display.emit).resume(CountDirectory.open(resume_dir))
+            runner = CountRunner(workspace, stop, display.emit, console.say, patience)
+            outcome = runner.resume(CountDirectory.open(resume_dir))
         return resume_dir, outcome
     declared = declare(experiment, Changes(aa=aa))
     directory = run_dir or _new_directory(declared.experiment.name)
     check_new(directory)
+    with host_shared(patience):
+        pass  # nothing is installed or compiled while somebody measures
     found = _provisioned(declared, workspace, console, stop, no_provision=not provision)
     with CountDisplay(console) as display:
-        _store, outcome = CountRunner(workspace, stop, display.emit).start(declared, found, directory)
+        runner = CountRunner(workspace, stop, display.emit, console.say, patience)
+        _store, outcome = runner.start(declared, found, directory)
     return directory, outcome
 
 
@@ -267,15 +292,21 @@ def _start(
     workspace: Workspace,
     console: Console,
     stop: Stop,
+    patience: Patience,
     options: RunOptions,
 ) -> tuple[RunDirectory, Outcome]:
     with console.progress() as progress:
-        runner = _runner(declared.experiment, workspace, console, stop, progress.emit)
+        runner = _runner(declared.experiment, workspace, console, stop, patience, progress.emit)
         return runner.start(declared, found, directory, options)
 
 
 def _runner(
-    experiment: Experiment, workspace: Workspace, console: Console, stop: Stop, emit: Callable[[Event], None]
+    experiment: Experiment,
+    workspace: Workspace,
+    console: Console,
+    stop: Stop,
+    patience: Patience,
+    emit: Callable[[Event], None],
 ) -> Runner | GuestlessRunner:
     from harness.core.model import Workload
     from harness.shell.guestless import GuestlessRunner
@@ -283,12 +314,12 @@ def _runner(
 
     guestless = experiment.workload is Workload.POOL_GROWTH and experiment.pool.guestless
     if guestless:
-        return GuestlessRunner(workspace, stop, console.say, emit)
-    return Runner(workspace, stop, console.say, emit, on_task=console.task)
+        return GuestlessRunner(workspace, stop, console.say, emit, patience)
+    return Runner(workspace, stop, console.say, emit, on_task=console.task, patience=patience)
 
 
 def _resume(
-    directory: Path, workspace: Workspace, console: Console, stop: Stop
+    directory: Path, workspace: Workspace, console: Console, stop: Stop, patience: Patience
 ) -> tuple[RunDirectory, Outcome]:
     from harness.adapters.results.store import RunDirectory
     from harness.core.experiment import load_experiment
@@ -296,7 +327,7 @@ def _resume(
     run = RunDirectory.open(directory)
     experiment = load_experiment(run.experiment, f"{directory}/experiment.yml")
     with console.progress() as progress:
-        return run, _runner(experiment, workspace, console, stop, progress.emit).resume(run)
+        return run, _runner(experiment, workspace, console, stop, patience, progress.emit).resume(run)
 
 
 def _report(directory: Path, outcome: Outcome, console: Console, result: Callable[[], int]) -> int:

@@ -90,6 +90,9 @@ def _lines(summary: dict[str, Any], run_dir: Path, *, full: bool) -> Iterator[st
     yield f"  done      {summary['accepted']} of {summary['planned']} iterations"
     if run["state"] == "interrupted" and not was_unpacked(run_dir):
         yield f"  to go on  harness run --resume {run_dir}"
+    if repeated := [session for session in summary["sessions"] if session["repeated"]]:
+        names = ", ".join(f"{session['number']:03d}-{session['variant']}" for session in repeated)
+        yield f"  repeated  {names}, after the host had failed {'it' if len(repeated) == 1 else 'them'}"
     yield from _watched_line(summary["sessions"])
     yield from _session_lines(summary["sessions"], full=full)
 

@@ -9,13 +9,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.core.model import Tuning
-from harness.shell.cli.options import PATH, json_option, print_json, state_dir_option
+from harness.shell.cli.options import (
+    PATH,
+    Waits,
+    json_option,
+    patience_of,
+    print_json,
+    state_dir_option,
+    stopping_on_signals,
+    wait_option,
+)
 
 if TYPE_CHECKING:
     from harness.shell.tuning import Tuned
 
 
-@click.command()
+@click.command(cls=Waits)
 @click.argument("experiment", type=PATH, required=False)
 @click.option(
     "--set",
@@ -27,6 +36,7 @@ if TYPE_CHECKING:
 @click.option("--restore", is_flag=True, help="Put back what this, or a run that was killed, changed.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be changed.")
 @click.option("--root", type=PATH, default=Path("/"), hidden=True, help="What stands for /, to try it out.")
+@wait_option
 @state_dir_option
 @json_option
 def command(
@@ -36,6 +46,7 @@ def command(
     restore: bool,
     dry_run: bool,
     root: Path,
+    wait: float | None,
     state_dir: Path | None,
     as_json: bool,
 ) -> int:
@@ -58,7 +69,11 @@ def command(
     if sum((experiment is not None, bool(names), restore)) != 1:
         raise click.UsageError("name an experiment, or give --set or --restore; see `harness tune --help`")
     tuner = Tuner(Workspace.at(state_dir).state, root)
-    with contextlib.nullcontext() if dry_run or root != Path("/") else host_alone():
+    with contextlib.ExitStack() as stack:
+        if not dry_run and root == Path("/"):
+            # Only the wait can be stopped: what is begun is brought to its end.
+            with stopping_on_signals() as stop:
+                stack.enter_context(host_alone(patience_of(wait, _say, stop)))
         if restore:
             done = tuner.restore(dry_run=dry_run)
         else:
@@ -69,6 +84,10 @@ def command(
             done = tuner.hold(asked, source, dry_run=dry_run)
     _print(done, as_json=as_json, dry_run=dry_run)
     return 0
+
+
+def _say(sentence: str) -> None:
+    click.echo(f"harness: {sentence}", err=True)
 
 
 def _print(done: Tuned, *, as_json: bool, dry_run: bool) -> None:

@@ -1,0 +1,360 @@
+"""What every run directory has, whatever was measured: head, experiment, plan, host, and one writer.
+
+Records are JSON with a checksum in them (`core.seals`); the head names the checksums of the files that never
+change. Whatever is read is held against them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import itertools
+import os
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
+from harness.adapters.files import (
+    half_written,
+    make_directory,
+    read_bytes,
+    read_json,
+    remove_tree,
+    sync_directory,
+    text_of,
+    write_atomic,
+)
+from harness.adapters.host.locks import exclusive, holder_of
+from harness.core import seals
+from harness.core.counting.records import CountingRun
+from harness.core.errors import DamagedError, InputError
+from harness.core.records import FORMAT_VERSION, SEALED_SINCE, RunRecord, RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_T = TypeVar("_T")
+_Head = TypeVar("_Head", RunRecord, CountingRun)
+_ENVIRONMENT = TypeAdapter(dict[str, Any])
+LOCK = ".lock"
+
+HEAD = "run.json"
+EXPERIMENT, PLAN, ENVIRONMENT = "experiment.yml", "plan.json", "environment.json"
+_PARTS = frozenset({"sessions", "counts"})
+_FIRST = _PARTS | {EXPERIMENT, PLAN, ENVIRONMENT}
+"""What is there before the head; half-written files aside."""
+DAMAGED = "damaged"
+"""Where what is damaged of a run is put aside before it is measured again."""
+
+CUT_OFF = "cut off: it was killed, or could not write how it ended"
+RESTORE = "restore it from a copy"
+
+
+class RunFiles(Generic[_Head]):
+    """The files that every run directory has.
+
+    Attributes:
+        path: the run directory.
+    """
+
+    _head: ClassVar[TypeAdapter[Any]]
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def lay_out(
+        cls,
+        path: Path,
+        *,
+        parts: str,
+        record: _Head,
+        experiment: str,
+        plan: dict[str, Any],
+        environment: dict[str, Any],
+    ) -> Self:
+        """Write what a run directory begins with.
+
+        Args:
+            path: the new directory.
+            parts: the directory in it for what will be measured.
+            record: becomes the head; is told the checksums of the others.
+            experiment: the experiment's text, as it is run.
+            plan: as JSON.
+            environment: what is recorded of the host.
+
+        Raises:
+            InputError: as `check_new`.
+        """
+        check_new(path)
+        for file in half_written(path, deep=False):
+            remove_tree(file)
+        make_directory(path / parts)
+        for name, data in (
+            (EXPERIMENT, experiment.encode()),
+            (PLAN, _json(plan)),
+            (ENVIRONMENT, _json(environment)),
+        ):
+            record.files[name] = seals.digest(data)
+            write_atomic(path / name, data)
+        # Last: a directory with a head is a whole one.
+        write_record(path / HEAD, asdict(record))
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open a run directory that exists.
+
+        Raises:
+            InputError: it is none, or one of a newer format.
+        """
+        if not is_run_directory(path):
+            raise InputError.single(
+                str(path),
+                "is not a run directory (no run.json in it)",
+                "other results are compared two by two: harness compare OLD NEW",
+            )
+        data = read_json(path / HEAD)
+        version = data.get("format_version") if isinstance(data, dict) else None
+        if not isinstance(version, int):
+            raise InputError.single(f"{path}/{HEAD}", "has no format_version", "this is no run directory")
+        if version > FORMAT_VERSION:
+            raise InputError.single(
+                f"{path}/{HEAD}",
+                f"has format version {version}; this harness reads up to {FORMAT_VERSION}",
+                "use a newer qemu-ab-harness",
+            )
+        return cls(path)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Be this directory's only writer.
+
+        Raises:
+            BusyError: somebody else is; names the process.
+        """
+        with exclusive(
+            self.path / LOCK, what=f"the run directory {self.path}", remedy="wait for the other run to end"
+        ):
+            for file in half_written(self.path):
+                remove_tree(file)
+            yield
+
+    @property
+    def writer(self) -> str | None:
+        """Who is writing it at the moment; None when nobody is."""
+        return holder_of(self.path / LOCK)
+
+    @property
+    def record(self) -> _Head:
+        """The head of the run."""
+        head: _Head = read_record(self._head, self.path / HEAD, sealed=self.sealed, remedy=RESTORE)
+        return head
+
+    @property
+    def present(self) -> _Head:
+        """The head of the run as it is now: one that says ``running`` while nobody writes it was cut off.
+
+        A process that is killed, or whose disk is full, cannot write how it ended; its wall time is then what
+        its parts are known to have taken.
+        """
+        record = self.record
+        if record.state is RunState.RUNNING and self.writer is None:
+            # Read again: it may just have ended.
+            record = self.record
+            if record.state is RunState.RUNNING:
+                record.state, record.stopped = RunState.INTERRUPTED, CUT_OFF
+                record.wall_seconds = max(record.wall_seconds, self._known_seconds())
+        return record
+
+    def _known_seconds(self) -> float:
+        """Return the wall time that its parts are known to have taken."""
+        return 0.0
+
+    @property
+    def sealed(self) -> bool:
+        """Whether every record of the run has to carry a checksum: those of format 1 need not."""
+        return self._known[0] >= SEALED_SINCE
+
+    @functools.cached_property
+    def _known(self) -> tuple[int, dict[str, str]]:
+        """The run's format and the checksums of the files that never change; of any workload's head."""
+        raw = read_record(_ENVIRONMENT, self.path / HEAD, sealed=False, remedy=RESTORE)
+        version, files = raw.get("format_version"), raw.get("files")
+        return version if isinstance(version, int) else 0, files if isinstance(files, dict) else {}
+
+    def read_file(self, name: str) -> bytes:
+        """Return one of the files that never change, as it was written.
+
+        Raises:
+            InputError: it cannot be read, or is not what was written.
+        """
+        data = read_bytes(self.path / name)
+        check_digest(data, self._known[1].get(name), self.path / name, "was written", RESTORE)
+        return data
+
+    def _write_file(self, name: str, data: bytes) -> None:
+        """Add one of the files that never change."""
+        write_atomic(self.path / name, data)
+        record = self.record
+        record.files[name] = seals.digest(data)
+        write_record(self.path / HEAD, asdict(record))
+        del self._known
+
+    @property
+    def experiment(self) -> str:
+        """The experiment's text, as it was run."""
+        return text_of(self.path / EXPERIMENT, self.read_file(EXPERIMENT))
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What was recorded of the host."""
+        return validated(_ENVIRONMENT, self.read_json(ENVIRONMENT), self.path / ENVIRONMENT)
+
+    def read_json(self, name: str) -> Any:
+        """Return the content of one of the files that never change."""
+        return parsed(self.read_file(name), self.path / name, RESTORE)
+
+    def set_state(self, state: RunState, *, stopped: str | None, wall_seconds: float) -> None:
+        """Put the run's state on disk; ``wall_seconds`` are added to what earlier parts took."""
+        record = self.record
+        record.state = state
+        record.stopped = stopped
+        record.wall_seconds += wall_seconds
+        record.ended = None if state is RunState.RUNNING else datetime.now(UTC).isoformat(timespec="seconds")
+        write_record(self.path / HEAD, asdict(record))
+
+    def keep_lost_time(self, present: _Head) -> None:
+        """Put on disk what a run that was cut off is known to have taken; others are left as they are.
+
+        Args:
+            present: what ``present`` said before there was a writer again.
+        """
+        written = self.record
+        if present.state is not written.state:
+            lost = present.wall_seconds - written.wall_seconds
+            self.set_state(present.state, stopped=present.stopped, wall_seconds=lost)
+
+    def put_aside(self, part: Path) -> Path:
+        """Move what is damaged out of the way, so that it can be measured again; return where it is now."""
+        place = make_directory(self.path / DAMAGED)
+        free = (place / f"{part.name}-{number}" for number in itertools.count(1))
+        target = next(path for path in free if not path.exists())
+        part.rename(target)
+        sync_directory(place)
+        sync_directory(part.parent)
+        return target
+
+
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """Put a record on disk, with its checksum, before returning."""
+    write_atomic(path, seals.seal(record))
+
+
+def read_record(adapter: TypeAdapter[_T], path: Path, *, sealed: bool, remedy: str) -> _T:
+    """Return a record as it was written.
+
+    Args:
+        adapter: what it is.
+        path: its file.
+        sealed: whether there has to be a checksum in it; one that is there has to be right in any case.
+        remedy: what to do about a damaged one.
+
+    Raises:
+        DamagedError: it was torn or edited, or says what no record says.
+    """
+    data = read_bytes(path)
+    value = parsed(data, path, remedy)
+    found = seals.look(data)
+    moved = found is seals.Seal.ABSENT and isinstance(value, dict) and seals.KEY in value
+    if found is seals.Seal.BROKEN or moved:
+        raise DamagedError.single(str(path), "is torn, or was edited: it does not match its SHA-256", remedy)
+    if found is seals.Seal.ABSENT and sealed:
+        raise DamagedError.single(str(path), "is torn, or was edited: it has no SHA-256 in it", remedy)
+    if found is seals.Seal.WHOLE:
+        del value[seals.KEY]
+    return validated(adapter, value, path, remedy)
+
+
+def parsed(data: bytes, path: Path, remedy: str) -> Any:
+    """Return what JSON says.
+
+    Raises:
+        DamagedError: it is none.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise DamagedError.single(str(path), f"is not whole JSON: {error}", remedy) from error
+
+
+def validated(adapter: TypeAdapter[_T], value: Any, path: Path, remedy: str = RESTORE) -> _T:
+    """Return what JSON said, as a type.
+
+    Raises:
+        DamagedError: it says something else.
+    """
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise DamagedError.single(
+            str(path), f"is damaged at {where or 'its top'}: {error.errors()[0]['msg']}", remedy
+        ) from error
+
+
+def check_digest(data: bytes, sha256: str | None, path: Path, what: str, remedy: str) -> None:
+    """Hold the content of a file against its recorded checksum, where there is one.
+
+    Raises:
+        DamagedError: it is not what it was.
+    """
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        raise DamagedError.single(
+            str(path), f"is not what {what}: its SHA-256 differs from the record", remedy
+        )
+
+
+def check_new(path: Path) -> None:
+    """Refuse what cannot become a new run directory.
+
+    Raises:
+        InputError: it exists and is not empty, is no directory, or may not be made.
+    """
+    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not existing.is_dir():
+        raise InputError.single(str(path), f"{existing} is not a directory", "name a new directory")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError.single(
+            str(path), f"{existing} is not writable for this user", "name another directory"
+        )
+    if existing == path and any(path.iterdir()) and not is_unborn(path):
+        raise InputError.single(
+            str(path), "is not empty", "name a new directory, or continue this one with --resume"
+        )
+
+
+def is_run_directory(path: Path) -> bool:
+    """Return whether a path looks like a run directory."""
+    return (path / HEAD).is_file()
+
+
+def is_unborn(path: Path) -> bool:
+    """Return whether a directory is what remains of a start that was killed before it had a head."""
+    try:
+        names = {entry.name for entry in path.iterdir()}
+        parts = [path / name for name in names & _PARTS]
+        if not parts or any(any(part.iterdir()) for part in parts):
+            return False
+    except OSError:  # no directory, or not this user's
+        return False
+    return names - {file.name for file in half_written(path, deep=False)} <= _FIRST
+
+
+def _json(value: object) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
