@@ -36,6 +36,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--regenerate", action="store_true", help="write the golden files anew instead of comparing"
     )
+    faults = parser.getgroup("faults", "the campaign of faults")
+    faults.addoption("--faults", type=int, default=15, metavar="N", help="so many trials")
+    faults.addoption("--faults-seed", type=int, default=84, metavar="SEED", help="of the campaign's plan")
+    faults.addoption("--faults-only", type=int, metavar="NUMBER", help="repeat this one of the trials")
+    faults.addoption("--faults-shard", default="1/1", metavar="K/N", help="only the K-th of N parts of them")
+    faults.addoption("--faults-log", type=Path, metavar="FILE", help="append what was found, a line a trial")
 
 
 @pytest.fixture

@@ -86,10 +86,11 @@ def new_run(
 class FakeClock:
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.set_back = timedelta()
 
     def now(self) -> datetime:
         self.seconds += 1.0
-        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.seconds)
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.seconds) - self.set_back
 
     def monotonic(self) -> float:
         self.seconds += 1.0

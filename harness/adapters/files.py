@@ -8,6 +8,8 @@ import hashlib
 import io
 import itertools
 import os
+import re
+import shutil
 import stat
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ import orjson
 from harness.core.errors import HarnessError, InputError
 
 _CHUNK_BYTES = 2**20
+_TEMPORARY = re.compile(r"^\..+\.\d+\.tmp$")
+"""How `write_atomic` calls a file until it is whole: its name and the writer's process."""
 PRIVATE = 0o700
 PASSABLE = 0o711
 """For directories that QEMU's user has to get through: it may pass, and not see what else is there."""
@@ -58,6 +62,35 @@ def write_json(path: Path, value: Any, *, private: bool = False) -> None:
     """Write JSON for machines and people: sorted out by the caller, indented, atomic."""
     data = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     write_atomic(path, data, private=private)
+
+
+def half_written(directory: Path, *, deep: bool = True) -> list[Path]:
+    """Return the files that a process which was killed did not finish writing.
+
+    To be asked where nobody writes.
+
+    Args:
+        directory: where.
+        deep: at any depth; otherwise in it and in the directories in it.
+    """
+    found = directory.rglob(".*.tmp") if deep else (*directory.glob(".*.tmp"), *directory.glob("*/.*.tmp"))
+    return sorted(path for path in found if _TEMPORARY.match(path.name) and path.is_file())
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a file, or a directory with what is in it; what is gone already is fine.
+
+    Raises:
+        HarnessError: the system refused it.
+    """
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    except OSError as error:
+        raise HarnessError(f"cannot remove {path}: {error.strerror}") from error
 
 
 def read_json(path: Path) -> Any:

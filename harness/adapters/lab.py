@@ -153,13 +153,16 @@ class LibvirtLab:
             error.message = _with_console(error.message, console)
             raise
         finally:
-            view.close()
-            waiter.close()
-            telemetry.close()
-            limit.close()
-            domain.destroy(self.timeouts.destroy)
-            limit.cut()
-            _keep_qemu_log(domain, directory / "qemu.log")
+            # From the last to the first, each whatever another one raises: a disk that fails must not keep
+            # the guest alive.
+            with contextlib.ExitStack() as ending:
+                ending.callback(_keep_qemu_log, domain, directory / "qemu.log")
+                ending.callback(limit.cut)
+                ending.callback(domain.destroy, self.timeouts.destroy)
+                ending.callback(limit.close)
+                ending.callback(telemetry.close)
+                ending.callback(waiter.close)
+                ending.callback(view.close)
 
     @contextlib.contextmanager
     def _shell(self, domain: Domain, root: RootSpec | None, waiter: Waiter) -> Iterator[GuestShell]:

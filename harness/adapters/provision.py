@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import sys
-import tempfile
 from collections import deque
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.adapters.files import make_directory
 from harness.adapters.leftovers import MARK, end_marked
 from harness.adapters.progress import Progress
+from harness.adapters.scratch import scratch
 from harness.core.errors import BuildFailedError, HarnessError, InputError, Interrupted, ProvisionError
 from harness.core.experiment.model import TASK_SECONDS
 from harness.core.model import BuildRecord, GuestImage
@@ -280,8 +280,8 @@ def look_for_builds(
         ProvisionError: there is no such ref, file or compiler.
         Interrupted: ``cancelled`` said so.
     """
-    with tempfile.TemporaryDirectory(prefix="harness-builds-") as directory:
-        report = Path(directory) / "builds.json"
+    with scratch() as directory:
+        report = directory / "builds.json"
         _play(
             "builds.yml",
             {
@@ -371,28 +371,25 @@ def _play(
     progress = Progress(task_seconds)
     watcher = _Watcher(on_task, progress)
     # Fresh each time and removed: its artifacts hold the whole environment, secrets and all.
-    private = Path(tempfile.mkdtemp(prefix="harness-provision-"))
-    try:
+    with scratch() as private:
         runner = ansible_runner.run(
-            private_data_dir=str(private),
+            private_data_dir=str(make_directory(private / "runner", 0o700)),
             playbook=str(playbooks.resolve() / playbook),
             inventory=str(inventory.resolve()) if isinstance(inventory, Path) else inventory,
             extravars=dict(variables),
             **({"cmdline": "--check"} if check else {}),
-            envvars=_environment(playbooks) | {MARK: private.name},
+            envvars=_environment(playbooks) | {MARK: str(private)},
             quiet=True,
             event_handler=watcher,
             # Without a callback ansible-runner takes over SIGINT and SIGTERM.
             cancel_callback=lambda: cancelled() or progress.is_stuck(),
             settings={"suppress_env_files": True},
         )
-    finally:
-        shutil.rmtree(private, ignore_errors=True)
-    if runner.status == "canceled":
-        # A compiler that goes on would disturb the next measurement.
-        end_marked(private.name)
-        if progress.is_stuck() and not cancelled():
-            raise ProvisionError(progress.words(), remedy=_STUCK)
+        if runner.status == "canceled":
+            # A compiler that goes on would disturb the next measurement.
+            end_marked(str(private))
+            if progress.is_stuck() and not cancelled():
+                raise ProvisionError(progress.words(), remedy=_STUCK)
     _check(runner.status, watcher, playbook, remedy)
     return watcher
 

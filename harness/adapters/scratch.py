@@ -7,10 +7,11 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.adapters.host.locks import exclusive
+from harness.adapters.host.locks import exclusive, holder_of
 from harness.core.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 _PREFIX = "ab-scratch-"
 _LOCK = "lock"
 _NOBODY_WAITS = "nothing: it is used by one process"
+_LOCKED_AFTER_SECONDS = 60
+"""More than a process takes from making its directory to locking it."""
 
 
 @contextlib.contextmanager
@@ -43,12 +46,45 @@ def _is_ours(directory: Path) -> bool:
 
 def sweep() -> None:
     """Remove the directories of processes that were killed."""
-    for lock in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_LOCK}"):
-        if not _is_ours(lock.parent):
-            continue
-        # Held: somebody works there.
-        with (
-            contextlib.suppress(HarnessError),
-            exclusive(lock, what=f"the directory {lock.parent}", remedy=_NOBODY_WAITS),
-        ):
-            shutil.rmtree(lock.parent, ignore_errors=True)
+    for directory in left():
+        # Another user's, or somebody was faster.
+        with contextlib.suppress(HarnessError):
+            remove(directory)
+
+
+def left() -> list[Path]:
+    """Return the directories of processes that were killed."""
+    every = sorted(Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"))
+    return [directory for directory in every if _is_left(directory)]
+
+
+def remove(directory: Path) -> None:
+    """Remove one that is left.
+
+    Raises:
+        HarnessError: somebody works there after all, or it is another user's.
+    """
+    try:
+        if (directory / _LOCK).exists():
+            with exclusive(directory / _LOCK, what=f"the directory {directory}", remedy=_NOBODY_WAITS):
+                shutil.rmtree(directory)
+        else:
+            shutil.rmtree(directory)
+    except OSError as error:
+        raise HarnessError(f"cannot remove {directory}: {error.strerror}") from error
+
+
+def is_in_use(directory: str) -> bool:
+    """Return whether the process that made a directory still works there."""
+    return holder_of(Path(directory) / _LOCK) is not None
+
+
+def _is_left(directory: Path) -> bool:
+    try:
+        if not _is_ours(directory):
+            return False
+        if (directory / _LOCK).exists():
+            return not is_in_use(str(directory))
+        return time.time() - directory.stat().st_mtime > _LOCKED_AFTER_SECONDS
+    except OSError:
+        return False

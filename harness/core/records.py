@@ -133,6 +133,8 @@ class BootRecord:
         failure: why it ended early; None when it did not.
         crash: how QEMU died, when it did.
         telemetry: the file of its telemetry; None when the guest was never up, or the harness was killed.
+        ordinal: how many boots of the run came before it: a clock that is set back leaves this alone. None
+            in runs of older harnesses.
         cause: why it took place; None of format 1, which did not record it.
     """
 
@@ -144,6 +146,12 @@ class BootRecord:
     crash: CrashRecord | None = None
     telemetry: TelemetryRecord | None = None
     cause: BootCause | None = None
+    ordinal: int | None = None
+
+    @property
+    def turn(self) -> tuple[bool, int, str]:
+        """What boots of one run are sorted by, so that they stand in the order in which they took place."""
+        return (self.ordinal is not None, self.ordinal or 0, self.started)
 
 
 @dataclass(slots=True)
@@ -170,20 +178,22 @@ class SessionRecord:
     def boot_seconds(self, boot: int) -> float:
         """Return how long a boot lasted; of one that was cut off, up to the end of its last iteration.
 
+        By the wall clock: nothing, if that was set back meanwhile.
+
         Raises:
             ValueError: what was recorded is no moment.
         """
         record = self.boots[boot]
         start = datetime.fromisoformat(record.started)
         if record.ended is not None:
-            return (datetime.fromisoformat(record.ended) - start).total_seconds()
+            return max(0.0, (datetime.fromisoformat(record.ended) - start).total_seconds())
         ends = [
             datetime.fromisoformat(i.started) + timedelta(seconds=i.seconds)
             for i in self.iterations
             if i.boot == boot
         ]
         known = max(ends, default=start + timedelta(seconds=record.ready_seconds or 0.0))
-        return (known - start).total_seconds()
+        return max(0.0, (known - start).total_seconds())
 
 
 def why_not_planned(record: SessionRecord, planned: PlannedSession) -> tuple[str, str] | None:

@@ -135,6 +135,7 @@ class Campaign:
         self._protocol = protocol or Protocol()
         self._failures: list[str] = []
         self._fruitless: Counter[str] = Counter()
+        self._boots = 0
 
     def run(self) -> Outcome:
         """Run to the end of the plan, to the stopping rule, to an interrupt or to a failure.
@@ -145,6 +146,7 @@ class Campaign:
         """
         began = self._clock.monotonic()
         self._store.set_state(RunState.RUNNING, stopped=None, wall_seconds=0.0)
+        self._boots = self._boots_so_far()
         self._emit(RunStarted(self._plan, self._remaining()))
         outcome = Outcome(RunState.FAILED, "an unexpected error", self._failures)
         try:
@@ -161,6 +163,11 @@ class Campaign:
             )
             self._emit(RunEnded(outcome.stopped))
         return outcome
+
+    def _boots_so_far(self) -> int:
+        """Return the ordinal of the next boot; those of sessions that were put aside count too."""
+        boots = [boot for session in self._plan.sessions for boot in self._store.load_session(session).boots]
+        return max([len(boots), *(boot.ordinal + 1 for boot in boots if boot.ordinal is not None)])
 
     def _remaining(self) -> int:
         return sum(len(self._missing(session)) for session in self._plan.sessions)
@@ -221,7 +228,8 @@ class Campaign:
         self._check_stop()
         missing, record = self._missing(session), self._store.load_session(session)
         record.state = SessionState.RUNNING
-        boot = BootRecord(started=_stamp(self._clock.now()), cause=cause)
+        boot = BootRecord(started=_stamp(self._clock.now()), cause=cause, ordinal=self._boots)
+        self._boots += 1
         record.boots.append(boot)
         # What the boot before left beside the record is about to be replaced.
         record.files = {}
@@ -264,11 +272,14 @@ class Campaign:
         iteration: PlannedIteration,
     ) -> None:
         self._check_stop()
-        began = self._clock.now()
+        began, clock = self._clock.now(), self._clock.monotonic()
         try:
             execution = guest.run(iteration, runtime=self._plan.runtime, ramp=self._plan.ramp)
         except GuestDiedError as died:
-            record.iterations.append(self._crashed(iteration, died, began, boot=len(record.boots) - 1))
+            seconds = self._clock.monotonic() - clock
+            record.iterations.append(
+                self._crashed(iteration, died, began, seconds, boot=len(record.boots) - 1)
+            )
             record.boots[-1].crash = replace(died.crash, iteration=iteration.number)
             raise
         entry = self._judge(session, iteration, execution, boot=len(record.boots) - 1)
@@ -307,7 +318,13 @@ class Campaign:
         )
 
     def _crashed(
-        self, iteration: PlannedIteration, died: GuestDiedError, began: datetime, *, boot: int
+        self,
+        iteration: PlannedIteration,
+        died: GuestDiedError,
+        began: datetime,
+        seconds: float,
+        *,
+        boot: int,
     ) -> IterationRecord:
         return IterationRecord(
             number=iteration.number,
@@ -315,7 +332,7 @@ class Campaign:
             factors=iteration.cell.factors(),
             boot=boot,
             started=_stamp(began),
-            seconds=round((self._clock.now() - began).total_seconds(), 3),
+            seconds=round(seconds, 3),
             state=IterationState.CRASHED,
             reason=printable_lines(f"crashed: {died.crash.cause}"),
         )

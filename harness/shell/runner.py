@@ -16,16 +16,15 @@ from harness.adapters.ceiling import measure_ceiling
 from harness.adapters.disk_guard import DiskGuard
 from harness.adapters.disks import prepare_disks
 from harness.adapters.files import make_directory, sha256_of, write_atomic
-from harness.adapters.guest.disk_guest import disk_guest, remove_left_over
+from harness.adapters.guest.disk_guest import disk_guest
 from harness.adapters.host import accel as accel_probe
 from harness.adapters.host.facts import environment
 from harness.adapters.host.locks import IMPATIENT, Patience
 from harness.adapters.hypervisor import Hypervisor
-from harness.adapters.lab import DOMAIN_PREFIX, LibvirtLab, Timeouts
+from harness.adapters.lab import LibvirtLab, Timeouts
 from harness.adapters.paths import check_paths
 from harness.adapters.provision import Manifest, ProvisionResult, TaskEvent, provision
 from harness.adapters.results.store import RunDirectory
-from harness.adapters.scratch import sweep
 from harness.adapters.waiting import Stop, SystemClock
 from harness.core.capabilities import qemu_version, requirements, unmet
 from harness.core.errors import HarnessError, InputError, Problem
@@ -36,6 +35,7 @@ from harness.core.planning import PlannedSession
 from harness.core.records import FORMAT_VERSION, RunRecord, RunState
 from harness.resources import resource_dir
 from harness.shell.campaign import Campaign, Outcome, fio_judge, round_judge
+from harness.shell.cleaning import clean_host
 from harness.shell.declare import Declared, plan_of
 from harness.shell.noise_floor import check_applies, place_of
 from harness.shell.preparing import Preparation, check_image_unchanged, check_networks
@@ -294,12 +294,8 @@ class Runner:
             host_for_run(self.workspace, experiment, mappings, self.say, self.patience),
             Hypervisor(experiment.libvirt, self.workspace.embed_root) as hypervisor,
         ):
-            # Only a dead run can have left these: the host's lock is ours.
-            for name in hypervisor.domains(DOMAIN_PREFIX):
-                self.say(f"ending {name}, left behind by a run that was killed")
-                hypervisor.destroy(name)
-            remove_left_over(self.workspace.guest)
-            sweep()
+            # Only a dead run can have left anything: the host's lock is ours.
+            clean_host(hypervisor, self.workspace, self.say)
             yield hypervisor
 
     def _lab(

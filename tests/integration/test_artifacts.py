@@ -36,7 +36,7 @@ def test_the_environment_stays_with_its_user_and_is_gone_afterwards(
     modes: set[int] = set()
 
     def look(_event: TaskEvent) -> None:
-        modes.update(entry.stat().st_mode & 0o777 for entry in temporary.glob("harness-provision-*"))
+        modes.update(entry.stat().st_mode & 0o777 for entry in temporary.glob("ab-scratch-*"))
 
     def converge() -> None:
         provision(
@@ -56,7 +56,7 @@ def test_the_environment_stays_with_its_user_and_is_gone_afterwards(
         with pytest.raises(ProvisionError):
             converge()
     assert modes == {0o700}
-    assert not list(temporary.glob("harness-provision-*"))
+    assert not list(temporary.glob("ab-scratch-*"))
     kept = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert kept
     assert not [path for path in kept if SECRET.encode() in path.read_bytes()]

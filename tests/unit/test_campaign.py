@@ -8,7 +8,7 @@ import tempfile
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from fakes import (
     raise_at,
 )
 from harness.adapters.files import sha256_of
+from harness.adapters.results.samples import read_samples
 from harness.adapters.results.store import RunDirectory
 from harness.core.errors import GuestDiedError, GuestError, HarnessError, Interrupted
 from harness.core.experiment.model import Protocol
@@ -552,3 +553,23 @@ def test_wall_time_is_written_into_the_head(tmp_path: Path) -> None:
     assert first > 0
     campaign(run, FakeLab())
     assert run.record.wall_seconds > first
+
+
+def test_a_clock_that_is_set_back_changes_no_order_and_no_duration(tmp_path: Path) -> None:
+    run, clock = new_run(tmp_path / "r", blocks=2), FakeClock()
+
+    def behave(session: PlannedSession, cell: Cell, count: int) -> Execution:
+        if count == len(run.plan.sessions[0].iterations) + 1:
+            clock.set_back = timedelta(hours=1)
+            raise qemu_died()
+        return good(session, cell, count)
+
+    Campaign(
+        plan=run.plan, store=run, lab=FakeLab(behave), clock=clock, stop=FakeStop(), emit=lambda _event: None
+    ).run()
+    campaign(run, FakeLab())
+    records = [run.load_session(planned) for planned in run.plan.sessions]
+    assert [[boot.ordinal for boot in record.boots] for record in records] == [[0], [1, 4], [2], [3]]
+    assert all(entry.seconds >= 0 for record in records for entry in record.iterations)
+    assert all(record.boot_seconds(0) >= 0 for record in records)
+    assert read_samples(run).ran == (0, 2, 3, 1), "the repeated one was the last to run"

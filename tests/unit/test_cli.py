@@ -557,3 +557,32 @@ def test_a_damaged_csv_is_refused(content: str, words: str, tmp_path: Path, caps
     assert captured.out == ""
     assert captured.err.startswith(f"error: {path}: ")
     assert words in captured.err
+
+
+STOPPED = """
+import os, signal, sys
+from harness.shell.cli.options import stopping_on_signals
+if sys.argv[1] == "ignored":
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+with stopping_on_signals() as stop:
+    os.kill(os.getpid(), signal.SIGHUP)
+    print(stop.is_set())
+print(signal.getsignal(signal.SIGHUP).name)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "stopped", "after"), [("default", "True", "SIG_DFL"), ("ignored", "False", "SIG_IGN")]
+)
+def test_a_terminal_that_is_gone_stops_a_run_unless_it_was_started_by_nohup(
+    before: str, stopped: str, after: str
+) -> None:
+    with Path("/dev/full").open("w") as gone:
+        done = subprocess.run(
+            [sys.executable, "-c", STOPPED, before],
+            stdout=subprocess.PIPE,
+            stderr=gone,
+            text=True,
+            check=False,
+        )
+    assert done.stdout.split() == [stopped, after]

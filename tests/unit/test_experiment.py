@@ -175,6 +175,12 @@ def test_what_was_not_varied_stays_so_on_the_round_trip() -> None:
     assert again.varied_factors() == ("rw", "bs", "iodepth")
 
 
+def test_what_older_versions_wrote_out_as_defaults_is_read() -> None:
+    """Runs with --aa keep their experiment with every default: those of the version that ran them."""
+    written = "instructions: {load: virtio-blk, disks: 1, requests: 800, repeats: 3, timeout: 120}\n"
+    assert load(written).instructions.timeout == 120
+
+
 def test_an_experiment_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
         load("").name = "other"

@@ -90,6 +90,27 @@ def test_a_directory_in_use_is_not_written_into(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]
 
 
+def test_what_a_start_left_that_was_killed_before_its_run_json_does_not_stand_in_the_way(
+    tmp_path: Path,
+) -> None:
+    create(tmp_path / "run")
+    (tmp_path / "run" / "run.json").unlink()
+    half = tmp_path / "run" / ".run.json.77.tmp"
+    half.write_text("{")
+    assert create(tmp_path / "run").record.run_id == "quick-1"
+    assert not half.exists()
+
+
+def test_half_written_files_go_when_the_run_goes_on(tmp_path: Path) -> None:
+    run = create(tmp_path / "run")
+    half, notes = run.path / "sessions" / ".session.json.77.tmp", run.path / "notes.tmp"
+    half.write_text("{")
+    notes.write_text("mine")
+    with run.writing():
+        assert not half.exists()
+        assert notes.exists()
+
+
 def test_an_empty_directory_may_be_used(tmp_path: Path) -> None:
     assert create(tmp_path).record.run_id == "quick-1"
 

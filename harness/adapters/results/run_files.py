@@ -18,10 +18,12 @@ import orjson
 from pydantic import TypeAdapter
 
 from harness.adapters.files import (
+    half_written,
     is_there,
     make_directory,
     read_bytes,
     read_json,
+    remove_tree,
     sync_directory,
     text_of,
     write_atomic,
@@ -47,10 +49,13 @@ if TYPE_CHECKING:
 
 _Head = TypeVar("_Head", RunRecord, CountingRun)
 _ENVIRONMENT = TypeAdapter(dict[str, Any])
-_LOCK = ".lock"
+LOCK = ".lock"
 
 HEAD = "run.json"
 EXPERIMENT, PLAN, ENVIRONMENT = "experiment.yml", "plan.json", "environment.json"
+_PARTS = frozenset({"sessions", "counts"})
+_FIRST = _PARTS | {EXPERIMENT, PLAN, ENVIRONMENT}
+"""What is there before the head; half-written files aside."""
 DAMAGED = "damaged"
 """Where what is damaged of a run is put aside before it is measured again."""
 
@@ -94,6 +99,8 @@ class RunFiles(Generic[_Head]):
             InputError: as `check_new`.
         """
         check_new(path)
+        for file in half_written(path, deep=False):
+            remove_tree(file)
         make_directory(path / parts)
         for name, data in (
             (EXPERIMENT, experiment.encode()),
@@ -139,14 +146,16 @@ class RunFiles(Generic[_Head]):
             BusyError: somebody else is; names the process.
         """
         with exclusive(
-            self.path / _LOCK, what=f"the run directory {self.path}", remedy="wait for the other run to end"
+            self.path / LOCK, what=f"the run directory {self.path}", remedy="wait for the other run to end"
         ):
+            for file in half_written(self.path):
+                remove_tree(file)
             yield
 
     @property
     def writer(self) -> str | None:
         """Who is writing it at the moment; None when nobody is."""
-        return holder_of(self.path / _LOCK)
+        return holder_of(self.path / LOCK)
 
     @property
     def record(self) -> _Head:
@@ -288,7 +297,7 @@ def check_new(path: Path) -> None:
         raise InputError.single(
             str(path), f"{existing} is not writable for this user", "name another directory"
         )
-    if existing == path and any(path.iterdir()):
+    if existing == path and any(path.iterdir()) and not is_unborn(path):
         raise InputError.single(
             str(path), "is not empty", "name a new directory, or continue this one with --resume"
         )
@@ -297,6 +306,18 @@ def check_new(path: Path) -> None:
 def is_run_directory(path: Path) -> bool:
     """Return whether a path looks like a run directory."""
     return (path / HEAD).is_file()
+
+
+def is_unborn(path: Path) -> bool:
+    """Return whether a directory is what remains of a start that was killed before it had a head."""
+    try:
+        names = {entry.name for entry in path.iterdir()}
+        parts = [path / name for name in names & _PARTS]
+        if not parts or any(any(part.iterdir()) for part in parts):
+            return False
+    except OSError:  # no directory, or not this user's
+        return False
+    return names - {file.name for file in half_written(path, deep=False)} <= _FIRST
 
 
 def _json(value: object) -> bytes:

@@ -60,7 +60,7 @@ def read_samples(run: RunDirectory) -> RunSamples:
     """
     plan = run.plan
     rows: list[dict[str, object]] = []
-    started: list[tuple[str, int, str, int]] = []
+    started: list[tuple[tuple[bool, int, str], int, str, int]] = []
     facts: list[SessionFacts] = []
     warnings: list[str] = []
     crashes: list[tuple[str, dict[str, FactorValue]]] = []
@@ -82,7 +82,7 @@ def read_samples(run: RunDirectory) -> RunSamples:
         if found:
             boots = sorted({entry.boot for entry in record.iterations if entry.state is IterationState.OK})
             # A session that was repeated counts as run when it last was.
-            started.append((record.boots[boots[-1]].started, planned.block, planned.variant, planned.number))
+            started.append((record.boots[boots[-1]].turn, planned.block, planned.variant, planned.number))
             facts += [boot_facts(run, planned, record, boot) for boot in boots]
     if not rows:
         raise InputError.single(
@@ -95,8 +95,8 @@ def read_samples(run: RunDirectory) -> RunSamples:
     frame = pd.DataFrame(rows)
     return RunSamples(
         frame=frame,
-        order=[(block, variant) for _moment, block, variant, _number in sorted(started)],
-        ran=tuple(number for _moment, _block, _variant, number in sorted(started)),
+        order=[(block, variant) for _turn, block, variant, _number in sorted(started)],
+        ran=tuple(number for _turn, _block, _variant, number in sorted(started)),
         fio_seconds=len(rows) * (plan.runtime + plan.ramp),
         sessions=facts,
         warnings=warnings,

@@ -24,6 +24,7 @@ _VERBS = {
     "builds": "List, explain and prune the cache of QEMU builds.",
     "run": "Run an experiment, or go on with one, and print the table.",
     "tune": "Make this host quiet by hand, and put it back.",
+    "clean": "Remove what runs that were killed left behind; only what is dead.",
     "show": "Show what a run directory holds.",
     "compare": "Print the OLD/NEW/CHANGE table of a run, or of two sets of results.",
     "report": "Write a run's report: one HTML file, with charts.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import signal
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -188,20 +188,27 @@ def print_json(value: Any) -> None:
 
 @contextmanager
 def stopping_on_signals() -> Iterator[Stop]:
-    """Turn SIGINT and SIGTERM into a wish to stop; a second one ends the process at once."""
+    """Turn SIGINT, SIGTERM and SIGHUP into a wish to stop; a second one ends the process at once.
+
+    A SIGHUP that whoever started this had ignored (nohup) stays ignored.
+    """
     stop = Stop()
-    signals = (signal.SIGINT, signal.SIGTERM)
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     previous = {number: signal.getsignal(number) for number in signals}
+    if previous[signal.SIGHUP] is signal.SIG_IGN:
+        del previous[signal.SIGHUP]
 
     def on_signal(number: int, _frame: object) -> None:
         signal.signal(number, previous[signal.Signals(number)])
-        click.echo("harness: stopping: ending the guest, keeping what was measured", err=True)
         stop.set()
+        # The terminal may be what is gone.
+        with suppress(OSError):
+            click.echo("harness: stopping: ending the guest, keeping what was measured", err=True)
 
-    for number in signals:
+    for number in previous:
         signal.signal(number, on_signal)
     try:
         yield stop
     finally:
-        for number in signals:
-            signal.signal(number, previous[number])
+        for number, handler in previous.items():
+            signal.signal(number, handler)
