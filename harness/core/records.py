@@ -208,16 +208,17 @@ def why_not_planned(record: SessionRecord, planned: PlannedSession) -> tuple[str
     if record.guest != dict(planned.guest):
         return "guest", f"it is of another guest than {planned.directory}"
     cells = {iteration.number: iteration for iteration in planned.iterations}
-    counted: set[int] = set()
+    # Rounds that were interrupted begin anew: they count in every boot, and the last one is looked at.
+    counted: set[tuple[int, int]] = set()
     for index, entry in enumerate(record.iterations):
         where, iteration = f"iterations.{index}", cells.get(entry.number)
         if iteration is None or entry.factors != iteration.cell.factors() or entry.repeat != iteration.repeat:
             return where, f"the plan of {planned.directory} has no such iteration"
         if not 0 <= entry.boot < len(record.boots):
             return f"{where}.boot", f"there was no boot {entry.boot}"
-        if entry.state is IterationState.OK and entry.number in counted:
+        if entry.state is IterationState.OK and (entry.boot, entry.number) in counted:
             return where, f"iteration {entry.number} counts twice"
-        counted |= {entry.number} if entry.state is IterationState.OK else set()
+        counted |= {(entry.boot, entry.number)} if entry.state is IterationState.OK else set()
     return None
 
 

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fakes import FakeClock, FakeLab, FakeStop, new_run
+from harness.adapters.ceiling import check_ceiling
+from harness.core.errors import InputError
+from harness.core.experiment import load_experiment
 from harness.shell.campaign import Campaign
 from harness.shell.cli.main import run_cli
 
@@ -90,11 +93,17 @@ def test_a_budget_without_end_plans_no_run_without_end(
     assert "\n1000 blocks, " in capsys.readouterr().out
 
 
+def test_a_ceiling_of_a_drive_that_a_guest_owns_cannot_be_measured() -> None:
+    """Wherever the tests run: `harness run` looks for the drive first."""
+    text = QUICK.read_text().replace(DISK, "disk: {backend: nvme, path: '0000:01:00.0'}")
+    with pytest.raises(InputError, match=r"x.yml: disk.backend: nvme cannot be measured"):
+        check_ceiling(load_experiment(text, "x.yml"), "x.yml")
+
+
 @pytest.mark.parametrize(
     ("disk", "rw", "error"),
     [
         ("backend: null-co", "randread", "disk.backend: null-co cannot be measured without a guest"),
-        ("backend: nvme, path: '0000:01:00.0'", "randread", "disk.backend: nvme cannot be measured"),
         ("backend: file", "randwrite", "matrix.rw: the ceiling is measured by reading only"),
     ],
 )

@@ -111,6 +111,31 @@ def test_a_file_edited_by_hand_is_named(
     assert "remedy: restore it from a copy" in said.err
 
 
+def test_a_file_that_a_record_names_and_that_is_gone_is_missed(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.write_ceilings([{"rw": "randread", "bs": "4k", "iodepth": 1, "iops": 9e5}])
+    ceiling, domain = run.path / "ceiling.json", run.session_directory(run.plan.sessions[1]) / "domain.xml"
+    ceiling.unlink()
+    assert run_cli(["compare", str(run.path)]) == 2
+    assert f"error: {ceiling}: does not exist" in capsys.readouterr().err
+    domain.unlink()
+    assert run_cli(["compare", str(run.path)]) == 2
+    assert f"error: {domain}: does not exist" in capsys.readouterr().err
+    # A ceiling is measured before the guests; a session is measured again.
+    assert len(list(run.mend())) == 1
+    assert not domain.parent.exists()
+
+
+def test_a_record_of_another_session_is_damaged_and_measured_again(run: RunDirectory) -> None:
+    first, second = (run.session_directory(planned) for planned in run.plan.sessions[:2])
+    # Whole in itself, checksum and all.
+    shutil.copy(first / "session.json", second / "session.json")
+    with pytest.raises(DamagedError, match="it is of another session"):
+        read_samples(RunDirectory.open(run.path))
+    assert [str(second / "session.json") in sentence for sentence in run.mend()] == [True]
+
+
 @pytest.mark.parametrize("file", ["session.json", "domain.xml", "output"])
 def test_a_damaged_session_is_named_and_measured_again_on_request(
     file: str, run: RunDirectory, capsys: pytest.CaptureFixture[str]

@@ -28,8 +28,9 @@ from harness.core.errors import HarnessError, InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-EXAMPLES = {"run": 60, "counts": 80, "experiment": 150, "fio": 150, "bundle": 100}
-USUAL = 300
+EXAMPLES = {"run": 30, "counts": 40, "experiment": 30, "fio": 30, "bundle": 50}
+USUAL = 100
+ANY_BYTES = 20
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def test_every_reader_keeps_its_promises(name: str, trials: dict[str, Trial]) ->
 
 @pytest.mark.parametrize("name", NAMES)
 @given(data=st.binary(max_size=200))
-@settings(max_examples=50, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=ANY_BYTES, database=None, suppress_health_check=list(HealthCheck))
 def test_any_bytes_at_all(name: str, data: bytes, trials: dict[str, Trial]) -> None:
     assert trials[name].run(data) is None
 

@@ -117,6 +117,10 @@ def boot_facts(run: RunDirectory, planned: PlannedSession, record: SessionRecord
 def _rows(
     run: RunDirectory, plan: Plan, planned: PlannedSession, record: SessionRecord, telemetry: _ByBoot
 ) -> list[dict[str, object]]:
+    numbers = [entry.number for entry in record.iterations if entry.state is IterationState.OK]
+    if len(set(numbers)) < len(numbers):
+        where = f"{run.path}/sessions/{planned.directory}/session.json"
+        raise DamagedError.single(where, "has an iteration that counts twice", RESTORE)
     return [
         {
             "variant": planned.variant,
