@@ -42,6 +42,7 @@ from harness.core.model import Cell, Counter
 from harness.core.pool import counted_arguments, hold_command
 from harness.core.records import IterationState
 from harness.shell.costing import compare_counts
+from resealed import rewrite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -277,7 +278,7 @@ def run_of(path: Path, monkeypatch: pytest.MonkeyPatch, *, strace: bool = True, 
     make(path, lambda _planned: None, EXPERIMENT)
     run = CountDirectory.open(path)
     environment = json.loads((path / "environment.json").read_text())
-    (path / "environment.json").write_text(json.dumps({**environment, "strace": version}))
+    rewrite(path, "environment.json", {**environment, "strace": version})
     for planned in run.plan.counts:
         keep(run, planned, path.parent, symbols=symbols)
     return path
