@@ -18,7 +18,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from harness.core.fio_cells import Setup, asked_ms_of, identity_of, setup_of
 from harness.core.fio_checks import block_limits, edges, fio_release, in_flight
-from harness.core.fio_document import COUNTED, LARGEST, FioOutputError
+from harness.core.fio_document import COUNTED, LARGEST, Document, FioOutputError
 from harness.core.fio_options import PERFORMS
 from harness.core.fio_output import PERCENTILES
 from harness.core.fio_predicates import (
@@ -241,13 +241,17 @@ class PlainReports:
     def _asked_of(self, direction: str, data: bytes, report: _Report, job: _Job) -> _Asked | None:
         key = (direction, report.version, tuple(report.shared.items()), tuple(job.options.items()))
         if key not in self._asked:
-            self._asked[key] = self._look(direction, data)
+            try:
+                document = orjson.loads(data)
+            except orjson.JSONDecodeError:
+                return None  # a number without end, where nothing plain stands: of this report alone
+            self._asked[key] = self._look(direction, document)
         return self._asked[key]
 
-    def _look(self, direction: str, data: bytes) -> _Asked | None:
+    def _look(self, direction: str, document: Document) -> _Asked | None:
         """Read the options of a report as the careful way does; None where they are not plain."""
         try:
-            result = read_document(orjson.loads(data))
+            result = read_document(document)
             setup = setup_of(result, result.jobs)
         except FioOutputError:
             return None

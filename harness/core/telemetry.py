@@ -199,9 +199,14 @@ def parse_telemetry(data: bytes) -> Telemetry:
     readings = []
     for number, line in enumerate(lines[1:], start=2):
         try:
-            readings.append(_READING.validate_json(line))
+            reading = _READING.validate_json(line)
         except ValidationError as error:
             raise ValueError(f"line {number}: {_first(error)}") from None
+        # Where the header names none, nobody looks at them.
+        for counts in (reading.counts or ()) if header.counters else ():
+            if counts.values is not None and len(counts.values) != len(header.counters):
+                raise ValueError(f"line {number}: thread {counts.tid} has values of other counters")
+        readings.append(reading)
     return Telemetry(header, tuple(readings))
 
 

@@ -123,7 +123,8 @@ def simple_iops(data: bytes) -> list[float] | None:
         return None
     groups: dict[object, float] = {}
     for job in document["jobs"]:
-        groups[job.get("groupid")] = groups.get(job.get("groupid"), 0.0) + _iops_of(job)
+        group = job.get("groupid") or 0  # one that names none is of the first
+        groups[group] = groups.get(group, 0.0) + _iops_of(job)
     return list(groups.values())
 
 
