@@ -147,9 +147,13 @@ def read_bytes(path: Path, *, pipe: bool = False) -> bytes:
     try:
         # A pipe would be waited for, even by open().
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if pipe else os.O_NONBLOCK))
-        with open(descriptor, "rb") as stream:  # noqa: PTH123 - a descriptor
+        try:
+            # Before it becomes a stream, which a directory cannot.
             _check_readable(path, os.fstat(descriptor), pipe=pipe)
-            data = stream.read(MOST_BYTES + 1)
+            with open(descriptor, "rb", closefd=False) as stream:
+                data = stream.read(MOST_BYTES + 1)
+        finally:
+            os.close(descriptor)
     except FileNotFoundError as error:
         raise InputError.single(str(path), "does not exist", "check the path") from error
     except OSError as error:

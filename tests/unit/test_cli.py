@@ -16,6 +16,7 @@ from fakes import FakeClock, FakeLab, FakeStop, new_run, raise_at
 from harness import __version__
 from harness.adapters.workspace import Workspace
 from harness.core.errors import GuestError
+from harness.core.experiment.model import Protocol
 from harness.core.records import RunState
 from harness.shell.campaign import Campaign, Outcome
 from harness.shell.cli import run as run_verb
@@ -54,7 +55,13 @@ def one_died(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = new_run(tmp_path_factory.mktemp("runs") / "run", blocks=8)
     lab = FakeLab(raise_at(30, GuestError))
     Campaign(
-        plan=run.plan, store=run, lab=lab, clock=FakeClock(), stop=FakeStop(), emit=lambda _event: None
+        plan=run.plan,
+        store=run,
+        lab=lab,
+        clock=FakeClock(),
+        stop=FakeStop(),
+        emit=lambda _event: None,
+        protocol=Protocol(retries=0),
     ).run()
     return run.path
 

@@ -254,7 +254,7 @@ def test_disks_share_an_iothread_and_have_slots_of_their_own() -> None:
 
 def test_several_disks_take_the_iothreads_in_turn() -> None:
     argv = rig_arguments("instructions: {disks: 3}\ndisk: {iothreads: 2}")
-    assert re.findall(r'"iothread": "(io\d)"', argv) == ["io0", "io1", "io0"]
+    assert re.findall(r"iothread=(io\d)", argv) == ["io0", "io1", "io0"]
     with pytest.raises(InputError, match="4 IOThreads, of which a disk"):
         rig_arguments("instructions: {disks: 3}\ndisk: {iothreads: 4}")
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
     from prometheus_client.samples import Sample
 
-    from harness.core.planning import PlannedSession
+    from harness.core.planning import PlannedIteration, PlannedSession
 
 Captured = pytest.CaptureFixture[str]
 
@@ -78,19 +78,20 @@ def pool_run(path: Path, growth: dict[str, int]) -> Path:
         record = run.load_session(planned)
         record.state = SessionState.DONE
         step = growth[planned.variant]
-        for entry in range(6):
-            vmas = 8000 + entry * step
+        for number, entry in enumerate(planned.iterations):
+            vmas = 8000 + number * step
             record.iterations.append(_round(entry, Mappings(vmas, vmas // 2)))
         record.boots.append(_boot())
         run.save_session(planned, record)
     return path
 
 
-def _round(number: int, mappings: Mappings) -> Any:
+def _round(planned: PlannedIteration, mappings: Mappings) -> Any:
     from harness.core.records import IterationRecord
 
+    number, factors = planned.number, planned.cell.factors()
     return IterationRecord(
-        number, number, {}, 0, MOMENT.isoformat(), 1.0, IterationState.OK, mappings=mappings
+        number, planned.repeat, factors, 0, MOMENT.isoformat(), 1.0, IterationState.OK, mappings=mappings
     )
 
 

@@ -102,7 +102,7 @@ def test_damaged_json_is_named(content: bytes, words: str, tmp_path: Path) -> No
 
 
 def test_json_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"x\.json: cannot be read: No such file"):
+    with pytest.raises(InputError, match=r"x\.json: does not exist"):
         read_json(tmp_path / "x.json")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict
 from pathlib import Path
@@ -55,7 +56,7 @@ def other_builds(floor: Path) -> None:
         (other_host, "is the noise floor of another host: kernel is 5.0 there and "),
         (other_builds, "is no A/A run: its variants are different builds"),
         (
-            lambda floor: change_experiment(floor, "baseline: OLD", "baseline: NONE"),
+            lambda floor: change_experiment(floor, 'baseline: "OLD"', "baseline: NONE"),
             "experiment.yml: baseline: ",
         ),
         (lambda floor: (floor / "plan.json").write_text("{"), "plan.json: "),
@@ -100,7 +101,12 @@ def test_a_cell_that_the_floor_did_not_measure_is_shown_without_one(tmp_path: Pa
     run, floor = a_run(tmp_path / "r"), a_run(tmp_path / "aa", builds=SAME)
     for path in floor.glob("sessions/*-NEW/session.json"):
         path.write_text(path.read_text().replace('"iodepth": 8', '"iodepth": 9'))
-    reseal(floor)
+    plan = json.loads((floor / "plan.json").read_text())
+    new = {session["number"] for session in plan["sessions"] if session["variant"] == "NEW"}
+    for entry in plan["iterations"]:
+        if entry["session"] in new and entry["iodepth"] == 8:
+            entry["iodepth"] = 9
+    rewrite(floor, "plan.json", plan)
     change_experiment(floor, "iodepth: [1, 8]", "iodepth: [1, 8, 9]")
     found = compare_run(run, Judgement(), floor)
     assert math.isinf(found.noise_floor["randread", "4k", 8])

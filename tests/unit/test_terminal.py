@@ -13,6 +13,7 @@ import orjson
 
 from fakes import new_run
 from harness.shell.terminal import plain, unfiltered
+from resealed import write_sealed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,8 +44,7 @@ def test_the_command_on_a_real_terminal(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run", name=EVIL, stopped=EVIL)
     head = orjson.loads((run.path / "run.json").read_bytes())
     assert head["name"] == EVIL
-    head["run_id"] = EVIL
-    (run.path / "run.json").write_bytes(orjson.dumps(head))
+    write_sealed(run.path / "run.json", head | {"run_id": EVIL})
     ours, theirs = pty.openpty()
     for verb in (["show"], ["show", "--json"], ["compare"]):
         subprocess.run(
