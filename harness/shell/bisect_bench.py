@@ -18,7 +18,7 @@ from harness.core.errors import HarnessError, Interrupted
 from harness.core.experiment import load_experiment
 from harness.core.model import Workload
 from harness.core.records import RunState
-from harness.shell.costing import key_of, read_counts
+from harness.shell.counted import key_of, read_counts
 from harness.shell.counting import CountRunner
 from harness.shell.declare import Declared
 from harness.shell.runner import Runner, RunOptions, provision_for

@@ -3,38 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from statistics import median
 from typing import TYPE_CHECKING
 
-from harness.adapters.guestless.store import CountDirectory
 from harness.analysis.build_trend import FEWEST, INSTRUCTIONS, BuildTrend, trend_of_costs
-from harness.analysis.costs import NOT_COUNTED, CellKey, Cost, CostComparison, Count, costs_of, judge
+from harness.analysis.costs import NOT_COUNTED, CellKey, CostComparison, judge
 from harness.analysis.pool_costs import CALLS, PoolCost, PoolCount, numbers_of, pool_costs
 from harness.core.counting.strace import MAPPING_CALLS
 from harness.core.errors import InputError
-from harness.core.experiment import Experiment, load_experiment
-from harness.core.model import Counter, CountLoad
+from harness.core.model import CountLoad
 from harness.core.records import IterationState
 from harness.core.units import format_duration
+from harness.shell.counted import key_of, read_counted
 from harness.shell.roles import Roles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from harness.core.counting.callgrind import Profile
-    from harness.core.counting.planning import PlannedCount
-    from harness.core.counting.records import CountRecord
-    from harness.core.model import Cell
-
-_WHERE = {
-    CountLoad.VIRTIO_BLK: "the thread that serves the disk, for requests of a driver that is no guest",
-    CountLoad.QEMU_IMG: "`qemu-img bench`, all threads",
-    CountLoad.COROUTINE_POOL: "the thread that serves the bursts, for requests of a driver that is no guest",
-    CountLoad.TEST_COROUTINE: "QEMU's test-coroutine, a request being an iteration of the benchmark",
-}
-_TIME = {False: "no time was measured", True: "time stands beside it, and is not judged"}
+    from harness.adapters.guestless.store import CountDirectory
+    from harness.core.experiment import Experiment
 
 
 def compare_counts(path: Path, *, margin: float | None = None, roles: Roles | None = None) -> CostComparison:
@@ -120,156 +107,6 @@ def require_trend(builds: Sequence[str], path: Path) -> None:
             f"has numbers of {' and '.join(builds)} only: a trend takes {FEWEST} builds",
             f"harness compare {path}",
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Counted:
-    """What a run of counts gave."""
-
-    run: CountDirectory
-    experiment: Experiment
-    costs: Mapping[tuple[str, CellKey], Cost]
-    warnings: Sequence[str]
-
-    @property
-    def usable(self) -> set[str]:
-        """The variants that were counted at all."""
-        return {variant for (variant, _cell), cost in self.costs.items() if cost.repeats}
-
-    @property
-    def keys(self) -> list[CellKey]:
-        """The cells, in the experiment's order."""
-        return [key_of(cell, self.experiment) for cell in self.experiment.cells()]
-
-    @property
-    def ruler(self) -> str:
-        """What was counted, of what, in a sentence."""
-        return (
-            f"Ruler: instructions in user mode, counted by callgrind ({self.run.record.counted_with}), of "
-            f"{_WHERE[self.experiment.instructions.load]}; {_TIME[bool(self.run.times)]}."
-        )
-
-    def require(self, baseline: str, contenders: Sequence[str]) -> None:
-        """Refuse to compare what was not counted.
-
-        Raises:
-            InputError: says what was.
-        """
-        if baseline in self.usable and contenders:
-            return
-        known = ", ".join(sorted(self.usable)) or "no variant"
-        raise InputError.single(
-            str(self.run.path),
-            f"counts of {known} are there so far: nothing to compare",
-            f"harness run --resume {self.run.path}",
-        )
-
-    def missing(self, names: Iterable[str]) -> list[str]:
-        """Return a warning for each of these variants that was not counted."""
-        return [f"{name} was not counted" for name in names if name not in self.usable]
-
-
-def read_counted(path: Path) -> _Counted:
-    """Return what a run of counts gave.
-
-    Raises:
-        InputError: the directory is damaged.
-    """
-    run = CountDirectory.open(path)
-    experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
-    counts, warnings = read_counts(run, experiment)
-    return _Counted(run, experiment, _with_estimates(run, experiment, costs_of(counts)), warnings)
-
-
-def _with_estimates(
-    run: CountDirectory, experiment: Experiment, costs: dict[tuple[str, CellKey], Cost]
-) -> dict[tuple[str, CellKey], Cost]:
-    """Return costs with what stands beside instructions: cycles, where asked for, and times, where taken."""
-    times = {
-        (
-            record.variant,
-            tuple(record.factors[name] for name in experiment.varied_factors()),
-        ): record.nanoseconds
-        for record in run.times
-    }
-    found = {}
-    for key, cost in costs.items():
-        full = cost
-        if experiment.instructions.cycles and cost.repeats:
-            full = replace(full, cycles=_cycles(run, experiment, *key))
-        if taken := times.get(key):
-            full = replace(full, time_ns=median(taken), time_spread=(max(taken) - min(taken)) / median(taken))
-        found[key] = full
-    return found
-
-
-def _cycles(run: CountDirectory, experiment: Experiment, variant: str, key: CellKey) -> float:
-    few, many, apart = ends_of(run, experiment, variant, key)
-    low, high = (sum(profile.cycles() for profile in profiles) for profiles in (few, many))
-    return (high - low) / apart
-
-
-def ends_of(
-    run: CountDirectory, experiment: Experiment, variant: str, key: CellKey
-) -> tuple[list[Profile], list[Profile], int]:
-    """Return a variant's profiles of the fewest and the most requests, and how many those are apart.
-
-    The first repeat is enough: what repeats differ by is seen in the resolution.
-
-    Raises:
-        InputError: a file is missing, or is not what callgrind wrote.
-    """
-    found: dict[int, PlannedCount] = {}
-    for planned in run.plan.counts:
-        if planned.variant != variant or key_of(planned.cell, experiment) != key:
-            continue
-        if planned.counter is not Counter.CALLGRIND:
-            continue
-        record = run.load(planned)
-        if record is not None and record.state is IterationState.OK:
-            found.setdefault(planned.requests, planned)
-    few, many = min(found), max(found)
-    return _profiles(run, found[few]), _profiles(run, found[many]), many - few
-
-
-def _profiles(run: CountDirectory, planned: PlannedCount) -> list[Profile]:
-    record = run.load(planned)
-    threads = [thread for thread in record.threads if thread.counted] if record else []
-    return [run.profile_of(planned, thread) for thread in threads]
-
-
-def key_of(cell: Cell, experiment: Experiment) -> CellKey:
-    """Return a cell's factors in the order of the table's columns."""
-    factors = cell.factors()
-    return tuple(factors[name] for name in experiment.varied_factors())
-
-
-def read_counts(run: CountDirectory, experiment: Experiment) -> tuple[list[Count], list[str]]:
-    """Return every count that took place, from callgrind's files, and a warning for each that failed.
-
-    Raises:
-        InputError: a file is missing, or is not what callgrind wrote.
-    """
-    counts: list[Count] = []
-    warnings: list[str] = []
-    for planned in run.plan.counts:
-        record = run.load(planned)
-        if record is None or (planned.counter is Counter.STRACE and record.state is IterationState.OK):
-            continue
-        if record.state is IterationState.OK:
-            counts.append(_count(run, planned, record, key_of(planned.cell, experiment)))
-        else:
-            warnings.append(f"count {planned.directory}, {planned.cell.label}: {record.reason}")
-    return counts, warnings
-
-
-def _count(run: CountDirectory, planned: PlannedCount, record: CountRecord, key: CellKey) -> Count:
-    counted, threads = 0, dict[str, int]()
-    for thread in record.threads:
-        total = run.total_of(planned, thread)
-        threads[thread.name] = threads.get(thread.name, 0) + total
-        counted += total if thread.counted else 0
-    return Count(planned.variant, key, planned.requests, planned.repeat, counted, threads)
 
 
 def _pool(run: CountDirectory, experiment: Experiment) -> dict[tuple[str, CellKey], PoolCost]:

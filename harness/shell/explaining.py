@@ -10,7 +10,8 @@ from harness.analysis.call_tree import call_graph, call_tree
 from harness.analysis.explanation import Explanation, explain, spending
 from harness.core.experiment import load_experiment
 from harness.core.model import CountLoad
-from harness.shell.costing import compare_counts, ends_of
+from harness.shell.costing import compare_counts
+from harness.shell.counted import ends_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

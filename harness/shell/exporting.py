@@ -24,7 +24,8 @@ from harness.core.experiment import load_experiment
 from harness.core.model import Workload
 from harness.core.records import RunState
 from harness.shell.comparing import Judgement, NotMeasuredError, adjacent, compare_metrics
-from harness.shell.costing import compare_counts, key_of, read_counts
+from harness.shell.costing import compare_counts
+from harness.shell.counted import key_of, read_counts
 from harness.shell.pool_report import pool_report
 
 if TYPE_CHECKING:

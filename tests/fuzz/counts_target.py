@@ -17,7 +17,8 @@ from fuzz.target import READ, Target, outcome_of, require
 from harness.adapters.guestless.store import CountDirectory, holds_counts
 from harness.core.errors import HarnessError
 from harness.core.experiment import load_experiment
-from harness.shell.costing import compare_counts, read_counts
+from harness.shell.costing import compare_counts
+from harness.shell.counted import read_counts
 from harness.shell.summary import summarise_counts
 
 if TYPE_CHECKING:
