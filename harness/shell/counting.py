@@ -81,9 +81,14 @@ def _tracer(experiment: Experiment) -> dict[str, str | None]:
     return {"strace": strace.version if strace else None}
 
 
-def expected_seconds(plan: CountPlan) -> float:
-    """Return about how long a plan takes on this host: most of a count is QEMU's start under callgrind."""
-    return len(plan.counts) * _SECONDS_EACH / (os.cpu_count() or 1)
+def expected_seconds(plan: CountPlan, *, cycles: bool = False) -> float:
+    """Return about how long a plan takes on this host: most of a count is QEMU's start under callgrind.
+
+    Args:
+        plan: of the counts.
+        cycles: whether caches and branches are simulated too.
+    """
+    return len(plan.counts) * _SECONDS_EACH * (1 + cycles) / (os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ def _plan_counts(declared: Declared, *, as_json: bool, show_all: bool) -> None:
     from harness.shell.counting import count_plan_of, expected_seconds
 
     plan = count_plan_of(declared.experiment)
-    expected = expected_seconds(plan)
+    expected = expected_seconds(plan, cycles=declared.experiment.instructions.cycles)
     if as_json:
         print_json(count_plan_to_json(plan) | {"expected": {"wall_seconds": expected}})
         return
