@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -365,3 +366,9 @@ def test_the_time_of_a_run_that_was_cut_off_outlives_its_resumption(tmp_path: Pa
         # One that was not cut off is left as it is.
         run.keep_lost_time(run.record)
     assert run.record.wall_seconds == present.wall_seconds
+
+
+def test_a_run_directory_is_this_users_own(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run")
+    assert stat.S_IMODE(run.path.stat().st_mode) == 0o700
+    assert stat.S_IMODE((run.path / "sessions").stat().st_mode) == 0o700

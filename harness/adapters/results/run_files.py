@@ -101,6 +101,8 @@ class RunFiles(Generic[_Head]):
         check_new(path)
         for file in half_written(path, deep=False):
             remove_tree(file)
+        # The user of QEMU need not get in: libvirt opens the console log for it.
+        make_directory(path)
         make_directory(path / parts)
         for name, data in (
             (EXPERIMENT, experiment.encode()),
