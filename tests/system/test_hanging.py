@@ -15,6 +15,8 @@ import pytest
 from support import ROOT, harness
 from tiny import NAME, TINY, accepted, guests, sessions, wait_until
 
+from stand_in import runs
+
 pytest_plugins = ["tiny_fixtures"]
 pytestmark = [pytest.mark.system, pytest.mark.usefixtures("provisioned", "no_guest_left")]
 
@@ -79,12 +81,12 @@ def test_a_playbook_that_hangs_is_ended_with_what_it_was_at(place: Path) -> None
     assert "timeouts.task" in done.stderr
     assert "Traceback" not in done.stderr
     # It does not listen to SIGTERM, and is gone all the same.
-    pid = int(Path(f"{emulator}.pid").read_text())
+    pid = Path(f"{emulator}.pid").read_text().strip()
     deadline = time.monotonic() + 10
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+    while runs(pid) and time.monotonic() < deadline:
         time.sleep(0.1)
-    left = Path(f"/proc/{pid}").exists()
+    left = runs(pid)
     if left:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(int(pid), signal.SIGKILL)
     assert not left
