@@ -17,6 +17,7 @@ from tiny import accepted, guests, sessions, wait_until
 from chromium import chromium
 from harness.adapters.results.unpacking import unpacked
 from harness.adapters.workspace import default_state_directory
+from harness.core.records import FORMAT_VERSION
 
 pytestmark = pytest.mark.system
 
@@ -73,7 +74,7 @@ def test_the_table_has_both_builds(finished: tuple[Path, str]) -> None:
 def test_each_session_ran_the_build_that_was_asked_for(finished: tuple[Path, str]) -> None:
     run, _out = finished
     head = json.loads((run / "run.json").read_text())
-    assert (head["format_version"], head["state"]) == (1, "finished")
+    assert (head["format_version"], head["state"]) == (FORMAT_VERSION, "finished")
     directories = sorted((run / "sessions").iterdir())
     assert len(directories) == 4
     for directory in directories:
