@@ -32,8 +32,11 @@ set -eu
 mount --make-rprivate /
 for kept; do mount --bind "$kept" "$kept"; done
 mount -t tmpfs tmpfs /run/lock
+# libvirt's own, whatever its root is.
+mkdir -p /run/libvirt
+mount -t tmpfs tmpfs /run/libvirt
 while read -r _ _ _ _ place _; do
-    case " $* /run/lock /proc " in *" $place "*) continue ;; esac
+    case " $* /run/lock /run/libvirt /proc " in *" $place "*) continue ;; esac
     case $place in /proc/*) continue ;; esac
     mount -o remount,bind,ro "$place" 2>/dev/null || echo "not read-only: $place" >&2
 done </proc/self/mountinfo
