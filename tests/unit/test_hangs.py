@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -24,7 +25,10 @@ from harness.core.model import BuildRecord
 from harness.shell.runner import task_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+PR_SET_CHILD_SUBREAPER, PR_GET_CHILD_SUBREAPER = 36, 37
 
 
 class Clock:
@@ -194,7 +198,18 @@ print(subprocess.Popen([sys.argv[1], "60"], start_new_session=True).pid)
 """
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.fixture
+def no_orphans() -> Iterator[None]:
+    """Let orphans go to whom the system gives them, also where a test before had this process adopt them."""
+    process = ctypes.CDLL(None, use_errno=True)
+    adopts = ctypes.c_int()
+    assert process.prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(adopts), 0, 0, 0) == 0
+    assert process.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) == 0
+    yield
+    process.prctl(PR_SET_CHILD_SUBREAPER, adopts.value, 0, 0, 0)
+
+
+@pytest.mark.usefixtures("impatient", "no_orphans")
 def test_nobody_elses_process_of_that_build_is_touched(build: BuildRecord) -> None:
     """Those of other people who run the same QEMU are no descendants of this process."""
     argv = [sys.executable, "-c", FOREIGN, build.emulator]
