@@ -15,6 +15,7 @@ from support import EXPERIMENT, ROOT, harness
 from tiny import sessions
 
 from harness.adapters.files import sha256_of
+from resealed import reseal, write_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +63,7 @@ def change(run: Path, number: int, **facts: Any) -> None:
     path = sorted(run.glob("sessions/*/session.json"))[number]
     record = json.loads(path.read_text())
     record["boots"][0]["facts"].update(facts)
-    path.write_text(json.dumps(record))
+    write_sealed(path, record)
 
 
 def test_an_ordinary_run_of_two_builds_gets_verdicts(measured: Path) -> None:
@@ -137,6 +138,7 @@ def test_a_setting_that_drifted_forbids_verdicts_until_it_is_accepted(run: Path)
 def test_a_domain_that_differs_forbids_verdicts_until_it_is_accepted(run: Path) -> None:
     path = sorted(run.glob("sessions/*/domain.xml"))[2]
     path.write_text(path.read_text().replace("num-queues=1", "num-queues=4"))
+    reseal(run)
     found, warnings = verdicts(run)
     assert found == {None}
     assert "domain setting domain/" in warnings
@@ -149,6 +151,6 @@ def test_a_run_of_before_these_facts_is_still_judged(run: Path) -> None:
         record = json.loads(path.read_text())
         for name in ("qemu", "guest", "host", "libraries"):
             record["boots"][0]["facts"].pop(name)
-        path.write_text(json.dumps(record))
+        write_sealed(path, record)
     assert None not in verdicts(run)[0]
     assert harness("show", str(run)).returncode == 0
