@@ -22,6 +22,7 @@ import libvirt_qemu
 import orjson
 
 from harness.adapters.files import PASSABLE, make_directory, write_atomic
+from harness.adapters.host.processes import head_of
 from harness.adapters.reaper import Reaper
 from harness.core.errors import HypervisorError
 
@@ -317,11 +318,8 @@ class Domain:
 
 def _lives(pid: int) -> bool:
     """Return whether a process is there, and is no zombie."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in {"Z", "X"}
+    head = head_of(pid)
+    return head is not None and not head.has_ended
 
 
 def _answer(who: str, text: str) -> Any:

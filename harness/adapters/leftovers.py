@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.adapters.host.processes import every_pid, head_of
 from harness.adapters.scratch import is_in_use
 from harness.core.errors import HarnessError
 
@@ -34,12 +35,12 @@ class Process:
 
     Attributes:
         pid: its number.
-        began: in clock ticks since the host's boot.
+        began: in clock ticks since the host's boot; None of one that is gone already.
         command: the beginning of its command line.
     """
 
     pid: int
-    began: str
+    began: int | None
     command: str
 
     def __str__(self) -> str:
@@ -69,8 +70,8 @@ class Process:
         raise HarnessError(f"process {self.pid} did not end", remedy="it may wait for a disk")
 
     def _there(self) -> bool:
-        state, began = _state(self.pid)
-        return began == self.began and state != "Z"
+        head = head_of(self.pid)
+        return head is not None and head.began == self.began and not head.has_ended
 
 
 def end_marked(value: str) -> int:
@@ -112,7 +113,7 @@ def emulators_left(embed_root: Path, prefix: str) -> list[Process]:
         ours = f"guest={prefix}".encode() in argv and f"{embed_root}/".encode() in argv
         if ours and _is_neighbour(pid):
             found.append(_process(pid, argv))
-    return [process for process in found if process.began]
+    return [process for process in found if process.began is not None]
 
 
 def _marked() -> Iterator[tuple[Process, str]]:
@@ -134,19 +135,13 @@ def _signal(processes: list[Process], number: signal.Signals) -> None:
 
 
 def _pids() -> list[int]:
-    numbers = [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
-    return [pid for pid in numbers if pid != os.getpid()]
+    return [pid for pid in every_pid() if pid != os.getpid()]
 
 
 def _process(pid: int, argv: bytes) -> Process:
     command = argv.replace(b"\0", b" ").decode(errors="replace").strip()
-    return Process(pid, _state(pid)[1], command[:_SHOWN_CHARACTERS])
-
-
-def _state(pid: int) -> tuple[str, str]:
-    """Return a process's state and when it began; nothing of one that has ended."""
-    fields = _read(pid, "stat").decode(errors="replace").rpartition(")")[2].split()
-    return (fields[0], fields[19]) if fields else ("", "")
+    head = head_of(pid)
+    return Process(pid, head.began if head else None, command[:_SHOWN_CHARACTERS])
 
 
 def _read(pid: int, name: str) -> bytes:

@@ -14,6 +14,8 @@ import threading
 import time
 from pathlib import Path
 
+from harness.adapters.host.processes import head_of
+
 _PR_SET_CHILD_SUBREAPER = 36
 _PAUSE_SECONDS = 0.02
 
@@ -83,12 +85,7 @@ def _is_dead_orphan(pid: int) -> bool:
     Daemonized processes live in a session of their own. Its leader is either libvirt's short-lived
     intermediate, which libvirt waits for, or the one that QEMU's own ``-daemonize`` leaves behind.
     """
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
+    head = head_of(pid)
+    if head is None or head.state != "Z" or head.session == os.getsid(0):
         return False
-    command, _, rest = stat.partition("(")[2].rpartition(")")
-    state, _parent, _group, session = rest.split()[:4]
-    if state != "Z" or int(session) == os.getsid(0):
-        return False
-    return int(session) != pid or command.startswith("qemu")
+    return head.session != pid or head.command.startswith("qemu")

@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from harness.adapters.host.processes import every_pid, head_of
 from harness.adapters.waiting import Waiter
 from harness.core.errors import GuestError, HarnessError, HypervisorError
 
@@ -152,8 +153,5 @@ def _runs(pid: int, build: BuildRecord) -> bool:
 
 def _parents() -> dict[int, int]:
     """Return the parent of every process."""
-    found = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, ValueError):
-            found[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-    return found
+    heads = {pid: head_of(pid) for pid in every_pid()}
+    return {pid: head.parent for pid, head in heads.items() if head is not None}

@@ -87,6 +87,40 @@ class HostStat:
     steal: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class ProcessHead:
+    """What a process is, by the beginning of /proc/PID/stat.
+
+    Attributes:
+        command: the kernel's name of it, 15 characters at most.
+        state: a letter; Z and X of one that has ended.
+        parent: the process's.
+        session: the leader's.
+        began: in clock ticks since the host's boot: with its number it names a process for good.
+    """
+
+    command: str
+    state: str
+    parent: int
+    session: int
+    began: int
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it only waits for somebody to take note of its end."""
+        return self.state in {"Z", "X"}
+
+
+def parse_head(text: str) -> ProcessHead | None:
+    """Read what a process is from /proc/PID/stat."""
+    command, _, rest = text.partition("(")[2].rpartition(")")
+    fields = rest.split()
+    wanted = [fields[at] for at in (1, 3, 19)] if len(fields) > 19 else []  # noqa: PLR2004
+    if not wanted or not all(map(_is_count, wanted)):
+        return None
+    return ProcessHead(command, fields[0], *map(int, wanted))
+
+
 def parse_schedstat(text: str) -> int | None:
     """Return the nanoseconds a thread was on a CPU.
 

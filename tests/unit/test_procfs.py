@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.adapters.host.processes import every_pid, head_of
 from harness.core.procfs import (
     HostStat,
     ProcessStat,
     ThreadKind,
     ThreadStatus,
+    parse_head,
     parse_host_stat,
     parse_loadavg,
     parse_schedstat,
@@ -84,7 +88,7 @@ def test_load() -> None:
 
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda raw: raw.decode(errors="replace")))
 def test_anything_else_gives_nothing_and_breaks_nothing(text: str) -> None:
-    for parse in (parse_schedstat, parse_stat, parse_host_stat, parse_loadavg):
+    for parse in (parse_schedstat, parse_stat, parse_head, parse_host_stat, parse_loadavg):
         assert parse(text) is None or any(character.isdigit() for character in text)
     assert isinstance(parse_status(text), ThreadStatus)
 
@@ -92,3 +96,22 @@ def test_anything_else_gives_nothing_and_breaks_nothing(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "\n", "a b c", "1 2", "-1 2 3", "1 2 3 4"])
 def test_what_is_no_schedstat(text: str) -> None:
     assert parse_schedstat(text) is None
+
+
+def test_what_a_process_is_stands_behind_its_name() -> None:
+    head = parse_head("7 (a) Z 1 (b)) S 5 7 6 0 -1 0 0 0 0 0 1 2 0 0 20 0 1 0 4711 99 1\n")
+    assert head is not None
+    assert (head.command, head.state, head.parent, head.session) == ("a) Z 1 (b)", "S", 5, 6)
+    assert (head.began, head.has_ended) == (4711, False)
+    zombie = parse_head("7 (q) Z 5 7 6 0 -1 0 0 0 0 0 1 2 0 0 20 0 1 0 4711")
+    assert zombie is not None
+    assert zombie.has_ended
+    assert parse_head("7 (q) Z 5 7 6") is None
+
+
+def test_this_process_is_what_it_is() -> None:
+    head = head_of(os.getpid())
+    assert head is not None
+    assert (head.parent, head.session, head.has_ended) == (os.getppid(), os.getsid(0), False)
+    assert os.getpid() in every_pid()
+    assert head_of(2**30) is None

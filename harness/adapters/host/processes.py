@@ -1,0 +1,24 @@
+"""Processes of this host, as /proc shows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.core.procfs import parse_head
+
+if TYPE_CHECKING:
+    from harness.core.procfs import ProcessHead
+
+
+def every_pid() -> list[int]:
+    """Return the numbers of all processes that are there."""
+    return [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
+
+
+def head_of(pid: int) -> ProcessHead | None:
+    """Return what a process is; None when it is gone."""
+    try:
+        return parse_head(Path(f"/proc/{pid}/stat").read_text(errors="replace"))
+    except OSError:
+        return None
