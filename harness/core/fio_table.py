@@ -60,19 +60,12 @@ def table_of(
         measured: number of a file, and what it measured.
         problems: number of a file, and why it, or a part of it, is left out.
     """
-    numbered: dict[object, int] = {}
-    setups: list[Setup] = []
+    setups = _Setups()
     rows = [(file, one) for file, found in measured for one in found]
-    codes = []
-    for _file, one in rows:
-        key = setup_key(one.setup)
-        if key not in numbered:
-            numbered[key] = len(setups)
-            setups.append(one.setup)
-        codes.append(numbered[key])
+    codes = [setups.number(one.setup) for _file, one in rows]
     names = dict.fromkeys(name for _file, one in rows for name in one.numbers)
     return FioTable(
-        setups=tuple(setups),
+        setups=tuple(setups.every),
         setup=np.array(codes, dtype=np.int64),
         file=np.array([file for file, _one in rows], dtype=np.int64),
         identity=np.array([one.identity for _file, one in rows], dtype=np.uint64),
@@ -84,9 +77,20 @@ def table_of(
     )
 
 
-def setup_key(setup: Setup) -> tuple[object, ...]:
-    """Return what is equal for equal set-ups, and can be looked up."""
-    return tuple(setup.factors.items()), tuple(sorted(setup.settings.items()))
+class _Setups:
+    """Numbers set-ups: equal ones have one number."""
+
+    def __init__(self) -> None:
+        self.every: list[Setup] = []
+        self._numbered: dict[tuple[object, ...], int] = {}
+
+    def number(self, setup: Setup) -> int:
+        # What is equal for equal set-ups, and can be looked up.
+        key = tuple(setup.factors.items()), tuple(sorted(setup.settings.items()))
+        if key not in self._numbered:
+            self._numbered[key] = len(self.every)
+            self.every.append(setup)
+        return self._numbered[key]
 
 
 def join(tables: Sequence[tuple[int, FioTable]]) -> FioTable:
@@ -95,25 +99,18 @@ def join(tables: Sequence[tuple[int, FioTable]]) -> FioTable:
     Args:
         tables: what to add to a table's numbers of files, and the table.
     """
-    numbered: dict[object, int] = {}
-    setups: list[Setup] = []
-    codes = []
-    for _first, table in tables:
-        own = []
-        for setup in table.setups:
-            key = setup_key(setup)
-            if key not in numbered:
-                numbered[key] = len(setups)
-                setups.append(setup)
-            own.append(numbered[key])
-        codes.append(np.array(own, dtype=np.int64)[table.setup] if own else table.setup)
+    setups = _Setups()
+    codes = [
+        np.array([setups.number(setup) for setup in table.setups], dtype=np.int64)[table.setup]
+        for _first, table in tables
+    ]
     file = np.concatenate([first + table.file for first, table in tables] or [np.empty(0, np.int64)])
     order = np.argsort(file, kind="stable")
     names = dict.fromkeys(name for _first, table in tables for name in table.numbers)
     absent = [np.full(len(table), np.nan) for _first, table in tables]
     problems = [(first + number, why) for first, table in tables for number, why in table.problems]
     return FioTable(
-        setups=tuple(setups),
+        setups=tuple(setups.every),
         setup=_joined(codes, np.int64)[order],
         file=file[order],
         identity=_joined([table.identity for _first, table in tables], np.uint64)[order],

@@ -66,31 +66,27 @@ def _cores() -> int:
 
 def _read_some(paths: Sequence[Path]) -> FioTable:
     plain = PlainReports()
-    careful: list[int] = []
     measured: list[tuple[int, Sequence[Measurement]]] = []
     problems: list[tuple[int, str]] = []
-    for number, path in enumerate(paths):
+
+    def read(number: int, *, perhaps_plain: bool) -> None:
         try:
-            data = _read_bytes(path)
+            data = _read_bytes(paths[number])
+            if perhaps_plain and plain.take(number, data):
+                return
+            found, reasons = read_measurements(_decoded(data))
         except _UNREADABLE as error:
-            problems.append((number, _words(error)))
-            continue
-        if not plain.take(number, data):
-            careful.append(number)
-    table, refused = plain.finish()
-    for number in sorted([*careful, *refused]):
-        found, reasons = _read_carefully(paths[number])
+            found, reasons = [], [_words(error)]
         measured.append((number, found))
-        problems += [(number, reason) for reason in reasons]
+        problems.extend((number, reason) for reason in reasons)
+
+    for number in range(len(paths)):
+        read(number, perhaps_plain=True)
+    table, refused = plain.finish()
+    # Rarely any: it looked plain, and contradicts itself.
+    for number in refused:
+        read(number, perhaps_plain=False)
     return join([(0, table), (0, table_of(measured, problems))])
-
-
-def _read_carefully(path: Path) -> tuple[Sequence[Measurement], Sequence[str]]:
-    """Return what a file holds; never raises for what is in it."""
-    try:
-        return read_measurements(_decoded(_read_bytes(path)))
-    except _UNREADABLE as error:
-        return (), (_words(error),)
 
 
 def _words(error: Exception) -> str:
