@@ -115,18 +115,15 @@ class Cleaner:
         return found + self._met(_state_files(self.workspace))
 
     def _guests(self) -> list[Leftover]:
-        if self.libvirt == EMBED and not _known_to_libvirt(self.workspace):
-            return []
-        if self.dry_run and self.libvirt == EMBED:
-            # The embedded driver tidies up as soon as it is opened: what it would find stands in its files.
-            names = _known_to_libvirt(self.workspace)
-            return [Leftover(LeftoverKind.GUEST, name, LeftoverFate.LISTED) for name in names]
-        known = _known_to_libvirt(self.workspace)
+        embedded = self.libvirt == EMBED
+        # The embedded driver tidies up as soon as it is opened: what it would find stands in its files.
+        known = _known_to_libvirt(self.workspace) if embedded else []
+        if embedded and (self.dry_run or not known):
+            return [Leftover(LeftoverKind.GUEST, name, LeftoverFate.LISTED) for name in known]
         with Hypervisor(self.libvirt, self.workspace.embed_root) as hypervisor:
             found = self._met(_guests(hypervisor))
         # Of one whose QEMU had died, libvirt took notice itself.
-        seen = {one.name for one in found}
-        noticed = [name for name in known if name not in seen] if self.libvirt == EMBED else []
+        noticed = [name for name in known if name not in {one.name for one in found}]
         return found + [Leftover(LeftoverKind.GUEST, name, LeftoverFate.REMOVED) for name in noticed]
 
     def _builds(self) -> list[Leftover]:
