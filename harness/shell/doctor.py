@@ -24,6 +24,8 @@ __all__ = ["Finding", "Health", "examine"]
 _PLENTY_BYTES = 3 * 2**30
 _DEFAULT_MAX_MAP_COUNT = 65530
 
+_FOR_COUNTS = "provisioning an experiment with workload: instructions installs it"
+
 
 def examine(workspace: Workspace) -> list[Finding]:
     """Look at everything a run needs on this host; while one measures, only at what does not disturb it."""
@@ -35,9 +37,9 @@ def examine(workspace: Workspace) -> list[Finding]:
         _libvirt(workspace, running=holder is not None),
         *_builds(workspace),
         *_disk_images(workspace, running=holder is not None),
-        _fio(),
-        _valgrind(),
-        _strace(),
+        _program("fio", "provisioning installs it for the guest image"),
+        _program("valgrind", _FOR_COUNTS),
+        _program("strace", _FOR_COUNTS, lacking=": load coroutine-pool counts no system calls"),
         _counters(),
         _space(workspace),
         _max_map_count(),
@@ -130,37 +132,12 @@ def _disk_images(workspace: Workspace, *, running: bool) -> list[Finding]:
     return found
 
 
-def _fio() -> Finding:
-    path = shutil.which("fio")
+def _program(name: str, provisioned: str, *, lacking: str = "") -> Finding:
+    """Say where a program is that provisioning installs; ``lacking``: what goes without it."""
+    path = shutil.which(name)
     if path is None:
-        return Finding(
-            "fio", Health.NOTE, "not installed here", "provisioning installs it for the guest image"
-        )
-    return Finding("fio", Health.OK, path)
-
-
-def _valgrind() -> Finding:
-    path = shutil.which("valgrind")
-    if path is None:
-        return Finding(
-            "valgrind",
-            Health.NOTE,
-            "not installed here",
-            "provisioning an experiment with workload: instructions installs it",
-        )
-    return Finding("valgrind", Health.OK, path)
-
-
-def _strace() -> Finding:
-    path = shutil.which("strace")
-    if path is None:
-        return Finding(
-            "strace",
-            Health.NOTE,
-            "not installed here: load coroutine-pool counts no system calls",
-            "provisioning an experiment with workload: instructions installs it",
-        )
-    return Finding("strace", Health.OK, path)
+        return Finding(name, Health.NOTE, f"not installed here{lacking}", provisioned)
+    return Finding(name, Health.OK, path)
 
 
 def _counters() -> Finding:
