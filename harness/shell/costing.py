@@ -13,7 +13,7 @@ from harness.core.errors import InputError
 from harness.core.model import CountLoad
 from harness.core.records import IterationState
 from harness.core.units import format_duration
-from harness.shell.counted import key_of, read_counted
+from harness.shell.counted import key_of, profiles_of, read_counted
 from harness.shell.roles import Roles
 
 if TYPE_CHECKING:
@@ -119,8 +119,7 @@ def _pool(run: CountDirectory, experiment: Experiment) -> dict[tuple[str, CellKe
         if record.calls is not None:
             numbers = {CALLS: sum(record.calls.get(name, 0) for name in MAPPING_CALLS)}
         else:
-            served = [thread for thread in record.threads if thread.counted]
-            numbers = numbers_of(run.profile_of(planned, thread) for thread in served)
+            numbers = numbers_of(profiles_of(run, planned, record))
         key = key_of(planned.cell, experiment)
         counts.append(PoolCount(planned.variant, key, planned.requests, numbers))
     return pool_costs(counts)

@@ -128,7 +128,7 @@ def ends_of(
     Raises:
         InputError: a file is missing, or is not what callgrind wrote.
     """
-    found: dict[int, PlannedCount] = {}
+    found: dict[int, tuple[PlannedCount, CountRecord]] = {}
     for planned in run.plan.counts:
         if planned.variant != variant or key_of(planned.cell, experiment) != key:
             continue
@@ -136,15 +136,18 @@ def ends_of(
             continue
         record = run.load(planned)
         if record is not None and record.state is IterationState.OK:
-            found.setdefault(planned.requests, planned)
+            found.setdefault(planned.requests, (planned, record))
     few, many = min(found), max(found)
-    return _profiles(run, found[few]), _profiles(run, found[many]), many - few
+    return profiles_of(run, *found[few]), profiles_of(run, *found[many]), many - few
 
 
-def _profiles(run: CountDirectory, planned: PlannedCount) -> list[Profile]:
-    record = run.load(planned)
-    threads = [thread for thread in record.threads if thread.counted] if record else []
-    return [run.profile_of(planned, thread) for thread in threads]
+def profiles_of(run: CountDirectory, planned: PlannedCount, record: CountRecord) -> list[Profile]:
+    """Return what the threads that serve requests executed in one count.
+
+    Raises:
+        InputError: a file is missing, or is not what callgrind wrote.
+    """
+    return [run.profile_of(planned, thread) for thread in record.threads if thread.counted]
 
 
 def key_of(cell: Cell, experiment: Experiment) -> CellKey:

@@ -144,20 +144,28 @@ class CountBench:
         return (BURST_THREAD,) if load is CountLoad.COROUTINE_POOL else None
 
     def _burst(self, planned: PlannedCount, directory: Path) -> LoadResult:
-        emulator, timeout = self._emulator(planned), self.experiment.instructions.count_seconds
         return count_instructions(
-            self._pool(planned), emulator, self.valgrind, directory, stop=self.stop, timeout=timeout
+            self._pool(planned),
+            self._emulator(planned),
+            self.valgrind,
+            directory,
+            stop=self.stop,
+            timeout=self._timeout,
         )
 
     def _traced(self, planned: PlannedCount, directory: Path) -> tuple[list[str], dict[str, int]]:
         strace = Strace.find()
         if strace is None:
             raise HarnessError("strace is not installed: it counts system calls", remedy="install strace")
-        emulator, timeout = self._emulator(planned), self.experiment.instructions.count_seconds
+        emulator = self._emulator(planned)
         result = count_calls(
-            self._pool(planned), emulator, strace, directory, stop=self.stop, timeout=timeout
+            self._pool(planned), emulator, strace, directory, stop=self.stop, timeout=self._timeout
         )
         return result.argv, result.calls
+
+    @property
+    def _timeout(self) -> float:
+        return self.experiment.instructions.count_seconds
 
     def _emulator(self, planned: PlannedCount) -> str:
         return self.builds[planned.variant].emulator
@@ -185,8 +193,8 @@ class CountBench:
             requests=planned.requests,
             sequential=cell.rw in {ReadWrite.READ, ReadWrite.WRITE},
         )
-        timeout = self.experiment.instructions.count_seconds
-        return serve(load, self._emulator(planned), self.valgrind, directory, stop=self.stop, timeout=timeout)
+        emulator = self._emulator(planned)
+        return serve(load, emulator, self.valgrind, directory, stop=self.stop, timeout=self._timeout)
 
     def _bench(self, planned: PlannedCount, directory: Path) -> LoadResult:
         cell = planned.cell
@@ -198,9 +206,8 @@ class CountBench:
             requests=planned.requests,
             writes=ReadWrite(cell.rw).writes,
         )
-        program = QemuImg.of(self.builds[planned.variant].emulator)
-        timeout = self.experiment.instructions.count_seconds
-        return bench(load, program, self.valgrind, directory, stop=self.stop, timeout=timeout)
+        program = QemuImg.of(self._emulator(planned))
+        return bench(load, program, self.valgrind, directory, stop=self.stop, timeout=self._timeout)
 
     def _benchmark(self, planned: PlannedCount, directory: Path) -> LoadResult:
         return run_counted(
@@ -210,7 +217,7 @@ class CountBench:
             self.valgrind,
             directory,
             stop=self.stop,
-            timeout=self.experiment.instructions.count_seconds,
+            timeout=self._timeout,
         )
 
     def time(self, variant: str, cell: Cell) -> float:
@@ -219,9 +226,8 @@ class CountBench:
         Raises:
             HarnessError: it failed.
         """
-        test = _test_of(cell)
-        timeout = self.experiment.instructions.count_seconds
-        return run_timed(test, TIMED_ITERATIONS[test], self.builds[variant].emulator, timeout=timeout)
+        test, emulator = _test_of(cell), self.builds[variant].emulator
+        return run_timed(test, TIMED_ITERATIONS[test], emulator, timeout=self._timeout)
 
     def _rig(self, cell: Cell) -> Rig:
         single = self.experiment.for_guest(cell.guest)

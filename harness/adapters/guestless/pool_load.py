@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.adapters.guestless.callgrind import counting
+from harness.adapters.guestless.machine_files import machine_files, shared_memory
 from harness.adapters.guestless.pool_disks import RigDisk, layouts_of, requests_apart, start_disks
 from harness.adapters.guestless.qmp import QmpSocket
 from harness.adapters.guestless.qtest import ConnectionLostError, QtestSocket, accepted, listening
 from harness.adapters.guestless.strace import Strace, read_calls
-from harness.adapters.guestless.virtio_load import LoadResult, shared_memory
+from harness.adapters.guestless.virtio_load import LoadResult
 from harness.core.counting import rig
 from harness.core.counting.pci import DeviceRefusedError
 from harness.core.counting.rings import RequestFailedError
@@ -126,8 +127,7 @@ class _Machine:
     def prepare(cls, load: PoolLoad, emulator: str, directory: Path) -> _Machine:
         layouts = layouts_of(load.pool, depth=load.each)
         memory = rig.memory_bytes(layouts[-1].end)
-        files = rig.RigFiles(str(directory / "bios"), str(directory / "memory"), str(directory / "qtest"))
-        Path(files.bios).write_bytes(rig.BIOS)
+        files = machine_files(directory)
         monitor = str(directory / "qmp")
         argv = counted_arguments(load.pool, load.machine, files, monitor, memory=memory)
         return cls([emulator, *argv], layouts, memory, files, directory)

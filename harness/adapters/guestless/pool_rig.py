@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from harness.adapters import process
 from harness.adapters.emulator import MappingsProbe, crash_record, emulator_facts
 from harness.adapters.files import tail
+from harness.adapters.guestless.machine_files import machine_files, shared_memory
 from harness.adapters.guestless.pool_disks import RigDisk, layouts_of, requests_apart, start_disks
 from harness.adapters.guestless.qtest import ConnectionLostError, QtestSocket, accepted, listening
-from harness.adapters.guestless.virtio_load import shared_memory
 from harness.adapters.scratch import scratch
 from harness.core.counting import rig
 from harness.core.counting.pci import DeviceRefusedError
@@ -69,8 +69,7 @@ class PoolRigLab:
         memory = rig.memory_bytes(layouts[-1].end)
         with contextlib.ExitStack() as stack:
             place = stack.enter_context(scratch())
-            files = rig.RigFiles(str(place / "bios"), str(place / "memory"), str(place / "qtest"))
-            Path(files.bios).write_bytes(rig.BIOS)
+            files = machine_files(place)
             shared = stack.enter_context(shared_memory(Path(files.memory), memory))
             server = stack.enter_context(listening(Path(files.qtest)))
             argv = [build.emulator, *rig_arguments(self.pool, self.machine, files, memory=memory)]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import mmap
-import os
 import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.adapters.guestless.callgrind import counting
+from harness.adapters.guestless.machine_files import machine_files, shared_memory
 from harness.adapters.guestless.qtest import ConnectionLostError, QtestSocket, accepted, listening
 from harness.core.counting import rig as rigs
 from harness.core.counting.pci import DeviceRefusedError, Feature, VirtioPci
@@ -28,6 +26,7 @@ from harness.core.counting.rings import (
 from harness.core.errors import HarnessError
 
 if TYPE_CHECKING:
+    import mmap
     from collections.abc import Iterator
 
     from harness.adapters.guestless.callgrind import Counted, Thread, Valgrind
@@ -97,8 +96,7 @@ def serve(
     """
     layouts = _layouts(load)
     memory = rigs.memory_bytes(layouts[-1].end)
-    files = rigs.RigFiles(str(directory / "bios"), str(directory / "memory"), str(directory / "qtest"))
-    Path(files.bios).write_bytes(rigs.BIOS)
+    files = machine_files(directory)
     argv = [emulator, *rigs.arguments(load.rig, files, memory=memory)]
     with (
         shared_memory(Path(files.memory), memory) as shared,
@@ -150,18 +148,6 @@ def _layouts(load: VirtioLoad) -> list[QueueLayout]:
             )
         )
     return found
-
-
-@contextlib.contextmanager
-def shared_memory(path: Path, size: int) -> Iterator[mmap.mmap]:
-    """Map the file that becomes the machine's memory: what stands there costs QEMU no instructions."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.ftruncate(descriptor, size)
-        with mmap.mmap(descriptor, size) as shared:
-            yield shared
-    finally:
-        os.close(descriptor)
 
 
 def _set_up(
