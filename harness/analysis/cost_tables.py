@@ -230,14 +230,13 @@ def _records(comparison: CostComparison) -> list[dict[str, Any]]:
             "resolution": _number(cell.resolution),
             "verdict": cell.verdict,
             "reason": cell.reason,
-            **{
-                name: _number(further_numbers(cell)[name])
-                for name, _ in further_columns(comparison, contender)
-            },
+            **{name: _number(numbers[name]) for name in further},
             **_pool_record(comparison, contender, cell),
         }
         for contender, cells in comparison.contenders.items()
+        for further in [[name for name, _column in further_columns(comparison, contender)]]
         for cell in cells
+        for numbers in [further_numbers(cell)]
     ]
 
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from harness.adapters.guestless.store import CountDirectory
 from harness.adapters.provision import Manifest, TaskStatus
 from harness.adapters.results.store import RunDirectory, is_run_directory
-from harness.analysis.costs import CHEAPER, COSTLIER, NOT_COUNTED, costs_of, judge
+from harness.analysis.costs import CHEAPER, COSTLIER, NOT_COUNTED, judge
 from harness.core.bisect_experiments import experiment_of
 from harness.core.bisecting import BAD, GOOD, HERE, NEW, OLD, Measured, verdict_of_interval
 from harness.core.errors import HarnessError, Interrupted
 from harness.core.experiment import load_experiment
 from harness.core.model import Workload
 from harness.core.records import RunState
-from harness.shell.counted import key_of, read_counts
+from harness.shell.counted import read_counted
 from harness.shell.counting import CountRunner
 from harness.shell.declare import Declared
 from harness.shell.runner import Runner, RunOptions, provision_for
@@ -259,19 +259,15 @@ class BisectBench:
 
     def _counted(self, good: Path, path: Path, variant: str, margin: float) -> list[Measured]:
         """Return a variant's counts against those of the good commit, which may be another run's."""
-        run = CountDirectory.open(path)
-        experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
-        costs = costs_of(read_counts(run, experiment)[0])
-        ends = CountDirectory.open(good)
-        reference = load_experiment(ends.experiment, f"{good}/experiment.yml")
-        costs_good = costs_of(read_counts(ends, reference)[0])
+        reference, here = read_counted(good), read_counted(path)
         found = []
-        for key in [key_of(cell, experiment) for cell in experiment.cells()]:
-            before, after = (costs_good.get((GOOD, key), NOT_COUNTED), costs.get((variant, key), NOT_COUNTED))
+        for key in here.keys:
+            before = reference.costs.get((GOOD, key), NOT_COUNTED)
+            after = here.costs.get((variant, key), NOT_COUNTED)
             cost = judge(key, before, after, margin)
             found.append(
                 self._measured(
-                    dict(zip(experiment.varied_factors(), key, strict=True)),
+                    dict(zip(here.experiment.varied_factors(), key, strict=True)),
                     before.per_request,
                     after.per_request,
                     cost.change,

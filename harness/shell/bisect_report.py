@@ -13,7 +13,8 @@ from harness.analysis.cost_tables import render_costs
 from harness.analysis.tables import render
 from harness.core.errors import InputError
 from harness.shell.comparing import Judgement, compare_run
-from harness.shell.costing import compare_counts
+from harness.shell.costing import compare_counted
+from harness.shell.counted import read_counted
 from harness.shell.explaining import explanations
 
 if TYPE_CHECKING:
@@ -46,9 +47,10 @@ def _against_parent(run: Path, metric: str) -> list[str]:
     if not holds_counts(run):
         comparison = compare_run(run, Judgement(metric))
         return [render(comparison, "commit"), render(comparison, "text"), _NO_SYMBOLS, ""]
-    costs = compare_counts(run)
+    counted = read_counted(run)
+    costs = compare_counted(counted)
     try:
-        functions = explanations(run, costs)
+        functions = explanations(counted, costs)
     except InputError as error:
         functions = [f"Where the instructions went cannot be said: {error.message}\n"]
     return [render_costs(costs, "commit"), render_costs(costs), *functions]
@@ -77,5 +79,6 @@ def _for_programs(store: BisectDirectory, search: Search) -> tuple[Any, list[str
     run = store.path / "runs" / search.found.run
     if not holds_counts(run):
         return orjson.loads(render(compare_run(run, Judgement(search.asked.metric)), "json")), []
-    costs = compare_counts(run)
-    return orjson.loads(render_costs(costs, "json")), explanations(run, costs)
+    counted = read_counted(run)
+    costs = compare_counted(counted)
+    return orjson.loads(render_costs(costs, "json")), explanations(counted, costs)

@@ -11,9 +11,8 @@ from harness.analysis.pool_costs import CALLS, PoolCost, PoolCount, numbers_of, 
 from harness.core.counting.strace import MAPPING_CALLS
 from harness.core.errors import InputError
 from harness.core.model import CountLoad
-from harness.core.records import IterationState
 from harness.core.units import format_duration
-from harness.shell.counted import key_of, profiles_of, read_counted
+from harness.shell.counted import profiles_of, read_counted
 from harness.shell.roles import Roles
 
 if TYPE_CHECKING:
@@ -22,23 +21,30 @@ if TYPE_CHECKING:
 
     from harness.adapters.guestless.store import CountDirectory
     from harness.core.experiment import Experiment
+    from harness.shell.counted import Counted
 
 
 def compare_counts(path: Path, *, margin: float | None = None, roles: Roles | None = None) -> CostComparison:
+    """Compare the variants of one run of counts; otherwise as `compare_counted`."""
+    return compare_counted(read_counted(path), margin=margin, roles=roles)
+
+
+def compare_counted(
+    counted: Counted, *, margin: float | None = None, roles: Roles | None = None
+) -> CostComparison:
     """Compare the variants of one run of counts.
 
     Args:
-        path: the run directory.
+        counted: what it gave.
         margin: what counts as equal; the experiment's when None.
         roles: which variant is compared with which; the experiment's when None.
 
     Raises:
-        InputError: the directory is damaged, or holds nothing to compare yet.
+        InputError: a file is damaged, or there is nothing to compare yet.
     """
-    counted = read_counted(path)
     run, experiment, costs = counted.run, counted.experiment, counted.costs
-    pool = _pool(run, experiment) if experiment.instructions.load is CountLoad.COROUTINE_POOL else None
-    baseline, chosen = (roles or Roles()).of(experiment, path)
+    pool = _pool(counted) if experiment.instructions.load is CountLoad.COROUTINE_POOL else None
+    baseline, chosen = (roles or Roles()).of(experiment, run.path)
     contenders = [name for name in chosen if name in counted.usable]
     counted.require(baseline, contenders)
     limit = experiment.instructions.margin if margin is None else margin
@@ -63,23 +69,24 @@ def compare_counts(path: Path, *, margin: float | None = None, roles: Roles | No
     )
 
 
-def trend_of_counts(path: Path, *, margin: float | None = None, baseline: str | None = None) -> BuildTrend:
+def trend_of_counts(
+    counted: Counted, *, margin: float | None = None, baseline: str | None = None
+) -> BuildTrend:
     """Return the builds of one run of counts as a trend, in the experiment file's order.
 
     Args:
-        path: the run directory.
+        counted: what it gave.
         margin: what counts as equal; the experiment's when None.
         baseline: the build that all are held against; the experiment's when None.
 
     Raises:
-        InputError: as `compare_counts`, or fewer than three builds were counted.
+        InputError: as `compare_counted`, or fewer than three builds were counted.
     """
-    counted = read_counted(path)
     run, experiment = counted.run, counted.experiment
-    against, _others = Roles(baseline).of(experiment, path)
+    against, _others = Roles(baseline).of(experiment, run.path)
     builds = [name for name in experiment.builds if name in counted.usable]
     counted.require(against, [name for name in builds if name != against])
-    require_trend(builds, path)
+    require_trend(builds, run.path)
     limit = experiment.instructions.margin if margin is None else margin
     return BuildTrend(
         metric=INSTRUCTIONS,
@@ -109,19 +116,16 @@ def require_trend(builds: Sequence[str], path: Path) -> None:
         )
 
 
-def _pool(run: CountDirectory, experiment: Experiment) -> dict[tuple[str, CellKey], PoolCost]:
+def _pool(counted: Counted) -> dict[tuple[str, CellKey], PoolCost]:
     """Return what misses of the pool cost, by variant and cell."""
     counts: list[PoolCount] = []
-    for planned in run.plan.counts:
-        record = run.load(planned)
-        if record is None or record.state is not IterationState.OK:
-            continue
-        if record.calls is not None:
-            numbers = {CALLS: sum(record.calls.get(name, 0) for name in MAPPING_CALLS)}
+    for one in counted.accepted:
+        calls = one.record.calls
+        if calls is not None:
+            numbers = {CALLS: sum(calls.get(name, 0) for name in MAPPING_CALLS)}
         else:
-            numbers = numbers_of(profiles_of(run, planned, record))
-        key = key_of(planned.cell, experiment)
-        counts.append(PoolCount(planned.variant, key, planned.requests, numbers))
+            numbers = numbers_of(profiles_of(counted.run, one))
+        counts.append(PoolCount(one.planned.variant, one.key, one.planned.requests, numbers))
     return pool_costs(counts)
 
 

@@ -32,11 +32,35 @@ _TIME = {False: "no time was measured", True: "time stands beside it, and is not
 
 
 @dataclass(frozen=True, slots=True)
+class Accepted:
+    """A count that took place.
+
+    Attributes:
+        planned: which one.
+        key: its cell, in the order of the table's columns.
+        record: what is kept of it.
+    """
+
+    planned: PlannedCount
+    key: CellKey
+    record: CountRecord
+
+
+@dataclass(frozen=True, slots=True)
 class Counted:
-    """What a run of counts gave."""
+    """What a run of counts gave.
+
+    Attributes:
+        accepted: what took place, in the plan's order.
+        counts: what callgrind counted of it.
+        costs: a request's, by variant and cell.
+        warnings: a sentence for each count that failed.
+    """
 
     run: CountDirectory
     experiment: Experiment
+    accepted: Sequence[Accepted]
+    counts: Sequence[Count]
     costs: Mapping[tuple[str, CellKey], Cost]
     warnings: Sequence[str]
 
@@ -86,41 +110,57 @@ def read_counted(path: Path) -> Counted:
     """
     run = CountDirectory.open(path)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
-    counts, warnings = read_counts(run, experiment)
-    return Counted(run, experiment, _with_estimates(run, experiment, costs_of(counts)), warnings)
+    accepted: list[Accepted] = []
+    warnings: list[str] = []
+    for planned in run.plan.counts:
+        record = run.load(planned)
+        if record is not None and record.state is IterationState.OK:
+            accepted.append(Accepted(planned, key_of(planned.cell, experiment), record))
+        elif record is not None:
+            warnings.append(f"count {planned.directory}, {planned.cell.label}: {record.reason}")
+    counts = [_count(run, one) for one in accepted if one.planned.counter is Counter.CALLGRIND]
+    counted = Counted(run, experiment, accepted, counts, costs_of(counts), warnings)
+    return replace(counted, costs=_with_estimates(counted))
 
 
-def _with_estimates(
-    run: CountDirectory, experiment: Experiment, costs: dict[tuple[str, CellKey], Cost]
-) -> dict[tuple[str, CellKey], Cost]:
+def _count(run: CountDirectory, one: Accepted) -> Count:
+    counted, threads = 0, dict[str, int]()
+    for thread in one.record.threads:
+        total = run.total_of(one.planned, thread)
+        threads[thread.name] = threads.get(thread.name, 0) + total
+        counted += total if thread.counted else 0
+    planned = one.planned
+    return Count(planned.variant, one.key, planned.requests, planned.repeat, counted, threads)
+
+
+def _with_estimates(counted: Counted) -> dict[tuple[str, CellKey], Cost]:
     """Return costs with what stands beside instructions: cycles, where asked for, and times, where taken."""
+    experiment = counted.experiment
     times = {
         (
             record.variant,
             tuple(record.factors[name] for name in experiment.varied_factors()),
         ): record.nanoseconds
-        for record in run.times
+        for record in counted.run.times
     }
     found = {}
-    for key, cost in costs.items():
+    for key, cost in counted.costs.items():
         full = cost
         if experiment.instructions.cycles and cost.repeats:
-            full = replace(full, cycles=_cycles(run, experiment, *key))
+            full = replace(full, cycles=_cycles(counted, *key))
         if taken := times.get(key):
             full = replace(full, time_ns=median(taken), time_spread=(max(taken) - min(taken)) / median(taken))
         found[key] = full
     return found
 
 
-def _cycles(run: CountDirectory, experiment: Experiment, variant: str, key: CellKey) -> float:
-    few, many, apart = ends_of(run, experiment, variant, key)
+def _cycles(counted: Counted, variant: str, key: CellKey) -> float:
+    few, many, apart = ends_of(counted, variant, key)
     low, high = (sum(profile.cycles() for profile in profiles) for profiles in (few, many))
     return (high - low) / apart
 
 
-def ends_of(
-    run: CountDirectory, experiment: Experiment, variant: str, key: CellKey
-) -> tuple[list[Profile], list[Profile], int]:
+def ends_of(counted: Counted, variant: str, key: CellKey) -> tuple[list[Profile], list[Profile], int]:
     """Return a variant's profiles of the fewest and the most requests, and how many those are apart.
 
     The first repeat is enough: what repeats differ by is seen in the resolution.
@@ -128,57 +168,25 @@ def ends_of(
     Raises:
         InputError: a file is missing, or is not what callgrind wrote.
     """
-    found: dict[int, tuple[PlannedCount, CountRecord]] = {}
-    for planned in run.plan.counts:
-        if planned.variant != variant or key_of(planned.cell, experiment) != key:
-            continue
-        if planned.counter is not Counter.CALLGRIND:
-            continue
-        record = run.load(planned)
-        if record is not None and record.state is IterationState.OK:
-            found.setdefault(planned.requests, (planned, record))
+    found: dict[int, Accepted] = {}
+    for one in counted.accepted:
+        planned = one.planned
+        if (planned.variant, one.key, planned.counter) == (variant, key, Counter.CALLGRIND):
+            found.setdefault(planned.requests, one)
     few, many = min(found), max(found)
-    return profiles_of(run, *found[few]), profiles_of(run, *found[many]), many - few
+    return profiles_of(counted.run, found[few]), profiles_of(counted.run, found[many]), many - few
 
 
-def profiles_of(run: CountDirectory, planned: PlannedCount, record: CountRecord) -> list[Profile]:
+def profiles_of(run: CountDirectory, one: Accepted) -> list[Profile]:
     """Return what the threads that serve requests executed in one count.
 
     Raises:
         InputError: a file is missing, or is not what callgrind wrote.
     """
-    return [run.profile_of(planned, thread) for thread in record.threads if thread.counted]
+    return [run.profile_of(one.planned, thread) for thread in one.record.threads if thread.counted]
 
 
 def key_of(cell: Cell, experiment: Experiment) -> CellKey:
     """Return a cell's factors in the order of the table's columns."""
     factors = cell.factors()
     return tuple(factors[name] for name in experiment.varied_factors())
-
-
-def read_counts(run: CountDirectory, experiment: Experiment) -> tuple[list[Count], list[str]]:
-    """Return every count that took place, from callgrind's files, and a warning for each that failed.
-
-    Raises:
-        InputError: a file is missing, or is not what callgrind wrote.
-    """
-    counts: list[Count] = []
-    warnings: list[str] = []
-    for planned in run.plan.counts:
-        record = run.load(planned)
-        if record is None or (planned.counter is Counter.STRACE and record.state is IterationState.OK):
-            continue
-        if record.state is IterationState.OK:
-            counts.append(_count(run, planned, record, key_of(planned.cell, experiment)))
-        else:
-            warnings.append(f"count {planned.directory}, {planned.cell.label}: {record.reason}")
-    return counts, warnings
-
-
-def _count(run: CountDirectory, planned: PlannedCount, record: CountRecord, key: CellKey) -> Count:
-    counted, threads = 0, dict[str, int]()
-    for thread in record.threads:
-        total = run.total_of(planned, thread)
-        threads[thread.name] = threads.get(thread.name, 0) + total
-        counted += total if thread.counted else 0
-    return Count(planned.variant, key, planned.requests, planned.repeat, counted, threads)

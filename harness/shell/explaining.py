@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.adapters.guestless.store import CountDirectory
 from harness.analysis.call_tree import call_graph, call_tree
 from harness.analysis.explanation import Explanation, explain, spending
-from harness.core.experiment import load_experiment
 from harness.core.model import CountLoad
-from harness.shell.costing import compare_counts
-from harness.shell.counted import ends_of
+from harness.shell.costing import compare_counted
+from harness.shell.counted import ends_of, read_counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 
     from harness.analysis.call_tree import Call
     from harness.analysis.costs import CellCost, CostComparison
-    from harness.core.experiment import Experiment
+    from harness.shell.counted import Counted
     from harness.shell.roles import Roles
 
 
@@ -29,17 +27,18 @@ def explain_counts(path: Path, *, margin: float | None = None, roles: Roles | No
     Raises:
         InputError: the directory is damaged, or holds nothing to compare yet.
     """
-    comparison = compare_counts(path, margin=margin, roles=roles)
-    return "\n".join([comparison.ruler, "", *explanations(path, comparison)])
+    counted = read_counted(path)
+    comparison = compare_counted(counted, margin=margin, roles=roles)
+    return "\n".join([comparison.ruler, "", *explanations(counted, comparison)])
 
 
-def explanations(path: Path, comparison: CostComparison) -> list[str]:
+def explanations(counted: Counted, comparison: CostComparison) -> list[str]:
     """Return where the difference is, a text for every cell and contender; its title comes first.
 
     Raises:
         InputError: the directory is damaged.
     """
-    return [explain(found.explanation) for found in explained(path, comparison)]
+    return [explain(found.explanation) for found in explained(counted, comparison)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,28 +56,26 @@ class Explained:
     tree: Call
 
 
-def explained(path: Path, comparison: CostComparison) -> Iterator[Explained]:
+def explained(counted: Counted, comparison: CostComparison) -> Iterator[Explained]:
     """Yield where the difference is, for every cell and contender that was counted.
 
     Raises:
         InputError: the directory is damaged.
     """
-    run = CountDirectory.open(path)
-    experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
     for contender, cells in comparison.contenders.items():
         for cell in cells:
             if cell.reason != "not counted":
-                yield _explained(run, experiment, (comparison.baseline, contender), comparison.factors, cell)
+                yield _explained(counted, (comparison.baseline, contender), comparison.factors, cell)
 
 
 def _explained(
-    run: CountDirectory,
-    experiment: Experiment,
+    counted: Counted,
     names: tuple[str, str],
     factors: Sequence[str],
     cell: CellCost,
 ) -> Explained:
     baseline, contender = names
+    builds = counted.run.record.builds
     label = ", ".join(
         [
             f"{contender} against {baseline}",
@@ -86,7 +83,7 @@ def _explained(
         ]
     )
     threads = sorted(cell.baseline.threads.keys() | cell.contender.threads.keys())
-    old, new = (ends_of(run, experiment, name, cell.cell) for name in names)
+    old, new = (ends_of(counted, name, cell.cell) for name in names)
     explanation = Explanation(
         title=f"{label}: instructions a request, by function",
         baseline=spending(*old),
@@ -97,7 +94,7 @@ def _explained(
             for name in threads
         ],
         debug_packages=[
-            _debug_package(name, run.record.builds[name], experiment.instructions.load) for name in names
+            _debug_package(name, builds[name], counted.experiment.instructions.load) for name in names
         ],
     )
     return Explained(label, explanation, call_tree(call_graph(*old), call_graph(*new)))

@@ -25,7 +25,7 @@ from harness.core.model import Workload
 from harness.core.records import RunState
 from harness.shell.comparing import Judgement, NotMeasuredError, adjacent, compare_metrics
 from harness.shell.costing import compare_counts
-from harness.shell.counted import key_of, read_counts
+from harness.shell.counted import key_of, read_counted
 from harness.shell.pool_report import pool_report
 
 if TYPE_CHECKING:
@@ -198,8 +198,7 @@ def _benches(judged: Judged, wanted: Wanted) -> list[Bench]:
     path, result = judged.path, judged.result
     experiment = load_experiment(RunDirectory.open(path).experiment, f"{path}/experiment.yml")
     if isinstance(result, CostComparison):
-        counts, _warnings = read_counts(CountDirectory.open(path), experiment)
-        return count_samples(counts, result.factors, experiment.variants)
+        return count_samples(read_counted(path).counts, result.factors, experiment.variants)
     if isinstance(result, PoolReport):
         return pool_samples(result)
     frame = adjacent(read_samples(RunDirectory.open(path))).frame

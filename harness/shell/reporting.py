@@ -24,7 +24,8 @@ from harness.report.pool_page import PoolStory, pool_page
 from harness.report.run_charts import Watched, percentile_of
 from harness.shell.background import background
 from harness.shell.comparing import Judgement, compare_alone, compare_run, compare_two, refuse_running
-from harness.shell.costing import compare_counts, trend_of_counts
+from harness.shell.costing import compare_counted, trend_of_counts
+from harness.shell.counted import read_counted
 from harness.shell.explaining import explained
 from harness.shell.pool_report import max_map_count, pool_report
 from harness.shell.results import workload_of
@@ -34,10 +35,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from harness.analysis.build_trend import BuildTrend
     from harness.analysis.costs import CostComparison
     from harness.analysis.result import Comparison
     from harness.core.planning import PlannedSession
     from harness.core.telemetry import Telemetry
+    from harness.shell.counted import Counted
 
 _MARK_BYTES = 2048
 _MARK = f'<meta name="generator" content="{GENERATOR}'.encode()
@@ -55,29 +58,35 @@ def report_run(path: Path, judgements: Sequence[Judgement], noise_floor: Path | 
         InputError: as `compare_run`, `compare_counts` and `pool_report`.
     """
     if holds_counts(path):
+        counted = read_counted(path)
         return report_counts(
-            path, compare_counts(path, margin=judgements[0].margin, roles=judgements[0].roles)
+            counted, compare_counted(counted, margin=judgements[0].margin, roles=judgements[0].roles)
         )
     if workload_of(path) is Workload.POOL_GROWTH:
         return report_pool(path)
     return render_page(matrix_page(matrix_report(path, judgements, noise_floor)))
 
 
-def report_counts(path: Path, comparison: CostComparison) -> str:
+def report_counts(counted: Counted, comparison: CostComparison) -> str:
     """Return the page of a run of counts, compared already.
 
     Raises:
         InputError: the directory is damaged.
     """
-    behind = background(path)
+    behind = background(counted.run.path)
     texts, trees = [], []
-    for found in explained(path, comparison):
+    for found in explained(counted, comparison):
         texts.append(explain(found.explanation))
         trees.append(CellTree(found.label, found.explanation.names, found.tree))
-    many = len(comparison.contenders) >= FEWEST - 1
-    trend = trend_of_counts(path, margin=comparison.margin, baseline=comparison.baseline) if many else None
+    trend = _trend(counted, comparison)
     story = CostStory(behind.run_id, comparison, behind, texts, trees, trend)
     return render_page(cost_page(story))
+
+
+def _trend(counted: Counted, comparison: CostComparison) -> BuildTrend | None:
+    if len(comparison.contenders) < FEWEST - 1:
+        return None
+    return trend_of_counts(counted, margin=comparison.margin, baseline=comparison.baseline)
 
 
 def report_pool(path: Path) -> str:

@@ -17,7 +17,8 @@ from harness.report.build_trend import trend_charts
 from harness.report.page import colours
 from harness.report.vega import svg
 from harness.shell.comparing import Judgement, compare_alone, refuse_running
-from harness.shell.costing import compare_counts, require_trend, trend_of_counts
+from harness.shell.costing import compare_counted, require_trend, trend_of_counts
+from harness.shell.counted import read_counted
 from harness.shell.explaining import explanations
 from harness.shell.roles import Roles
 
@@ -38,7 +39,7 @@ def trend_of_run(path: Path, judgement: Judgement) -> BuildTrend:
         InputError: as `compare_counts` and `compare_run`, or there are fewer than three builds with numbers.
     """
     if holds_counts(path):
-        return trend_of_counts(path, margin=judgement.margin, baseline=judgement.roles.baseline)
+        return trend_of_counts(read_counted(path), margin=judgement.margin, baseline=judgement.roles.baseline)
     run = RunDirectory.open(path)
     refuse_running(path, run.present)
     return trend_of_matrix(run, judgement, read_samples(run))
@@ -82,10 +83,10 @@ def explain_steps(path: Path, trend: BuildTrend) -> str:
     Raises:
         InputError: the directory is damaged.
     """
-    texts = []
+    texts, counted = [], read_counted(path)
     for before, build, cells in trend.steps():
-        whole = compare_counts(path, margin=trend.margin, roles=Roles(before, build))
-        texts += explanations(path, _only(whole, build, {cell.cell for cell, _point in cells}))
+        whole = compare_counted(counted, margin=trend.margin, roles=Roles(before, build))
+        texts += explanations(counted, _only(whole, build, {cell.cell for cell, _point in cells}))
     return "\n".join(texts) if texts else "There is no step to explain.\n"
 
 

@@ -14,7 +14,8 @@ from harness.core.counting.callgrind import Function, Profile
 from harness.report.call_graphs import CellTree, call_graphs
 from harness.report.icicle import Icicle, Shown, icicle
 from harness.report.page import Page, Section, render_page
-from harness.shell.costing import compare_counts
+from harness.shell.costing import compare_counted
+from harness.shell.counted import read_counted
 from harness.shell.explaining import explained
 
 if TYPE_CHECKING:
@@ -184,7 +185,8 @@ def test_names_from_binaries_do_no_harm() -> None:
 
 def test_a_run_of_counts_has_a_tree_a_cell(tmp_path: Path) -> None:
     run = counted_run.make(tmp_path / "run", lambda planned: 400_000 + 7000 * planned.requests)
-    found = list(explained(run, compare_counts(run)))
+    counted = read_counted(run)
+    found = list(explained(counted, compare_counted(counted)))
     assert [cell.label for cell in found] == [
         f"NEW against OLD, rw randread, bs 4k, iodepth {depth}" for depth in (1, 64)
     ]

@@ -282,18 +282,20 @@ def _of_rounds(asked: _Asked) -> int:
 
 def _of_counts(asked: _Asked) -> int:
     from harness.analysis.cost_tables import render_costs
-    from harness.shell.costing import compare_counts
+    from harness.shell.costing import compare_counted
+    from harness.shell.counted import read_counted
     from harness.shell.explaining import explain_counts
 
     refuse_given(asked.only_for_samples, NOT_OF_COUNTS)
     if asked.explain:
         click.echo(explain_counts(asked.old, margin=asked.margin, roles=asked.roles), nl=False)
         return 0
-    comparison = compare_counts(asked.old, margin=asked.margin, roles=asked.roles)
+    counted = read_counted(asked.old)
+    comparison = compare_counted(counted, margin=asked.margin, roles=asked.roles)
     if asked.form == "html":
         from harness.shell.reporting import report_counts
 
-        click.echo(report_counts(asked.old, comparison), nl=False)
+        click.echo(report_counts(counted, comparison), nl=False)
     else:
         click.echo(render_costs(comparison, asked.form), nl=False)
     if asked.form in {"commit", "csv"}:
