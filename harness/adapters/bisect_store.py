@@ -7,10 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from harness.adapters.files import make_directory, read_json, read_text, write_atomic, write_json
 from harness.adapters.host.locks import exclusive
+from harness.adapters.results.record_files import validated
 from harness.adapters.results.store import check_new, is_run_directory
 from harness.core.bisecting import FORMAT_VERSION, Search
 from harness.core.errors import InputError
@@ -93,15 +94,7 @@ class BisectDirectory:
         raw = read_json(path)
         if isinstance(raw, dict) and raw.get("format_version", 0) > FORMAT_VERSION:
             raise InputError.single(str(path), "was written by a newer version", "use that version")
-        try:
-            return _SEARCH.validate_python(raw)
-        except ValidationError as error:
-            where = ".".join(str(part) for part in error.errors()[0]["loc"])
-            raise InputError.single(
-                str(path),
-                f"is damaged at {where or 'its top'}: {error.errors()[0]['msg']}",
-                "restore the file",
-            ) from error
+        return validated(_SEARCH, raw, path)
 
     def save(self, search: Search) -> None:
         """Put on disk what was found out."""
