@@ -270,9 +270,9 @@ class _Execution:
         done, total = len(counts) - len(missing), len(counts)
         self.emit(CountProgress(None, done, total))
         uses = io_uring_users(self.bench.experiment)
-        with_io_uring = [planned for planned in missing if planned.cell.guest in uses]
         # A thread that once kept io_uring from a process has none any more: each kind has threads of its own.
-        for group in (with_io_uring, [planned for planned in missing if planned not in with_io_uring]):
+        for with_io_uring in (True, False):
+            group = [planned for planned in missing if (planned.cell.guest in uses) == with_io_uring]
             for record in self._count_together(group):
                 done += 1
                 if record is not None:

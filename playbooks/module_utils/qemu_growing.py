@@ -85,7 +85,7 @@ class Growing:
             unpatched = self._apply(patches[::-1], "-R")
             if not (unpatched and self.git.change(repository, commit, tree) and self._apply(patches)):
                 return None
-            self._mark.write_text(json.dumps({"commit": commit, "patches": patches}), encoding="utf-8")
+            self.settle()
         return before
 
     def _is_safe(self, before: str, commit: str) -> bool:
