@@ -17,11 +17,14 @@ from harness.core.model import Cell
 from harness.core.planning import PlannedIteration, PlannedSession, make_plan
 from harness.core.protocols import Execution
 from harness.core.records import FORMAT_VERSION, CrashRecord, RunRecord, RunState
+from harness.shell.campaign import Campaign, Outcome
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness.core.protocols import Clock, Lab, StopSignal
     from harness.core.telemetry import TelemetryRecord
+    from harness.shell.events import Event
 
 
 def fio_json(cell: Cell, iops: float = 1000.0, *, error: int = 0, runtime_ms: int = 1000) -> str:
@@ -177,3 +180,24 @@ class FakeLab:
             yield FakeGuest(self, planned)
         finally:
             self.running -= 1
+
+
+def campaign(
+    run: RunDirectory,
+    lab: Lab,
+    *,
+    emit: Callable[[Event], None] = lambda _event: None,
+    clock: Clock | None = None,
+    stop: StopSignal | None = None,
+    **options: Any,
+) -> Outcome:
+    """Run what is missing of a run; where none is given, by a clock that only counts, and without a stop."""
+    return Campaign(
+        plan=run.plan,
+        store=run,
+        lab=lab,
+        clock=clock or FakeClock(),
+        stop=stop or FakeStop(),
+        emit=emit,
+        **options,
+    ).run()

@@ -86,6 +86,8 @@ def _text(path: Path, text: str) -> None:
 
 def _flip(path: Path, at: int, mask: int) -> None:
     data = bytearray(path.read_bytes())
+    if not data:
+        return
     data[at % len(data)] ^= mask % 255 + 1
     path.write_bytes(data)
 

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fakes import FakeClock, FakeLab, FakeStop, new_run
+from fakes import FakeLab, campaign, new_run
 from harness.adapters.ceiling import check_ceiling
 from harness.core.errors import InputError
 from harness.core.experiment import load_experiment
-from harness.shell.campaign import Campaign
 from harness.shell.cli.main import run_cli
 
 if TYPE_CHECKING:
@@ -130,9 +129,7 @@ def test_a_metric_that_is_none_and_one_that_was_not_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = new_run(tmp_path / "r")
-    Campaign(
-        plan=run.plan, store=run, lab=FakeLab(), clock=FakeClock(), stop=FakeStop(), emit=lambda _event: None
-    ).run()
+    campaign(run, FakeLab())
     error, remedy = refused(["compare", str(run.path), "--metric", "speed"], capsys)
     assert error == "metric: 'speed' is unknown"
     assert "iops, " in remedy

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import harness.shell.bisect_bench as module
-from fakes import FakeClock, FakeLab, FakeStop, fio_json
+from fakes import FakeClock, FakeLab, FakeStop, campaign, fio_json
 from harness.adapters.bisect_store import BisectDirectory
 from harness.adapters.provision import ProvisionResult
 from harness.adapters.results.store import RunDirectory
@@ -21,7 +21,6 @@ from harness.core.model import Accel, BuildRecord
 from harness.core.protocols import Execution
 from harness.core.records import RunState
 from harness.shell.bisect_bench import BisectBench, CannotBeMeasuredError
-from harness.shell.campaign import Campaign, Outcome
 from harness.shell.runner import RunOptions, new_run
 from harness.shell.stopping import stopping_rule
 
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from harness.adapters.provision import Manifest
     from harness.core.model import Cell
     from harness.core.planning import PlannedSession
+    from harness.shell.campaign import Outcome
     from harness.shell.declare import Declared
 
 TEXT = """\
@@ -93,15 +93,7 @@ class Guests:
             code = 1 if refs[session.variant] in self.broken else 0
             return Execution(code, fio_json(cell, value), "no disk" if code else "", moment(), 1.0)
 
-        return Campaign(
-            plan=run.plan,
-            store=run,
-            lab=FakeLab(behave),
-            clock=FakeClock(),
-            stop=stop,
-            emit=lambda _event: None,
-            enough=stopping_rule(run, experiment),
-        ).run()
+        return campaign(run, FakeLab(behave), stop=stop, enough=stopping_rule(run, experiment))
 
 
 def speed(refs: Mapping[str, str], session: PlannedSession, cell: Cell) -> float:

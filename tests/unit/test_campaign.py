@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -22,6 +22,7 @@ from fakes import (
     FakeGuest,
     FakeLab,
     FakeStop,
+    campaign,
     fio_json,
     good,
     new_run,
@@ -35,9 +36,9 @@ from harness.core.errors import GuestDiedError, GuestError, HarnessError, Interr
 from harness.core.experiment.model import Protocol
 from harness.core.mappings import Mappings
 from harness.core.model import Cell
-from harness.core.protocols import Execution, StopSignal
+from harness.core.protocols import Execution
 from harness.core.records import IterationState, RunState, SessionRecord, SessionState
-from harness.shell.campaign import Campaign, Outcome
+from harness.shell.campaign import Outcome
 from harness.shell.events import (
     Event,
     IterationDone,
@@ -55,25 +56,6 @@ if TYPE_CHECKING:
     from harness.core.planning import PlannedSession
 
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def campaign(
-    run: RunDirectory,
-    lab: FakeLab,
-    events: list[Event] | None = None,
-    stop: StopSignal | None = None,
-    **options: Any,
-) -> Outcome:
-    sink = [] if events is None else events
-    return Campaign(
-        plan=run.plan,
-        store=run,
-        lab=lab,
-        clock=FakeClock(),
-        stop=stop or FakeStop(),
-        emit=sink.append,
-        **options,
-    ).run()
 
 
 def accepted(run: RunDirectory) -> list[int]:
@@ -120,7 +102,7 @@ def test_the_output_of_every_iteration_is_kept_with_its_hash(tmp_path: Path) -> 
 
 def test_whoever_watches_sees_everything_in_order(tmp_path: Path) -> None:
     run, events = new_run(tmp_path / "r", blocks=1), list[Event]()
-    campaign(run, FakeLab(), events)
+    campaign(run, FakeLab(), emit=events.append)
     session: list[type[Event]] = [SessionStarted, SessionReady, IterationDone, IterationDone]
     assert kinds(events) == [RunStarted, *session, *session, RunEnded]
     assert events[0] == RunStarted(run.plan, 4)
@@ -141,7 +123,7 @@ def test_what_was_reported_as_done_is_on_disk_already(tmp_path: Path) -> None:
         elif isinstance(event, RunEnded):
             assert run.record.stopped == event.stopped
 
-    Campaign(plan=run.plan, store=run, lab=FakeLab(), clock=FakeClock(), stop=FakeStop(), emit=emit).run()
+    campaign(run, FakeLab(), emit=emit)
     assert len(accepted(run)) == 8
 
 
@@ -167,7 +149,7 @@ def test_fio_that_fails_is_recorded_with_its_words_and_never_as_a_number(
         return good(session, cell, count)
 
     run, events = new_run(tmp_path / "r"), list[Event]()
-    outcome = campaign(run, FakeLab(fail_once), events)
+    outcome = campaign(run, FakeLab(fail_once), emit=events.append)
     planned = run.plan.sessions[0]
     entry = run.load_session(planned).iterations[0]
     assert (entry.state, entry.exit_code) == (IterationState.FAILED, exit_code)
@@ -208,7 +190,7 @@ def test_a_guest_that_dies_fails_its_session_and_the_run_goes_on(tmp_path: Path)
         return good(session, cell, count)
 
     run, events = new_run(tmp_path / "r"), list[Event]()
-    outcome = campaign(run, FakeLab(die), events, protocol=Protocol(retries=0))
+    outcome = campaign(run, FakeLab(die), emit=events.append, protocol=Protocol(retries=0))
     first = run.plan.sessions[0]
     words = "the guest stopped by itself; its console ends:\n?[31mKernel panic"
     assert outcome.failures == [f"session {first.directory}: {words}"]
@@ -242,7 +224,7 @@ def die_of(variant: str, at: int = 2) -> Behaviour:
 
 def test_a_qemu_that_dies_is_kept_as_evidence_and_the_run_goes_on(tmp_path: Path) -> None:
     run, events = new_run(tmp_path / "r"), list[Event]()
-    outcome = campaign(run, FakeLab(die_of("NEW")), events)
+    outcome = campaign(run, FakeLab(die_of("NEW")), emit=events.append)
     assert outcome.state is RunState.FAILED
     assert len(outcome.failures) == 2
     assert "QEMU died: SIGABRT (failed to set up stack guard page" in outcome.failures[0]
@@ -265,7 +247,7 @@ def test_a_qemu_that_dies_is_kept_as_evidence_and_the_run_goes_on(tmp_path: Path
 def test_where_iterations_are_rounds_a_qemu_that_dies_is_the_result(tmp_path: Path) -> None:
     run, events = new_run(tmp_path / "r", blocks=1, repeats=3), list[Event]()
     lab = FakeLab(die_of("OLD", at=4))
-    outcome = campaign(run, lab, events, rounds=True)
+    outcome = campaign(run, lab, emit=events.append, rounds=True)
     assert outcome == Outcome(RunState.FINISHED, "the plan is done", [])
     crashed = [event for event in events if isinstance(event, SessionCrashed)]
     assert [event.session.variant for event in crashed] == ["OLD"]
@@ -367,7 +349,7 @@ def test_sessions_that_fail_now_and_then_do_not_stop_the_run(tmp_path: Path) -> 
 
 def test_an_interrupt_keeps_what_was_measured_and_says_so(tmp_path: Path) -> None:
     run, lab, events = new_run(tmp_path / "r"), FakeLab(raise_at(4, Interrupted)), list[Event]()
-    outcome = campaign(run, lab, events)
+    outcome = campaign(run, lab, emit=events.append)
     assert (outcome.state, outcome.failures) == (RunState.INTERRUPTED, [])
     assert (run.record.state, run.record.stopped) == (RunState.INTERRUPTED, "interrupted by the user")
     assert accepted(run) == [0, 1, 2]
@@ -473,7 +455,7 @@ def test_an_error_no_session_can_mend_is_raised_and_recorded(tmp_path: Path) -> 
 
     run, lab, events = new_run(tmp_path / "r"), FakeLab(gone), list[Event]()
     with pytest.raises(HarnessError, match="libvirt is gone"):
-        campaign(run, lab, events)
+        campaign(run, lab, emit=events.append)
     assert (run.record.state, run.record.stopped) == (RunState.FAILED, "libvirt is gone")
     assert run.load_session(run.plan.sessions[0]).state is SessionState.INTERRUPTED
     assert len(lab.booted) == 1
@@ -506,15 +488,7 @@ def test_the_stopping_rule_is_asked_after_pairs_of_blocks_only(tmp_path: Path) -
         return "narrow enough" if blocks == 6 else None
 
     def again() -> Outcome:
-        return Campaign(
-            plan=run.plan,
-            store=run,
-            lab=FakeLab(),
-            clock=FakeClock(),
-            stop=FakeStop(),
-            emit=lambda _event: None,
-            enough=enough,
-        ).run()
+        return campaign(run, FakeLab(), enough=enough)
 
     outcome = again()
     assert asked == [(2, 8), (4, 16), (6, 24)]
@@ -530,7 +504,7 @@ def test_a_finished_run_that_is_resumed_boots_nothing(tmp_path: Path) -> None:
     campaign(run, FakeLab())
     before = {path: path.read_bytes() for path in run.path.glob("sessions/*/*")}
     lab, events = FakeLab(), list[Event]()
-    assert campaign(run, lab, events).state is RunState.FINISHED
+    assert campaign(run, lab, emit=events.append).state is RunState.FINISHED
     assert lab.booted == []
     assert events == [RunStarted(run.plan, 0), RunEnded("the plan is done")]
     assert {path: path.read_bytes() for path in run.path.glob("sessions/*/*")} == before
@@ -564,9 +538,7 @@ def test_a_clock_that_is_set_back_changes_no_order_and_no_duration(tmp_path: Pat
             raise qemu_died()
         return good(session, cell, count)
 
-    Campaign(
-        plan=run.plan, store=run, lab=FakeLab(behave), clock=clock, stop=FakeStop(), emit=lambda _event: None
-    ).run()
+    campaign(run, FakeLab(behave), clock=clock)
     campaign(run, FakeLab())
     records = [run.load_session(planned) for planned in run.plan.sessions]
     assert [[boot.ordinal for boot in record.boots] for record in records] == [[0], [1, 4], [2], [3]]

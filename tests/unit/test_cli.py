@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fakes import FakeClock, FakeLab, FakeStop, new_run, raise_at
+from fakes import FakeLab, campaign, new_run, raise_at
 from harness import __version__
 from harness.adapters.workspace import Workspace
 from harness.core.errors import GuestError
 from harness.core.experiment.model import Protocol
 from harness.core.records import RunState
-from harness.shell.campaign import Campaign, Outcome
+from harness.shell.campaign import Outcome
 from harness.shell.cli import run as run_verb
 from harness.shell.cli.main import _VERBS, run_cli
 from harness.shell.console import Console
@@ -54,15 +54,7 @@ def one_died(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a run directory in which one session of NEW died; not to be changed."""
     run = new_run(tmp_path_factory.mktemp("runs") / "run", blocks=8)
     lab = FakeLab(raise_at(30, GuestError))
-    Campaign(
-        plan=run.plan,
-        store=run,
-        lab=lab,
-        clock=FakeClock(),
-        stop=FakeStop(),
-        emit=lambda _event: None,
-        protocol=Protocol(retries=0),
-    ).run()
+    campaign(run, lab, protocol=Protocol(retries=0))
     return run.path
 
 

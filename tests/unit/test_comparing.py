@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fakes import Behaviour, FakeClock, FakeLab, FakeStop, fio_json, new_run, qemu_died
+from fakes import Behaviour, FakeClock, FakeLab, campaign, fio_json, new_run, qemu_died
 from fio_writer import text as fio_text
 from harness.adapters.results.store import RunDirectory
 from harness.analysis.tables import render
@@ -18,7 +18,6 @@ from harness.core.errors import GuestError, InputError
 from harness.core.model import Cell
 from harness.core.protocols import Execution
 from harness.core.records import RunState
-from harness.shell.campaign import Campaign
 from harness.shell.comparing import TCG_NOTICE, Judgement, compare_run, compare_two
 from resealed import rewrite
 
@@ -43,14 +42,7 @@ def speeds(iops: Mapping[str, float]) -> Behaviour:
 
 
 def measure(run: RunDirectory, behave: Behaviour, clock: FakeClock | None = None) -> None:
-    Campaign(
-        plan=run.plan,
-        store=run,
-        lab=FakeLab(behave),
-        clock=clock or FakeClock(),
-        stop=FakeStop(),
-        emit=lambda _event: None,
-    ).run()
+    campaign(run, FakeLab(behave), clock=clock)
 
 
 def a_run(path: Path, *, old: float = 1000.0, new: float = 1100.0, blocks: int = 8, **head: Any) -> Path:

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fakes import FakeClock, FakeLab, FakeStop, good, new_run, qemu_died
+from fakes import FakeLab, campaign, good, new_run, qemu_died
 from harness.adapters.lab import console_tail
 from harness.adapters.provision import TaskEvent, TaskStatus
 from harness.core.errors import GuestError, HarnessError, InputError, Problem
 from harness.core.experiment.model import Protocol
 from harness.core.mappings import Mappings
 from harness.core.protocols import Execution
-from harness.shell.campaign import Campaign
 from harness.shell.console import Console
 
 if TYPE_CHECKING:
@@ -50,15 +49,7 @@ def shown(
     stream = stream or io.StringIO()
     run = new_run(tmp_path / "r")
     with Console(stream, quiet=quiet).progress() as progress:
-        outcome = Campaign(
-            plan=run.plan,
-            store=run,
-            lab=lab,
-            clock=FakeClock(),
-            stop=FakeStop(),
-            emit=progress.emit,
-            protocol=Protocol(retries=0),
-        ).run()
+        outcome = campaign(run, lab, emit=progress.emit, protocol=Protocol(retries=0))
     return stream.getvalue(), outcome.failures
 
 
@@ -84,15 +75,7 @@ def test_a_run_that_goes_on_says_what_is_left_of_it(tmp_path: Path) -> None:
     run, stream = new_run(tmp_path / "r"), io.StringIO()
     for lab in (FakeLab(dies), FakeLab()):
         with Console(stream).progress() as progress:
-            Campaign(
-                plan=run.plan,
-                store=run,
-                lab=lab,
-                clock=FakeClock(),
-                stop=FakeStop(),
-                emit=progress.emit,
-                protocol=Protocol(retries=0),
-            ).run()
+            campaign(run, lab, emit=progress.emit, protocol=Protocol(retries=0))
     assert "harness: 4 sessions in 2 blocks, 1 of 8 iterations to do" in stream.getvalue()
     assert f"harness: session {run.plan.sessions[0].directory} FAILED: gone" in stream.getvalue()
 
@@ -105,15 +88,7 @@ def test_rounds_say_how_far_the_pool_has_grown(tmp_path: Path) -> None:
 
     run, stream = new_run(tmp_path / "r", blocks=1), io.StringIO()
     with Console(stream).progress() as progress:
-        Campaign(
-            plan=run.plan,
-            store=run,
-            lab=FakeLab(grows),
-            clock=FakeClock(),
-            stop=FakeStop(),
-            emit=progress.emit,
-            rounds=True,
-        ).run()
+        campaign(run, FakeLab(grows), emit=progress.emit, rounds=True)
     first, second = run.plan.sessions
     lines = stream.getvalue().splitlines()
     assert f"harness: {first.variant} round 1: 5,000 coroutines, 10,000 VMAs" in lines

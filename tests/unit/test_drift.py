@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakes import FakeClock, FakeLab, FakeStop, new_run
+from fakes import FakeLab, campaign, new_run
 from harness.adapters.host.settings import HostSettings
 from harness.adapters.host.tuning import hold, plan
 from harness.adapters.results.host_log import HOST_LOG, HostLog, drift_of, read_looks
 from harness.adapters.results.store import RunDirectory
 from harness.core.model import Tuning
 from harness.core.quiet.drift import Look, Moment, changed, drift_sentences
-from harness.shell.campaign import Campaign
 from harness.shell.comparing import drift_warnings
 from harness.shell.quieting import WatchedLab
 from made_up_host import CPU, PATHS, made_up_host, put
@@ -131,14 +130,7 @@ def test_a_campaign_is_watched_and_its_result_warns(root: Path, tmp_path: Path) 
     run = new_run(tmp_path / "run", blocks=1)
     lab = DriftingLab()
     lab.root = root
-    Campaign(
-        plan=run.plan,
-        store=run,
-        lab=WatchedLab(lab, log(root, run.path)),
-        clock=FakeClock(),
-        stop=FakeStop(),
-        emit=lambda _event: None,
-    ).run()
+    campaign(run, WatchedLab(lab, log(root, run.path)))
     second = run.plan.sessions[1].directory
     assert drift_warnings(RunDirectory.open(run.path)) == [
         f"the host changed: governor of cpu2 changed from performance to powersave during session {second}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import counted_run
 import pytest
 
-from fakes import FakeClock, FakeLab, FakeStop, new_run
+from fakes import FakeLab, campaign, new_run
 from harness.adapters.guestless.store import CountDirectory
 from harness.adapters.results.samples import read_samples
 from harness.adapters.results.store import RunDirectory
@@ -18,7 +18,6 @@ from harness.core.counting.records import TimeRecord
 from harness.core.errors import DamagedError
 from harness.core.records import IterationState, RunState, SessionState
 from harness.shell.bundles import write_bundle
-from harness.shell.campaign import Campaign
 from harness.shell.cli.main import run_cli
 from harness.shell.events import Event, IterationDone
 from harness.shell.opening import readable
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 def measure(run: RunDirectory, emit: Callable[[Event], None] = lambda _event: None) -> FakeLab:
     lab = FakeLab()
-    Campaign(plan=run.plan, store=run, lab=lab, clock=FakeClock(), stop=FakeStop(), emit=emit).run()
+    campaign(run, lab, emit=emit)
     return lab
 
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from test_comparing import speeds
 
-from fakes import EXPERIMENT, FakeClock, FakeLab, FakeStop, new_run
+from fakes import EXPERIMENT, FakeLab, campaign, new_run
 from harness.adapters.files import write_json
 from harness.core.errors import InputError
-from harness.shell.campaign import Campaign
 from harness.shell.cli.main import run_cli
 from harness.shell.comparing import Judgement
 from harness.shell.fleet import FLEET_FILE, compare_fleet
@@ -29,14 +28,7 @@ def a_run(path: Path, host: str, *, new: float = 900.0, blocks: int = 8, **head:
     environment = run.environment
     environment["host"]["name"] = host
     rewrite(path, "environment.json", environment)
-    Campaign(
-        plan=run.plan,
-        store=run,
-        lab=FakeLab(speeds({"OLD": 1000.0, "NEW": new})),
-        clock=FakeClock(),
-        stop=FakeStop(),
-        emit=lambda _event: None,
-    ).run()
+    campaign(run, FakeLab(speeds({"OLD": 1000.0, "NEW": new})))
     return path
 
 

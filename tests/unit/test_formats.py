@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fakes import FakeClock, FakeLab, FakeStop, new_run
+from fakes import FakeLab, campaign, new_run
 from harness.adapters.results.store import RunDirectory
 from harness.core import seals
 from harness.core.errors import HarnessError
 from harness.core.model import BuildRecord
 from harness.core.records import FORMAT_VERSION, RunState
-from harness.shell.campaign import Campaign
 from harness.shell.cli.main import run_cli
 from harness.shell.runner import check_unchanged
 
@@ -82,9 +81,7 @@ def test_a_run_of_format_1_goes_on_and_what_is_new_has_a_checksum(old: Path, cap
     last = run.plan.sessions[-1]
     shutil.rmtree(run.session_directory(last))
     lab = FakeLab()
-    outcome = Campaign(
-        plan=run.plan, store=run, lab=lab, clock=FakeClock(), stop=FakeStop(), emit=lambda _event: None
-    ).run()
+    outcome = campaign(run, lab)
     assert outcome.state is RunState.FINISHED
     assert {number for number, _cell in lab.executed} == {last.number}
     assert run.record.format_version == 1, "its other records have none"

@@ -10,7 +10,7 @@ import counted_run
 import pytest
 from history_data import nights
 
-from fakes import FakeClock, FakeLab, FakeStop, fio_json, new_run
+from fakes import FakeLab, campaign, fio_json, new_run
 from harness.adapters.files import read_json
 from harness.adapters.results.history_store import HistoryStore
 from harness.core.errors import InputError
@@ -18,7 +18,6 @@ from harness.core.experiment import load_experiment
 from harness.core.history import comparability, filed_build, host_identity
 from harness.core.protocols import Execution
 from harness.core.records import RunState
-from harness.shell.campaign import Campaign
 from harness.shell.cli.main import run_cli
 from harness.shell.filing import read_run
 from resealed import rewrite
@@ -39,14 +38,7 @@ def a_run(path: Path, *, new: float = 900.0, run_id: str = "test-1", **head: Any
         value = (new if session.variant == "NEW" else 1000.0) * (1 + session.number / 10_000)
         return Execution(0, fio_json(cell, value), "", MOMENT, 1.0)
 
-    Campaign(
-        plan=run.plan,
-        store=run,
-        lab=FakeLab(behave),
-        clock=FakeClock(),
-        stop=FakeStop(),
-        emit=lambda _event: None,
-    ).run()
+    campaign(run, FakeLab(behave))
     return path
 
 

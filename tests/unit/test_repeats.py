@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from fakes import FakeClock, FakeLab, FakeStop, fio_json, good, new_run, qemu_died
+from fakes import FakeLab, campaign, fio_json, good, new_run, qemu_died
 from harness.adapters.results.samples import read_samples
 from harness.core.errors import GuestError
 from harness.core.experiment.model import Protocol
 from harness.core.records import BootCause, IterationState, RunState, SessionState
-from harness.shell.campaign import Campaign, Outcome
+from harness.shell.campaign import Outcome
 from harness.shell.cli.main import run_cli
 from harness.shell.events import Event, SessionFailed
 from harness.shell.summary import summarise
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fakes import Behaviour
-    from harness.adapters.results.store import RunDirectory
     from harness.core.model import Cell
     from harness.core.planning import PlannedSession
     from harness.core.protocols import Execution
@@ -44,24 +43,11 @@ def silent(session: int, times: int, at: int = 2) -> Behaviour:
     return behave
 
 
-def campaign(run: RunDirectory, lab: FakeLab, events: list[Event] | None = None, **options: Any) -> Outcome:
-    sink = [] if events is None else events
-    return Campaign(
-        plan=run.plan,
-        store=run,
-        lab=lab,
-        clock=FakeClock(),
-        stop=FakeStop(),
-        emit=sink.append,
-        **options,
-    ).run()
-
-
 def test_what_is_missing_of_a_session_is_run_in_a_second_boot_and_the_first_stays_on_record(
     tmp_path: Path,
 ) -> None:
     run, lab, events = new_run(tmp_path / "r"), FakeLab(silent(1, times=1)), list[Event]()
-    assert campaign(run, lab, events) == Outcome(RunState.FINISHED, "the plan is done", [])
+    assert campaign(run, lab, emit=events.append) == Outcome(RunState.FINISHED, "the plan is done", [])
     planned = run.plan.sessions[1]
     record = run.load_session(planned)
     assert [(boot.cause, boot.failure) for boot in record.boots] == [

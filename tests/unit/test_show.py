@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fakes import FakeClock, FakeLab, FakeStop, new_run
-from harness.shell.campaign import Campaign
+from fakes import FakeLab, campaign, new_run
 from harness.shell.cli.main import run_cli
 from recorded import FACTS
 
@@ -25,9 +24,7 @@ Captured = pytest.CaptureFixture[str]
 def run(tmp_path: Path) -> RunDirectory:
     """Return a run whose sessions recorded what two real ones did."""
     run = new_run(tmp_path / "r", blocks=2)
-    Campaign(
-        plan=run.plan, store=run, lab=FakeLab(), clock=FakeClock(), stop=FakeStop(), emit=lambda _event: None
-    ).run()
+    campaign(run, FakeLab())
     for number in range(len(run.plan.sessions)):
         record_facts(run, number)
     return run

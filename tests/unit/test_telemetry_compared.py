@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from fakes import FakeClock, FakeGuest, FakeLab, FakeStop, new_run
+from fakes import FakeGuest, FakeLab, campaign, new_run
 from harness.adapters.files import read_json
 from harness.adapters.results.samples import read_samples
 from harness.adapters.telemetry.sampler import telemetry_file
 from harness.core.mappings import Mappings
 from harness.core.perf_events import HARDWARE_EVENTS, ThreadCounts
 from harness.core.telemetry import Occasion, Reading, TelemetryHeader, TelemetryRecord, ThreadTime
-from harness.shell.campaign import Campaign
 from harness.shell.cli.main import run_cli
 from resealed import write_sealed
 
@@ -107,14 +106,7 @@ class WatchedLab(FakeLab):
 
 
 def measure(run: RunDirectory, lab: FakeLab | None = None) -> Path:
-    Campaign(
-        plan=run.plan,
-        store=run,
-        lab=lab or WatchedLab(),
-        clock=FakeClock(),
-        stop=FakeStop(),
-        emit=lambda _event: None,
-    ).run()
+    campaign(run, lab or WatchedLab())
     return run.path
 
 

@@ -12,14 +12,13 @@ from pydantic import TypeAdapter
 
 from harness.adapters.files import inside, is_there, make_directory, read_bytes, read_json, write_atomic
 from harness.adapters.results.record_files import (
-    RESTORE,
     check_digest,
     damaged,
     read_record,
     validated,
     write_record,
 )
-from harness.adapters.results.run_files import PLAN, RunFiles, is_run_directory
+from harness.adapters.results.run_files import RunFiles, is_run_directory
 from harness.core import seals
 from harness.core.counting.callgrind import CallgrindFormatError, Profile, parse_callgrind, parse_total
 from harness.core.counting.planning import CountPlan, PlannedCount, count_plan_from_json, count_plan_to_json
@@ -66,10 +65,7 @@ class CountDirectory(RunFiles[CountingRun]):
     @property
     def plan(self) -> CountPlan:
         """The plan."""
-        try:
-            return count_plan_from_json(self.read_json(PLAN))
-        except ValueError as error:
-            raise DamagedError.single(f"{self.path}/{PLAN}", str(error), RESTORE) from error
+        return self._read_plan(count_plan_from_json)
 
     def load(self, planned: PlannedCount) -> CountRecord | None:
         """Return what is kept of a count; None when it never took place.

@@ -40,13 +40,14 @@ from harness.adapters.results.record_files import (
 )
 from harness.core import seals
 from harness.core.counting.records import CountingRun
-from harness.core.errors import InputError
+from harness.core.errors import DamagedError, InputError
 from harness.core.records import FORMAT_VERSION, SEALED_SINCE, RunRecord, RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+_Plan = TypeVar("_Plan")
 _Head = TypeVar("_Head", RunRecord, CountingRun)
 _ENVIRONMENT = TypeAdapter(dict[str, Any])
 LOCK = ".lock"
@@ -250,6 +251,17 @@ class RunFiles(Generic[_Head]):
         if not isinstance(host, dict) or not isinstance(host.get("cpu", {}), dict):
             raise damaged(path, "is no description of a host", at="host")
         return environment
+
+    def _read_plan(self, parse: Callable[[Any], _Plan]) -> _Plan:
+        """Return the plan, by what makes one of JSON.
+
+        Raises:
+            DamagedError: it is none.
+        """
+        try:
+            return parse(self.read_json(PLAN))
+        except ValueError as error:
+            raise DamagedError.single(f"{self.path}/{PLAN}", str(error), RESTORE) from error
 
     def read_json(self, name: str) -> Any:
         """Return the content of one of the files that never change."""

@@ -26,7 +26,7 @@ from harness.adapters.results.record_files import (
     validated,
     write_record,
 )
-from harness.adapters.results.run_files import CUT_OFF, PLAN, RunFiles, check_new, is_run_directory
+from harness.adapters.results.run_files import CUT_OFF, RunFiles, check_new, is_run_directory
 from harness.core import seals
 from harness.core.errors import DamagedError, InputError
 from harness.core.model import TABLE_FACTORS
@@ -103,10 +103,7 @@ class RunDirectory(RunFiles[RunRecord]):
     @property
     def plan(self) -> Plan:
         """The plan."""
-        try:
-            return plan_from_json(self.read_json(PLAN))
-        except ValueError as error:
-            raise DamagedError.single(f"{self.path}/{PLAN}", str(error), RESTORE) from error
+        return self._read_plan(plan_from_json)
 
     def session_directory(self, planned: PlannedSession) -> Path:
         """Return the session's directory, made."""
