@@ -6,7 +6,7 @@ FAULTS_LOG = runs/faults.jsonl
 SHELL_SCRIPTS = git ls-files -co --exclude-standard -- '*.sh' .ci/run playbooks/roles/guest_image/files/init
 YAML_FILES = .
 
-.PHONY: help setup run pool cost test faults fuzz lint docs clean
+.PHONY: help setup run pool cost test bench faults fuzz lint docs clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r t d; do printf '%-8s%s\n' "$$t" "$$d"; done
@@ -33,6 +33,11 @@ fuzz: setup ## N=100000 hostile inputs for every reader, and the table in docs/f
 	    { echo "no atheris for this Python (wheels: CPython 3.11 to 3.13, Linux on x86_64); without it:" \
 	        "PYTHONPATH=tests:tests/unit .venv/bin/python -m fuzz --engine random --runs $(or $(N),1000)" >&2; exit 2; }
 	PYTHONPATH=tests:tests/unit .venv/bin/python -m fuzz --runs $(or $(N),1000) $(if $(N),--page docs/fuzzing.md)
+
+bench: setup ## how fast is the harness itself? ratios against bare loops; ONLY=startup for a part
+	@./bootstrap.sh test
+	.venv/bin/harness provision $(EXPERIMENT)
+	PYTHONPATH=tests:tests/unit .venv/bin/python -m bench $(ONLY) --json runs/bench.json
 
 faults: setup ## kill anything at any moment, N=200 times (hours); writes docs/reliability.md
 	@./bootstrap.sh test

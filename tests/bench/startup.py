@@ -1,0 +1,58 @@
+"""How long until the command answers: against what Python and pandas need by themselves."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from bench.figures import Target, Who, Work
+from fakes import FakeLab, campaign, new_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_HARNESS = Path(sys.executable).with_name("harness")
+
+
+def measure(*, quick: bool) -> Iterator[Work]:
+    """Time `harness --help`, and `harness compare` of a small run."""
+    repeats = 3 if quick else 15
+    pandas = [sys.executable, "-c", "import pandas"]
+    with TemporaryDirectory() as place:
+        run = Path(place) / "run"
+        campaign(new_run(run, blocks=8), FakeLab())
+        helped, compared, imported = _medians(
+            [[_HARNESS, "--help"], [_HARNESS, "compare", run], pandas], repeats
+        )
+    note = f"Medians of {repeats} starts each, by turns."
+    yield Work(
+        "harness --help; the limit: `import pandas`",
+        "s",
+        {Who.BARE: imported, Who.HARNESS: helped},
+        [Target(Who.BARE, 0.3)],
+        note,
+    )
+    yield Work(
+        "harness compare of a small run; the limit: `import pandas`",
+        "s",
+        {Who.BARE: imported, Who.HARNESS: compared},
+        [Target(Who.BARE, 2.0)],
+        note,
+    )
+
+
+def _medians(commands: Sequence[Sequence[str | Path]], repeats: int) -> list[float]:
+    """Return the median wall time of each; by turns, so that what disturbs one disturbs all."""
+    took: list[list[float]] = [[] for _ in commands]
+    for _ in range(repeats + 1):
+        for command, times in zip(commands, took, strict=True):
+            began = time.perf_counter()
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            times.append(time.perf_counter() - began)
+    # The first of each finds cold disks.
+    return [statistics.median(times[1:]) for times in took]
