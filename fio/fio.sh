@@ -98,13 +98,17 @@ else
 fi
 jobs=
 for target in $targets; do
-    device=$(basename "$(readlink -f "$target")")
+    # A process takes milliseconds in an emulated guest: none is started that is not needed.
+    device=$target
+    [ ! -L "$target" ] || device=$(readlink -f "$target")
+    device=${device##*/}
     queue=/sys/class/block/$device/queue
     # A partition has no queue of its own: its disk's scheduler is the one that counts.
     [ -d "$queue" ] || queue=$(readlink -f "/sys/class/block/$device")/../queue
     if [ -e "$queue/scheduler" ]; then
         # Already set is left alone, so that a read-only look needs no privilege.
-        case $(cat "$queue/scheduler") in
+        read -r schedulers <"$queue/scheduler"
+        case $schedulers in
             *"[$scheduler]"* | "$scheduler") ;;
             *)
                 echo "$scheduler" >"$queue/scheduler" ||

@@ -180,6 +180,8 @@ class LibvirtLab:
         ready: float,
         facts: dict[str, Any],
     ) -> BootedGuest | PoolGuest:
+        # The disk's own name, found once: looking up a link takes a process of its own at each iteration.
+        device = facts["guest"].pop("device")
         if self.experiment.workload is Workload.POOL_GROWTH:
             if probe.look() is None:
                 raise HarnessError(
@@ -187,7 +189,7 @@ class LibvirtLab:
                     remedy="run as root, or with libvirt: qemu:///embed, whose QEMU is this user's own",
                 )
             return PoolGuest(fio, self.experiment.pool, telemetry, ready, facts)
-        return BootedGuest(fio, telemetry, ready, facts)
+        return BootedGuest(fio, telemetry, ready, facts, device or TARGET)
 
     def under(self, accel: Accel, *, boot_seconds: float | None = None) -> LibvirtLab:
         """Return the same lab under an accelerator, with the boot time-out that goes with it."""
@@ -248,6 +250,7 @@ class BootedGuest:
     _telemetry: TelemetryRecorder
     ready_seconds: float
     facts: dict[str, Any]
+    _target: str = TARGET
 
     @property
     def telemetry(self) -> TelemetryRecord | None:
@@ -263,7 +266,7 @@ class BootedGuest:
             Interrupted: the user stopped the run.
         """
         self._telemetry.begin(iteration.number, ramp=ramp, runtime=runtime)
-        execution = self._fio.run(iteration.cell, [TARGET], runtime=runtime, ramp=ramp)
+        execution = self._fio.run(iteration.cell, [self._target], runtime=runtime, ramp=ramp)
         return replace(execution, mappings=self._telemetry.end())
 
 

@@ -1,18 +1,19 @@
 #!/bin/sh
 # Build the micro guest's kernel and initramfs from a tree of unpacked packages, without root's rights.
 #
-# usage: build-image.sh TREE IMAGE_DIR INIT MODULE...
+# usage: build-image.sh TREE IMAGE_DIR PYTHON MODULE...
 #   TREE       directory that holds kernel, busybox, fio, qemu-ga and all of their libraries
-#   IMAGE_DIR  made whole: vmlinuz, initramfs.cpio, image.json
-#   INIT       the guest's /init, base64
+#   IMAGE_DIR  made whole: vmlinux (or vmlinuz), initramfs.cpio, image.json
+#   PYTHON     the interpreter for what lies beside this script
 #   MODULE...  kernel modules to load, in order
 # The same input gives the same bytes.
 set -eu
 export LC_ALL=C
 umask 022
 
-tree=$1 image=$2 init=$3
+tree=$1 image=$2 python=$3
 shift 3
+here=$(cd "$(dirname "$0")" && pwd)
 
 fail() {
     echo "guest image: $1" >&2
@@ -37,7 +38,12 @@ kernel=$(find "$tree/boot" "$tree/lib/modules" "$tree/usr/lib/modules" -name 'vm
 [ -n "$kernel" ] || fail "no kernel (vmlinuz) in $tree"
 modules=$(find "$tree/lib/modules" "$tree/usr/lib/modules" -mindepth 1 -maxdepth 1 -type d 2>/dev/null | sort -V | tail -n 1)
 [ -n "$modules" ] || fail "no kernel modules in $tree"
-cp "$kernel" "$out/vmlinuz"
+if "$python" "$here/unpack_kernel.py" "$kernel" "$out/vmlinux"; then
+    booted=vmlinux
+else
+    booted=vmlinuz
+    cp "$kernel" "$out/vmlinuz"
+fi
 
 # Modules with what they need, in the order of loading; modules.dep would take depmod, each module says it too.
 unpacked() {
@@ -77,10 +83,15 @@ interpreter=$(basename "$loader")
 mkdir -p "$root/usr/lib64"
 cp -L "$loader" "$root/usr/lib64/$interpreter"
 
-add_program() {
-    program=$(find "$tree/bin" "$tree/sbin" "$tree/usr/bin" "$tree/usr/sbin" -name "$1" 2>/dev/null | head -n 1)
+find_program() {
+    program=$(find "$tree/bin" "$tree/sbin" "$tree/usr/bin" "$tree/usr/sbin" -name "$1" ! -type d 2>/dev/null | head -n 1)
     [ -n "$program" ] || fail "no program $1 in $tree"
+}
+add_program() {
+    find_program "$1"
     cp -L "$program" "$root/usr/bin/$1"
+    # 0: it needs a loader; 1 or a crash: it stands alone.
+    "$loader" --verify "$program" >/dev/null 2>&1 || return 0
     "$loader" --library-path "$libraries" --list "$program" >"$work/needs" 2>&1 ||
         fail "$1: the libraries cannot be listed: $(tail -n 1 "$work/needs")"
     if grep 'not found' "$work/needs" >&2; then
@@ -91,13 +102,31 @@ add_program() {
     done
 }
 add_program busybox
-add_program fio
 add_program qemu-ga
+
+# Debian's fio comes with the libraries of every storage back end there is: most of the image, and most of the
+# time that fio takes to start. The disk of a guest is none of them. What the two programs above need is there
+# already, and stays what it is.
+find_program fio
+mkdir "$work/hollow"
+"$loader" --library-path "$libraries" --list "$program" >"$work/needs" 2>&1 || true
+hollowed=$(sed -n 's/.* => \(\/[^ ]*\) (.*/\1/p' "$work/needs" |
+    grep -Ev '/(libc|libm|libaio|libnuma|libz|libdl|librt|libpthread)\.so' |
+    xargs "$python" "$here/hollow.py" "$program" "$work/hollow" | tr '\n' ' ')
+engines=$("$loader" --library-path "$libraries" "$program" --enghelp)
+libraries=$work/hollow:$libraries
+[ "$("$loader" --library-path "$libraries" "$program" --enghelp)" = "$engines" ] ||
+    fail "fio does not start with hollow libraries for $hollowed"
+add_program fio
 
 run() {
     program=$1
     shift
-    "$loader" --library-path "$root/usr/lib" "$root/usr/bin/$program" "$@"
+    if "$loader" --verify "$root/usr/bin/$program" >/dev/null 2>&1; then
+        "$loader" --library-path "$root/usr/lib" "$root/usr/bin/$program" "$@"
+    else
+        "$root/usr/bin/$program" "$@"
+    fi
 }
 for applet in $(run busybox --list); do
     [ -e "$root/usr/bin/$applet" ] || ln -s busybox "$root/usr/bin/$applet"
@@ -111,7 +140,7 @@ kernel_version=${modules##*/}
 printf 'kernel=%s\nfio=%s\n' "$kernel_version" "$fio_version" >"$root/etc/harness-guest"
 echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
 echo 'root:x:0:' >"$root/etc/group"
-printf '%s' "$init" | base64 -d >"$root/init"
+cp "$here/init" "$root/init"
 # The agent's guest-shutdown calls this.
 printf '#!/bin/sh\ncase " $* " in *" -r "*) exec reboot -f ;; *) exec poweroff -f ;; esac\n' >"$root/usr/sbin/shutdown"
 chmod 755 "$root/init" "$root/usr/sbin/shutdown"
@@ -120,10 +149,10 @@ chmod 755 "$root/init" "$root/usr/sbin/shutdown"
 find "$root" -exec touch -h -d @0 {} +
 (cd "$root" && find . -mindepth 1 | sort | cpio --quiet -o -H newc --reproducible -R 0:0) >"$out/initramfs.cpio"
 
-sha256=$(cat "$out/vmlinuz" "$out/initramfs.cpio" | sha256sum | cut -d ' ' -f 1)
+sha256=$(cat "$out/$booted" "$out/initramfs.cpio" | sha256sum | cut -d ' ' -f 1)
 cat >"$out/image.json" <<END
 {
- "kernel": "$image/vmlinuz",
+ "kernel": "$image/$booted",
  "initrd": "$image/initramfs.cpio",
  "sha256": "$sha256",
  "kernel_version": "$kernel_version",
