@@ -274,6 +274,8 @@ class Domain:
         # libvirt asks QEMU to end likewise, but looks only every 200 ms whether it has.
         if self._process is not None:
             self._process.end(_ENDING_SECONDS)
+            # A zombie looks alive to it.
+            self.exit_status(_ENDING_SECONDS)
         # libvirt's own patience with a process that does not end is its own business: it may outlast ours.
         ending = threading.Thread(target=self._end, name="ending", daemon=True)
         ending.start()
