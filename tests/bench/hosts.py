@@ -1,0 +1,108 @@
+"""What a cell costs beyond fio's own time on the host, without a guest: against the loops of others."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+import time
+import venv
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from bench.figures import Target, Who, Work
+from harness.adapters.ceiling import measure_ceiling
+from harness.core.model import Cell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_BIN = Path(sys.executable).parent
+_FIO_PLOT = "fio-plot==1.1.21"
+_RUNTIME_S = 1
+_FILE_MIB = 64
+
+
+def measure(*, quick: bool) -> Iterator[Work]:
+    """Run the same cells on a file of the host: a shell's loop, the harness, a playbook and bench-fio."""
+    cells = [Cell("randread", bs, depth) for bs, depth in product(["4k", "128k"], [1, 8, 16, 32, 64])]
+    cells = cells[:2] if quick else cells
+    # Not in memory: fio reads past the page cache, which memory does not allow.
+    with TemporaryDirectory(prefix="bench-", dir="/var/tmp") as name:
+        place = Path(name)
+        target = place / "target"
+        target.write_bytes(bytes(_FILE_MIB * 2**20))
+        took = {
+            Who.BARE: _by_shell(cells, target),
+            Who.HARNESS: _by_harness(cells, target),
+            Who.ANSIBLE: _by_ansible(cells, target, place),
+            Who.BENCH_FIO: _by_bench_fio(cells, target, place),
+        }
+    yield Work(
+        "a cell on the host, without a guest, beyond fio's runtime",
+        "s",
+        {who: seconds / len(cells) - _RUNTIME_S for who, seconds in took.items()},
+        [Target(Who.BARE, 1.15), Target(Who.ANSIBLE, 0.2)],
+        f"{len(cells)} cells of {_RUNTIME_S} s on a file. This project: what `harness run --ceiling` measures "
+        f"with; bench-fio: {_FIO_PLOT}, its start included, as is the playbook's.",
+    )
+
+
+def _command(cell: Cell, target: Path) -> str:
+    return (
+        f"fio --name=fio --filename={target} --readonly --allow_file_create=0 --rw={cell.rw} --bs={cell.bs} "
+        f"--iodepth={cell.iodepth} --numjobs=1 --ioengine=libaio --direct=1 --time_based "
+        f"--runtime={_RUNTIME_S} --group_reporting --randrepeat=0 --norandommap --eta=never "
+        "--output-format=json"
+    )
+
+
+def _by_shell(cells: Sequence[Cell], target: Path) -> float:
+    loop = "; ".join(f"{_command(cell, target)} >{target}.out" for cell in cells)
+    return _seconds(["sh", "-ec", loop])
+
+
+def _by_harness(cells: Sequence[Cell], target: Path) -> float:
+    began = time.monotonic()
+    for cell in cells:
+        measure_ceiling(cell, target, runtime=_RUNTIME_S, ramp=0)
+    return time.monotonic() - began
+
+
+def _by_ansible(cells: Sequence[Cell], target: Path, place: Path) -> float:
+    variables = {
+        "ansible_python_interpreter": sys.executable,
+        "fio_commands": [_command(cell, target) for cell in cells],
+        "place": str(place),
+    }
+    file = place / "variables.json"
+    file.write_text(json.dumps(variables))
+    playbook = Path(__file__).with_name("ansible_host.yml")
+    return _seconds([f"{_BIN}/ansible-playbook", "-i", "localhost,", "-e", f"@{file}", str(playbook)])
+
+
+def _by_bench_fio(cells: Sequence[Cell], target: Path, place: Path) -> float:
+    # In an environment of its own: nothing of it is the project's.
+    venv.create(place / "venv", with_pip=True)
+    pip = [f"{place}/venv/bin/pip", "install", "-q", "--disable-pip-version-check", _FIO_PLOT]
+    subprocess.run(pip, check=True)
+    sizes, depths = ({str(value): None for value in values} for values in zip(*_factors(cells), strict=True))
+    argv = f"""
+        {place}/venv/bin/bench-fio --target {target} --type file --size {_FILE_MIB}m --mode randread
+        --output {place}/bench-fio --block-size {" ".join(sizes)} --iodepth {" ".join(depths)} --numjobs 1
+        --runtime {_RUNTIME_S} --engine libaio --quiet
+    """
+    return _seconds(shlex.split(argv))
+
+
+def _factors(cells: Sequence[Cell]) -> list[tuple[str, int]]:
+    return [(cell.bs, cell.iodepth) for cell in cells]
+
+
+def _seconds(argv: Sequence[str]) -> float:
+    began = time.monotonic()
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+    return time.monotonic() - began
