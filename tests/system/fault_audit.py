@@ -123,8 +123,10 @@ def not_a_beginning(run: Path, plan: dict[str, Any]) -> list[str]:
 
 
 def any_failed(run: Path) -> bool:
-    """Return whether a session ended in another way than done or interrupted."""
-    states = {json.loads(path.read_text())["state"] for path in records_of(run)}
+    """Return whether a session ended in another way than done or interrupted, or an iteration did not count."""
+    records = [json.loads(path.read_text()) for path in records_of(run)]
+    states = {record["state"] for record in records}
+    states |= {entry["state"] for record in records for entry in record["iterations"]}
     return bool(states & {"failed", "crashed"})
 
 

@@ -148,7 +148,7 @@ class Course:
 
     def _promised(self, promised: list[Kept], fault: Fault) -> None:
         self.lost += audit.lost(promised, self.run)
-        # Where a session failed, the run went on without it.
+        # Where a session or an iteration failed, the run went on without it.
         if fault.kind in _STOPS_THE_RUN and not audit.any_failed(self.run):
             self.lost += audit.not_a_beginning(self.run, self._plan())
         self._done = promised
