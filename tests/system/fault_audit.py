@@ -123,7 +123,7 @@ def not_a_beginning(run: Path, plan: dict[str, Any]) -> list[str]:
 
 
 def any_failed(run: Path) -> bool:
-    """Return whether a session ended in another way than done or interrupted, or an iteration did not count."""
+    """Return whether a session ended otherwise than done or interrupted, or an iteration did not count."""
     records = [json.loads(path.read_text()) for path in records_of(run)]
     states = {record["state"] for record in records}
     states |= {entry["state"] for record in records for entry in record["iterations"]}
