@@ -179,8 +179,10 @@ class Course:
         return code
 
     def _clean(self, before: Surroundings) -> None:
+        # The fault may have come before there was a run directory; to name none is right then.
+        runs = [str(self.run)] if self.run.exists() else []
         done = subprocess.run(
-            [sys.executable, "-m", "harness", "clean", str(self.run), "--state-dir", str(self.world.state)],
+            [sys.executable, "-m", "harness", "clean", *runs, "--state-dir", str(self.world.state)],
             cwd=ROOT,
             capture_output=True,
             text=True,
