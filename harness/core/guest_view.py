@@ -45,10 +45,10 @@ def parse_guest(text: str) -> dict[str, Any]:
     """Return what ``SCRIPT`` printed.
 
     Returns:
-        ``device`` (the measured disk's own name, such as ``/dev/vda``), ``kernel``, ``fio``, ``distribution`` and ``command_line``; ``cpus`` (a CPU list such as ``0-3``) and
-        ``cpu`` (``model`` and ``flags`` of the first, sorted); ``modules``, sorted; ``disk``: ``features``
-        (the virtio feature bits that device and driver agreed on), ``hw_queues`` and the settings of its
-        queue. What was not printed is None.
+        ``device`` (the measured disk's own name, such as ``/dev/vda``), ``kernel``, ``fio``, ``distribution``
+        and ``command_line``; ``cpus`` (a CPU list such as ``0-3``) and ``cpu`` (``model`` and ``flags`` of
+        the first, sorted); ``modules``, sorted; ``disk``: ``features`` (the virtio feature bits that device
+        and driver agreed on), ``hw_queues`` and the settings of its queue. What was not printed is None.
     """
     lines: dict[str, list[str]] = defaultdict(list)
     for line in text.splitlines():

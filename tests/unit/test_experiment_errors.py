@@ -54,6 +54,9 @@ def test_no_experiment_at_all(text: str, where: str, message: str) -> None:
         ("matrix: {iodepth: [010]}", "matrix.iodepth[0]", "'010' is text", "leading zeros"),
         ("matrix: {numjobs: true}", "matrix.numjobs", "true is not a whole number", "number"),
         ("matrix: {rw: ranread}", "matrix.rw", "'ranread' is not one of", "did you mean randread?"),
+        # Engines of libraries that are hollow in the micro guest.
+        ("matrix: {ioengine: rbd}", "matrix.ioengine", "'rbd' is not one of", "libaio"),
+        ("matrix: {ioengine: [libaio, libpmem]}", "matrix.ioengine[1]", "'libpmem' is not one of", "libaio"),
         ("matrix: {ioengine: windowsaio}", "matrix.ioengine", "is not one of", "libaio"),
         ("matrix: {bs: {a: 1}}", "matrix.bs", "a mapping", "list of values"),
         ("disk: {queue_size: 100}", "disk.queue_size", "100 is no power of two", "256"),

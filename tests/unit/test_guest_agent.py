@@ -46,6 +46,9 @@ class FakeDomain:
         self.asked: list[tuple[float, dict[str, Any]]] = []
         self._answers = list(answers)
 
+    def answer(self, *answers: Answer) -> None:
+        self._answers += answers
+
     def agent(self, command: dict[str, Any], timeout: float) -> Any:
         assert timeout > 0
         self.asked.append((time.monotonic(), command))
@@ -121,6 +124,63 @@ def test_the_guest_is_left_alone_until_the_program_is_due() -> None:
     bench.agent.run(["/bin/fio"], due=0.3, grace=LONG)
     (began, _), (asked, _) = bench.domain.asked
     assert asked - began >= 0.3
+
+
+@pytest.fixture
+def counted_time(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Time that passes only when someone waits."""
+    clock = Clock()
+    monkeypatch.setattr(guest, "time", clock)
+    return clock
+
+
+class Clock:
+    """Seconds since the beginning, and each wait."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.waits: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.waits.append(seconds)
+
+    def first_wait(self, bench: Bench, *answers: Answer, due: float) -> float:
+        """Return how long the guest was left alone in one run of a program."""
+        begin = len(self.waits)
+        bench.domain.answer(STARTED, *answers)
+        bench.waiter.sleep = self.sleep  # type: ignore[method-assign]
+        bench.agent.run(["/bin/fio"], due=due, grace=LONG)
+        return self.waits[begin]
+
+
+def test_who_knows_how_long_programs_take_beyond_their_time_asks_later(counted_time: Clock) -> None:
+    bench = Bench()
+    assert counted_time.first_wait(bench, *[RUNNING] * 10, ended(), due=5) == 5
+    late = counted_time.now - 5
+    assert late > 0
+    second = counted_time.first_wait(bench, ended(), due=5)
+    # Nearly as long as the first took: not so long that it cannot turn out to be quicker.
+    assert 5 + late / 2 < second < 5 + late
+
+
+def test_the_quickest_program_says_how_late_the_next_is_asked_for(counted_time: Clock) -> None:
+    bench = Bench()
+    counted_time.first_wait(bench, RUNNING, ended(), due=5)
+    soon_asked = counted_time.first_wait(bench, *[RUNNING] * 50, ended(), due=5)
+    assert counted_time.first_wait(bench, *[RUNNING] * 50, ended(), due=5) == pytest.approx(soon_asked)
+
+
+def test_a_program_of_unknown_duration_is_asked_for_at_once_and_says_nothing_of_others(
+    counted_time: Clock,
+) -> None:
+    bench = Bench()
+    assert counted_time.first_wait(bench, *[RUNNING] * 50, ended(), due=0) == 0
+    assert counted_time.first_wait(bench, RUNNING, ended(), due=5) == 5
+    assert counted_time.first_wait(bench, ended(), due=0) == 0
 
 
 def test_a_program_that_hangs_is_given_up() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from harness.adapters import checkout
 from harness.adapters.host.facts import environment, volatile_settings
 from harness.adapters.libraries import shared_libraries
-from harness.core.guest_view import SCRIPT, feature_bits, parse_guest
+from harness.core.guest_view import MICRO_GUEST, SCRIPT, feature_bits, parse_guest
 from harness.core.provenance import argv_settings
 from harness.core.qemu_answers import block_nodes, devices_of, iothreads, telling_properties, version
 from harness.core.redaction import HIDDEN, redacted, redacted_argv
@@ -215,6 +215,42 @@ def test_the_script_is_one_that_a_shell_takes_and_fails_without_a_disk(tmp_path:
     )
     assert done.returncode == 1
     assert "none" in done.stderr
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    """A link such as udev makes, to what has the name of one of the host's disks."""
+    name = next((entry.name for entry in sorted(Path("/sys/block").iterdir())), None)
+    if name is None:
+        pytest.skip("this host has no block device at all")
+    link = tmp_path / "virtio-disk0"
+    link.symlink_to(tmp_path / name)
+    return link
+
+
+@pytest.mark.parametrize(
+    ("micro", "fio"), [("kernel=6.1\nfio=fio-9\n", "fio-9"), (None, "fio-8"), ("", "fio-8")]
+)
+def test_a_micro_guest_is_not_asked_for_its_fio_and_the_disk_gets_its_own_name(
+    disk: Path, tmp_path: Path, micro: str | None, fio: str
+) -> None:
+    program = tmp_path / "bin" / "fio"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho fio-8\n")
+    program.chmod(0o755)
+    said = tmp_path / "harness-guest"
+    if micro is not None:
+        said.write_text(micro)
+    done = subprocess.run(
+        ["sh", "-c", SCRIPT.replace(MICRO_GUEST, str(said)), "sh", str(disk)],
+        env={"PATH": f"{program.parent}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    guest = parse_guest(done.stdout)
+    assert (guest["device"], guest["fio"]) == (str(disk.resolve()), fio)
 
 
 # The host

@@ -70,8 +70,8 @@ class AgentConnection:
     def run(self, argv: Sequence[str], *, stdin: str = "", due: float = 0.0, grace: float) -> Execution:
         """Run a program to its end.
 
-        The guest is left alone until the program is due to end, and for nearly as long beyond as every program
-        before it took at least to start and to end; only then is the agent asked, as each answer costs the
+        The guest is left alone until the program is due to end, and for nearly as long beyond as the quickest
+        program before it took to start and to end. Only then is the agent asked, as each answer costs the
         guest time.
 
         Args:

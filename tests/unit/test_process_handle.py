@@ -1,0 +1,68 @@
+"""A process is ended by what holds it, not by a number that may have become another's."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.adapters.process_handle import ProcessHandle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LONG = 30.0
+IGNORES = "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+
+
+def descriptors() -> set[str]:
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def deaf() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that does not hear SIGTERM."""
+    with subprocess.Popen([sys.executable, "-c", IGNORES], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
+def test_it_ends_a_process_and_waits_until_it_has(sleeper: subprocess.Popen[bytes]) -> None:
+    ProcessHandle(sleeper.pid).end(LONG)
+    assert sleeper.poll() == -signal.SIGTERM
+
+
+def test_it_does_not_wait_for_ever_and_asks_once(deaf: subprocess.Popen[bytes]) -> None:
+    before = descriptors()
+    handle = ProcessHandle(deaf.pid)
+    handle.end(0.01)
+    assert deaf.poll() is None
+    assert descriptors() == before
+    handle.end(LONG)
+    assert deaf.poll() is None
+
+
+def test_a_process_that_has_ended_meanwhile_is_fine_and_its_number_is_nobody(
+    sleeper: subprocess.Popen[bytes],
+) -> None:
+    before = descriptors()
+    handle = ProcessHandle(sleeper.pid)
+    sleeper.kill()
+    sleeper.wait()
+    handle.end(LONG)
+    assert descriptors() == before
+    # The number is free: whoever gets it next is none of ours.
+    ProcessHandle(sleeper.pid).end(LONG)
