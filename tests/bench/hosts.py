@@ -46,8 +46,8 @@ def measure(*, quick: bool) -> Iterator[Work]:
         "s",
         {who: seconds / len(cells) - _RUNTIME_S for who, seconds in took.items()},
         [Target(Who.BARE, 1.15), Target(Who.ANSIBLE, 0.2)],
-        f"{len(cells)} cells of {_RUNTIME_S} s on a file. This project: what `harness run --ceiling` measures "
-        f"with; bench-fio: {_FIO_PLOT}, its start included, as is the playbook's.",
+        f"{len(cells)} cells of {_RUNTIME_S} s on a file. This project: what `harness run --ceiling` uses; "
+        f"bench-fio: {_FIO_PLOT}, its start included, as is the playbook's.",
     )
 
 
