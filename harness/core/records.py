@@ -159,7 +159,10 @@ class SessionRecord:
     """One session of the plan as it happened.
 
     Attributes:
-        files: SHA-256 of what its last boot left beside it (domain XML, logs), by name; empty while it runs.
+        files: SHA-256 of what its boots left beside it (domain XML, logs), by name; of the boot that runs
+            there is nothing yet.
+        replaces: what became of the record in whose place the session is measured again; None where there was
+            none before.
     """
 
     number: int
@@ -170,6 +173,7 @@ class SessionRecord:
     boots: list[BootRecord] = field(default_factory=list)
     iterations: list[IterationRecord] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
+    replaces: str | None = None
 
     def accepted(self) -> set[int]:
         """Return the numbers of the iterations that count."""
@@ -235,6 +239,7 @@ class RunRecord:
         noise_floor: the A/A run directory of this host that the run points at.
         max_map_count: what --max-map-count asked for; None leaves the host's.
         files: SHA-256 of the files beside it that never change, by name.
+        begun: the directories of the sessions that have a record: one that is gone is missed.
     """
 
     format_version: int
@@ -253,3 +258,4 @@ class RunRecord:
     noise_floor: str | None = None
     max_map_count: int | None = None
     files: dict[str, str] = field(default_factory=dict)
+    begun: list[str] = field(default_factory=list)

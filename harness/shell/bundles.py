@@ -11,7 +11,7 @@ import orjson
 from harness import __version__
 from harness.adapters.files import write_atomic
 from harness.adapters.results.bundle import BUNDLE_SUFFIX, NOISE_FLOOR, files_of_run, pack
-from harness.adapters.results.run_files import ENVIRONMENT, HEAD
+from harness.adapters.results.run_layout import ENVIRONMENT, HEAD
 from harness.adapters.results.store import RunDirectory, is_run_directory
 from harness.adapters.workspace import default_state_directory
 from harness.core import seals

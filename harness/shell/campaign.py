@@ -195,10 +195,11 @@ class Campaign:
 
     def _session(self, session: PlannedSession) -> None:
         """Run what is missing of a session; one that the host failed is tried again, and says so."""
-        before, failures = len(self._store.load_session(session).boots), len(self._failures)
+        record, failures = self._store.load_session(session), len(self._failures)
+        before = len(record.boots)
         # A variant whose last session gave nothing had its chance: a build that cannot boot burns no night.
         repeats = 0 if self._fruitless[session.variant] else self._protocol.retries
-        cause = BootCause.RESUMED if before else BootCause.FIRST
+        cause = BootCause.RESUMED if before or record.replaces else BootCause.FIRST
         while self._boot(session, cause, may_repeat=repeats > 0):
             cause, repeats = BootCause.REPEATED, repeats - 1
             # What it failed at is in its record; it counts as a failure only if it fails again.

@@ -90,6 +90,7 @@ def _session(planned: PlannedSession, record: SessionRecord) -> dict[str, Any]:
         "state": record.state,
         "boots": len(record.boots),
         "repeated": sum(boot.cause is BootCause.REPEATED for boot in record.boots),
+        "replaces": record.replaces,
         "ready_seconds": record.boots[-1].ready_seconds,
         "planned": len(planned.iterations),
         "accepted": len(accepted),

@@ -16,7 +16,7 @@ import pytest
 
 from harness.adapters.host import locks
 from harness.adapters.leftovers import MARK, emulators_left
-from harness.adapters.results.run_files import is_unborn
+from harness.adapters.results.run_layout import is_unborn
 from harness.adapters.scratch import scratch
 from harness.adapters.workspace import Workspace
 from harness.core.leftovers import Cleaned, Leftover, LeftoverFate, LeftoverKind

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -26,7 +27,8 @@ from harness.adapters.results.record_files import (
     validated,
     write_record,
 )
-from harness.adapters.results.run_files import CUT_OFF, RunFiles, check_new, is_run_directory
+from harness.adapters.results.run_files import CUT_OFF, RunFiles
+from harness.adapters.results.run_layout import check_new, is_run_directory
 from harness.core import seals
 from harness.core.errors import DamagedError, InputError
 from harness.core.model import TABLE_FACTORS
@@ -48,7 +50,6 @@ from harness.core.records import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 __all__ = ["CUT_OFF", "RunDirectory", "check_new", "is_run_directory"]
 
@@ -113,7 +114,7 @@ class RunDirectory(RunFiles[RunRecord]):
         """Return what is kept of a session; an empty record when it never started.
 
         Raises:
-            DamagedError: its record was torn or edited.
+            DamagedError: its record was torn, edited or taken away.
         """
         path = self._session(planned) / "session.json"
         if is_there(path):
@@ -121,13 +122,13 @@ class RunDirectory(RunFiles[RunRecord]):
             if wrong := why_not_planned(record, planned):
                 raise damaged(path, wrong[1], at=wrong[0], remedy=self._measure_again)
             return record
-        return SessionRecord(
-            planned.number, planned.block, planned.variant, dict(planned.guest), SessionState.RUNNING
-        )
+        self._check_not_lost(path.parent, path.name, self._measure_again)
+        return _unmeasured(planned, SessionState.RUNNING)
 
     def save_session(self, planned: PlannedSession, record: SessionRecord) -> None:
         """Put a session's record on disk before returning."""
         write_record(self.session_directory(planned) / "session.json", asdict(record))
+        self._keep_begun(planned.directory)
 
     def left_beside(self, planned: PlannedSession) -> dict[str, str]:
         """Return the SHA-256 of what a boot that ended left beside its session's record, by name."""
@@ -193,8 +194,7 @@ class RunDirectory(RunFiles[RunRecord]):
                 record = self.load_session(planned)
                 self.read_domain_xml(planned, record)
             except InputError as error:
-                place = self.put_aside(self._session(planned))
-                yield f"{error.message}: put aside in {place}, the session is measured again"
+                yield f"{error.message}: {self._begin_again(planned, error)}the session is measured again"
                 continue
             lost = [entry for entry in record.iterations if self._is_lost(planned, entry)]
             for entry in lost:
@@ -203,6 +203,15 @@ class RunDirectory(RunFiles[RunRecord]):
             if lost:
                 record.state = SessionState.INTERRUPTED
                 self.save_session(planned, record)
+
+    def _begin_again(self, planned: PlannedSession, error: InputError) -> str:
+        """Put aside what there is of a session, and mark it as measured again; say where it is."""
+        directory, problem = self._session(planned), error.problems[0]
+        told = f"put aside in {self.put_aside(directory)}, " if directory.exists() else ""
+        record = _unmeasured(planned, SessionState.INTERRUPTED)
+        record.replaces = f"its {Path(problem.where).name} {problem.message}"
+        self.save_session(planned, record)
+        return told
 
     def _is_lost(self, planned: PlannedSession, entry: IterationRecord) -> bool:
         """Return whether an iteration counts whose output is gone, or is not what was saved."""
@@ -235,6 +244,10 @@ class RunDirectory(RunFiles[RunRecord]):
             if type(ceiling.get("iops")) not in {int, float} or not _is_cell(ceiling):
                 raise damaged(path, "is no ceiling of a cell", at=str(index))
         return ceilings
+
+
+def _unmeasured(planned: PlannedSession, state: SessionState) -> SessionRecord:
+    return SessionRecord(planned.number, planned.block, planned.variant, dict(planned.guest), state)
 
 
 def _is_cell(ceiling: dict[str, Any]) -> bool:
