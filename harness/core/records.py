@@ -24,6 +24,17 @@ SEALED_SINCE = 2
 """The first format whose records all carry a checksum."""
 
 
+def boot_file(name: str, boot: int) -> str:
+    """Return what a file is called that each boot of a session leaves: ``domain.xml``, ``domain-boot1.xml``.
+
+    Args:
+        name: of the first boot's.
+        boot: which of the session's boots, from 0.
+    """
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem}-boot{boot}{dot}{suffix}" if boot else name
+
+
 class RunState(StrEnum):
     """How far a run has come."""
 
@@ -178,6 +189,11 @@ class SessionRecord:
     def accepted(self) -> set[int]:
         """Return the numbers of the iterations that count."""
         return {record.number for record in self.iterations if record.state is IterationState.OK}
+
+    def telling_boots(self) -> list[int]:
+        """Return the boots whose iterations count; all of them where none does."""
+        counted = {entry.boot for entry in self.iterations if entry.state is IterationState.OK}
+        return sorted(counted) or list(range(len(self.boots)))
 
     def boot_seconds(self, boot: int) -> float:
         """Return how long a boot lasted; of one that was cut off, up to the end of its last iteration.

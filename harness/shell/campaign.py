@@ -232,14 +232,12 @@ class Campaign:
         boot = BootRecord(started=_stamp(self._clock.now()), cause=cause, ordinal=self._boots)
         self._boots += 1
         record.boots.append(boot)
-        # What the boot before left beside the record is about to be replaced.
-        record.files = {}
         self._store.save_session(session, record)
         self._emit(SessionStarted(session))
         guest: GuestSession | None = None
-        directory, again = self._store.session_directory(session), False
+        number, directory, again = len(record.boots) - 1, self._store.session_directory(session), False
         try:
-            with self._lab.session(session, directory, boot=len(record.boots) - 1) as guest:
+            with self._lab.session(session, directory, boot=number) as guest:
                 boot.ready_seconds, boot.facts = round(guest.ready_seconds, 3), guest.facts
                 self._store.save_session(session, record)
                 self._emit(SessionReady(session, guest.ready_seconds))
@@ -261,7 +259,7 @@ class Campaign:
         finally:
             boot.ended = _stamp(self._clock.now())
             boot.telemetry = guest.telemetry if guest else None
-            record.files = self._store.left_beside(session)
+            record.files |= self._store.left_beside(session, boot=number)
             self._store.save_session(session, record)
         return again
 

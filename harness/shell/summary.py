@@ -59,8 +59,7 @@ def _difference(found: Difference, variants: Sequence[str]) -> dict[str, Any]:
 
 def _facts(run: RunDirectory, planned: PlannedSession, record: SessionRecord) -> Iterator[SessionFacts]:
     """Return what the boots ran on that gave samples; of a session without any, what each boot ran on."""
-    counted = {entry.boot for entry in record.iterations if entry.state is IterationState.OK}
-    for boot in sorted(counted) or range(len(record.boots)):
+    for boot in record.telling_boots():
         yield boot_facts(run, planned, record, boot)
 
 

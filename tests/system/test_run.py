@@ -153,6 +153,11 @@ def test_interrupt_keeps_what_was_measured_and_resume_finishes(experiment: Path,
     done = harness("run", "--resume", str(run))
     assert done.returncode == 0, done.stderr
     assert accepted(run) == [0, 1, 2, 3]
+    (twice,) = (path.parent for path in run.glob("sessions/*/domain-boot1.xml"))
+    left = json.loads((twice / "session.json").read_text())["files"]
+    assert {"domain.xml", "console.log", "domain-boot1.xml", "console-boot1.log"} <= set(left)
+    assert (twice / "console.log").read_text(), "the first boot's"
+    assert "console-boot1.log" in (twice / "domain-boot1.xml").read_text()
 
 
 def test_killed_harness_and_killed_guest(experiment: Path, tmp_path: Path) -> None:

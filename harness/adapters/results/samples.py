@@ -82,7 +82,7 @@ def read_samples(run: RunDirectory) -> RunSamples:
             if entry.state is IterationState.CRASHED
         ]
         if found:
-            boots = sorted({entry.boot for entry in record.iterations if entry.state is IterationState.OK})
+            boots = record.telling_boots()
             # A session that was repeated counts as run when it last was.
             started.append((record.boots[boots[-1]].turn, planned.block, planned.variant, planned.number))
             facts += [boot_facts(run, planned, record, boot) for boot in boots]
@@ -134,7 +134,7 @@ def again_warnings(repeated: list[str], replaced: list[str]) -> list[str]:
 def boot_facts(run: RunDirectory, planned: PlannedSession, record: SessionRecord, boot: int) -> SessionFacts:
     """Return what one boot of a session ran on."""
     label = planned.directory if boot == 0 else f"{planned.directory} (boot {boot + 1})"
-    facts, domain = record.boots[boot].facts, run.read_domain_xml(planned, record)
+    facts, domain = record.boots[boot].facts, run.read_domain_xml(planned, record, boot)
     return SessionFacts(label, planned.variant, planned.guest, facts, domain)
 
 

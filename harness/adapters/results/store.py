@@ -45,6 +45,7 @@ from harness.core.records import (
     RunRecord,
     SessionRecord,
     SessionState,
+    boot_file,
     why_not_planned,
 )
 
@@ -130,10 +131,11 @@ class RunDirectory(RunFiles[RunRecord]):
         write_record(self.session_directory(planned) / "session.json", asdict(record))
         self._keep_begun(planned.directory)
 
-    def left_beside(self, planned: PlannedSession) -> dict[str, str]:
+    def left_beside(self, planned: PlannedSession, *, boot: int) -> dict[str, str]:
         """Return the SHA-256 of what a boot that ended left beside its session's record, by name."""
         directory = self._session(planned)
-        return {name: sha256_of(directory / name) for name in _LEFT_BESIDE if (directory / name).is_file()}
+        names = [boot_file(name, boot) for name in _LEFT_BESIDE]
+        return {name: sha256_of(directory / name) for name in names if (directory / name).is_file()}
 
     def save_output(
         self, planned: PlannedSession, iteration: PlannedIteration, output: str, *, boot: int
@@ -161,18 +163,23 @@ class RunDirectory(RunFiles[RunRecord]):
         except UnicodeDecodeError as error:
             raise DamagedError.single(str(path), "is not UTF-8 text", RESTORE) from error
 
-    def read_domain_xml(self, planned: PlannedSession, record: SessionRecord) -> str | None:
-        """Return the session's domain XML, or None when it is not kept.
+    def read_domain_xml(self, planned: PlannedSession, record: SessionRecord, boot: int) -> str | None:
+        """Return the domain XML of a session's boot, or None when it is not kept.
 
         Raises:
             DamagedError: it is not what was written.
         """
-        path = self._session(planned) / _DOMAIN
-        # One that the record names has to be there.
-        if _DOMAIN not in record.files and not is_there(path):
+        directory = self._session(planned)
+        # Older harnesses kept only that of the last boot.
+        for name in dict.fromkeys((boot_file(_DOMAIN, boot), _DOMAIN)):
+            # One that the record names has to be there.
+            if name in record.files or is_there(directory / name):
+                break
+        else:
             return None
+        path = directory / name
         data = read_bytes(path)
-        check_digest(data, record.files.get(_DOMAIN), path, "was written", self._measure_again)
+        check_digest(data, record.files.get(name), path, "was written", self._measure_again)
         return text_of(path, data)
 
     @property
@@ -192,7 +199,8 @@ class RunDirectory(RunFiles[RunRecord]):
         for planned in self.plan.sessions:
             try:
                 record = self.load_session(planned)
-                self.read_domain_xml(planned, record)
+                for boot in record.telling_boots():
+                    self.read_domain_xml(planned, record, boot)
             except InputError as error:
                 yield f"{error.message}: {self._begin_again(planned, error)}the session is measured again"
                 continue
