@@ -256,6 +256,7 @@ class RunRecord:
         max_map_count: what --max-map-count asked for; None leaves the host's.
         files: SHA-256 of the files beside it that never change, by name.
         begun: the directories of the sessions that have a record: one that is gone is missed.
+        host_log: the checksum in the last line of ``host.jsonl`` when the run last began or ended.
     """
 
     format_version: int
@@ -275,3 +276,4 @@ class RunRecord:
     max_map_count: int | None = None
     files: dict[str, str] = field(default_factory=dict)
     begun: list[str] = field(default_factory=list)
+    host_log: str | None = None

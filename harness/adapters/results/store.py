@@ -28,7 +28,7 @@ from harness.adapters.results.record_files import (
     write_record,
 )
 from harness.adapters.results.run_files import CUT_OFF, RunFiles
-from harness.adapters.results.run_layout import check_new, is_run_directory
+from harness.adapters.results.run_layout import HEAD, check_new, is_run_directory
 from harness.core import seals
 from harness.core.errors import DamagedError, InputError
 from harness.core.model import TABLE_FACTORS
@@ -233,6 +233,12 @@ class RunDirectory(RunFiles[RunRecord]):
 
     def _session(self, planned: PlannedSession) -> Path:
         return inside(self.path / "sessions", planned.directory)
+
+    def keep_host_log(self, seal: str) -> None:
+        """Put on disk how far the log of the host's settings has come; see `RunRecord`."""
+        record = self.record
+        record.host_log = seal
+        write_record(self.path / HEAD, asdict(record))
 
     def write_ceilings(self, ceilings: list[dict[str, Any]]) -> None:
         """Keep what the host reached without a guest: a cell's factors and its ``iops`` each."""
