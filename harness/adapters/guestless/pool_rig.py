@@ -69,7 +69,7 @@ class PoolRigLab:
         layouts = layouts_of(self.pool, depth=self.pool.queue_size)
         memory = rig.memory_bytes(layouts[-1].end)
         with contextlib.ExitStack() as stack:
-            place = stack.enter_context(scratch())
+            place = stack.enter_context(scratch(sockets=True))
             files = machine_files(place)
             shared = stack.enter_context(shared_memory(Path(files.memory), memory))
             server = stack.enter_context(listening(Path(files.qtest)))

@@ -119,6 +119,7 @@ def command(
     kept |= {"--to-the-limit": to_the_limit or None, "--max-map-count": max_map_count}
     _check_usage(experiment, resume_dir, kept)
     console, workspace = Console(quiet=quiet), Workspace.at(state_dir)
+    workspace.check_sockets()
     with stopping_on_signals() as stop:
         patience = patience_of(wait, console.say, stop)
         if _counts(experiment, resume_dir):
