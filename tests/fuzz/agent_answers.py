@@ -43,16 +43,17 @@ _ERRORS: tuple[Any, ...] = (
     {"class": "CommandNotFound", "desc": "The command guest-exec has been disabled for this instance"},
     {"desc": "\x1b[31mred\n" * 40}, {"desc": None}, {"desc": {"desc": []}}, {}, [], "text", None, 7,
 )  # fmt: skip
-_ANYTHING = 0.15
+_ANYTHING, _SELDOM = 0.15, 0.05
 
 
 def mutate_agent(data: bytes, random: Random) -> bytes:
     """Change one answer of a conversation, or a few."""
-    if random.random() < _ANYTHING:
+    if random.random() < _SELDOM:
         return mutate_lines(data, random)
     lines = data.split(b"\n")
     for _ in range(1 + int(random.expovariate(1.5))):
-        at = random.randrange(len(lines))
+        # Mostly the last one: what is said before it decides only whether that is looked at.
+        at = random.randrange(len(lines)) if random.random() < _ANYTHING else len(lines) - 1
         lines[at] = _answer(lines[at], random).replace(b"\n", b" ")
     return b"\n".join(lines)
 
