@@ -107,9 +107,11 @@ def _read(store: HistoryStore, tables: Tables) -> str:
 
 def _compare(store: HistoryStore, tables: Tables) -> None:
     """Hold the numbers of a few runs against the rows that they came from."""
-    for row in (row for row in tables["runs"][-_LOOKED_AT:] if isinstance(row[1], str)):
+    # What is no text the database turns into one, in its own way.
+    named = [row for row in tables["runs"] if isinstance(row[1], str) and isinstance(row[4], str)]
+    for row in named[-_LOOKED_AT:]:
         number, run_id, host = row[0], row[1], row[4]
-        found = [run for run in store.run(run_id) if run.host_id == str(host)]
+        found = [run for run in store.run(run_id) if run.host_id == host]
         require(len(found) == 1, f"run {run_id!r} is there {len(found)} times")
         _printable("\n".join(run_lines(found[0])))
         _strict(run_json(found[0]))
