@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from harness.adapters.files import sha256_of
-from harness.adapters.results.run_files import HEAD
+from harness.adapters.results.run_layout import HEAD
 from harness.core import seals
 
 if TYPE_CHECKING:

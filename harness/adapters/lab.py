@@ -27,6 +27,7 @@ from harness.core.guest_view import SCRIPT, parse_guest
 from harness.core.model import Workload
 from harness.core.pool import PARALLEL_PROBE, burst_serials, pool_disks, pool_iothreads
 from harness.core.qemu_log import qemu_said
+from harness.core.records import boot_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -118,9 +119,10 @@ class LibvirtLab:
         self, planned: PlannedSession, directory: Path, boot: int, root: RootSpec | None
     ) -> Iterator[BootedGuest | PoolGuest]:
         build = self.builds[planned.variant]
-        console = directory / "console.log"
+        # What an earlier boot of the session left stays beside it.
+        console = directory / boot_file("console.log", boot)
         xml = render_domain(self.domain_spec(planned, console, root), read_text(self.template))
-        write_atomic(directory / "domain.xml", xml.encode())
+        write_atomic(directory / boot_file("domain.xml", boot), xml.encode())
         if self.guard is not None:
             self.guard.check_again()
         began = time.monotonic()
@@ -156,7 +158,7 @@ class LibvirtLab:
             # From the last to the first, each whatever another one raises: a disk that fails must not keep
             # the guest alive.
             with contextlib.ExitStack() as ending:
-                ending.callback(_keep_qemu_log, domain, directory / "qemu.log")
+                ending.callback(_keep_qemu_log, domain, directory / boot_file("qemu.log", boot))
                 ending.callback(limit.cut)
                 ending.callback(domain.destroy, self.timeouts.destroy)
                 ending.callback(limit.close)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from harness.adapters.files import half_written
 from harness.adapters.host.locks import holder_of
-from harness.adapters.results.run_files import LOCK, is_run_directory, is_unborn
+from harness.adapters.results.run_layout import LOCK, is_run_directory, is_unborn
 
 if TYPE_CHECKING:
     from pathlib import Path

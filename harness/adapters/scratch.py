@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.adapters.host.locks import exclusive, holder_of
+from harness.adapters.short_paths import LONGEST_SOCKET, temporary_directories, temporary_directory
 from harness.core.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -19,21 +20,40 @@ if TYPE_CHECKING:
 
 _PREFIX = "ab-scratch-"
 _LOCK = "lock"
+_LONGEST_PLACE = LONGEST_SOCKET - len(f"/{_PREFIX}12345678/qtest.1234567890123456")
+"""Bytes; the last ones since ssh makes its socket under a longer name and renames it."""
 _NOBODY_WAITS = "nothing: it is used by one process"
 _LOCKED_AFTER_SECONDS = 60
 """More than a process takes from making its directory to locking it."""
 
 
 @contextlib.contextmanager
-def scratch() -> Iterator[Path]:
-    """Make a directory for the duration of the ``with`` block; its path is short enough for sockets."""
-    directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
+def scratch(*, sockets: bool = False) -> Iterator[Path]:
+    """Make a directory for the duration of the ``with`` block.
+
+    Args:
+        sockets: its path has to be short enough for UNIX sockets with short names.
+
+    Raises:
+        InputError: there is no directory with a path that is short enough.
+    """
+    place = place_for_sockets() if sockets else None
+    directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
     try:
         # The kernel drops the lock with this process, however it ends.
         with exclusive(directory / _LOCK, what=f"the directory {directory}", remedy=_NOBODY_WAITS):
             yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def place_for_sockets() -> Path:
+    """Return where directories are made that hold sockets.
+
+    Raises:
+        InputError: as `temporary_directory`.
+    """
+    return temporary_directory(_LONGEST_PLACE)
 
 
 def _is_ours(directory: Path) -> bool:
@@ -54,7 +74,7 @@ def sweep() -> None:
 
 def left() -> list[Path]:
     """Return the directories of processes that were killed."""
-    every = sorted(Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"))
+    every = [path for place in temporary_directories() for path in sorted(place.glob(f"{_PREFIX}*"))]
     return [directory for directory in every if _is_left(directory)]
 
 

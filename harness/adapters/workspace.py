@@ -6,11 +6,13 @@ import contextlib
 import hashlib
 import os
 import stat
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.adapters.files import PASSABLE, PRIVATE, make_directory
+from harness.adapters.scratch import place_for_sockets
+from harness.adapters.short_paths import LONGEST_SOCKET, bytes_of, temporary_directory
+from harness.core.errors import InputError, Problem
 
 _SYSTEM_STATE = Path("/var/lib/qemu-ab-harness")
 _PASSABLE = ("builds", "disks", "guest", "images", "lv", "trees")
@@ -21,9 +23,10 @@ _PRIVATE_FILES = ("accel.json", "experience.json", "history.duckdb", "history.du
 _OPEN = ("harness",)
 """The harness itself, where a playbook installed it: there is nothing in it that others may not read."""
 
-_LONGEST_EMBED_ROOT = 27
-"""libvirt puts the agent's UNIX socket below it, in lib/qemu/channel/target/domain-NNNN-<20 characters>/, and
-the path of a socket may have 107 characters."""
+_LONGEST_EMBED_ROOT = LONGEST_SOCKET - len(
+    "/lib/qemu/channel/target/domain-NNNN-qemu-ab-TWELVE-BYTES/org.qemu.guest_agent.0"
+)
+"""Bytes: libvirt puts the agent's UNIX socket below it, in a directory with 20 bytes of the domain's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +45,37 @@ class Workspace:
         """The directory of the embedded libvirt driver.
 
         Below the state directory, or, where the sockets' paths would become too long, in the user's
-        runtime directory: nothing in it has to outlive a boot of the host.
+        runtime directory or that for temporary files: nothing in it has to outlive a boot of the host.
+
+        Raises:
+            InputError: there is no directory with a path that is short enough.
         """
         inside = self.state / "lv"
-        if len(str(inside)) <= _LONGEST_EMBED_ROOT:
+        if bytes_of(inside) <= _LONGEST_EMBED_ROOT:
             return inside
-        mark = hashlib.sha256(str(self.state).encode()).hexdigest()[:6]
+        mark = hashlib.sha256(os.fsencode(self.state)).hexdigest()[:6]
         runtime = os.environ.get("XDG_RUNTIME_DIR")
-        if runtime and len(runtime) + len(mark) + 4 <= _LONGEST_EMBED_ROOT and Path(runtime).is_dir():
+        if runtime and bytes_of(f"{runtime}/ab-{mark}") <= _LONGEST_EMBED_ROOT and Path(runtime).is_dir():
             return Path(runtime) / f"ab-{mark}"
-        return Path(tempfile.gettempdir()) / f"ab-{os.geteuid()}-{mark}"
+        name = f"ab-{os.geteuid()}-{mark}"
+        try:
+            return temporary_directory(_LONGEST_EMBED_ROOT - bytes_of(f"/{name}")) / name
+        except InputError as error:
+            over = bytes_of(inside) - _LONGEST_EMBED_ROOT
+            found = Problem(
+                str(self.state),
+                f"is {over} bytes too long for libvirt's UNIX sockets below it",
+                f"name one of at most {bytes_of(self.state) - over} bytes (--state-dir), or as below",
+            )
+            raise InputError([found, *error.problems]) from error
+
+    def check_sockets(self) -> None:
+        """Refuse, before anything is started, directories whose paths are too long for UNIX sockets.
+
+        Raises:
+            InputError: there is none that is short enough; says by how much, and what to name instead.
+        """
+        _root, _scratch = self.embed_root, place_for_sockets()
 
     @property
     def accel_cache(self) -> Path:

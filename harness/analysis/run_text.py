@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.analysis.layout import Column, clean, layout
-from harness.analysis.metrics import find_metric
+from harness.analysis.metrics import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from harness.core.history import FiledRun
+    from harness.core.history import FiledNumber, FiledRun
 
 _NOTHING = "-"
 
@@ -22,7 +22,7 @@ def run_table(runs: Sequence[FiledRun]) -> str:
         Column("RUN", [clean(run.run_id) for run in runs], left=True),
         Column("HOST", [clean(run.host_name) for run in runs], left=True),
         Column("EXPERIMENT", [clean(run.experiment) for run in runs], left=True),
-        Column("ACCEL", [run.accel for run in runs], left=True),
+        Column("ACCEL", [clean(run.accel) for run in runs], left=True),
         Column("BUILDS", [clean(_builds(run)) for run in runs], left=True),
     ]
     return "\n".join(layout(columns)) + "\n"
@@ -53,9 +53,9 @@ def _number_columns(run: FiledRun) -> list[Column]:
     numbers = run.numbers
     return [
         Column("CELL", [clean(found.cell) for found in numbers], left=True),
-        Column("METRIC", [found.metric for found in numbers], left=True),
+        Column("METRIC", [clean(found.metric) for found in numbers], left=True),
         Column("VARIANT", [clean(found.variant) for found in numbers], left=True),
-        Column("VALUE", [find_metric(found.metric).format(found.value) for found in numbers]),
+        Column("VALUE", [_value(found) for found in numbers]),
         Column("SESSIONS", [str(found.sessions) for found in numbers]),
         Column("SPREAD", [_percent(found.spread, sign=False) for found in numbers]),
         Column("CHANGE", [_percent(found.change) for found in numbers]),
@@ -67,8 +67,14 @@ def _number_columns(run: FiledRun) -> list[Column]:
             ],
             left=True,
         ),
-        Column("VERDICT", [found.verdict or _NOTHING for found in numbers], left=True),
+        Column("VERDICT", [clean(found.verdict or _NOTHING) for found in numbers], left=True),
     ]
+
+
+def _value(found: FiledNumber) -> str:
+    # A newer harness may have filed what this one does not know the unit of.
+    metric = METRICS.get(found.metric)
+    return str(found.value) if metric is None else metric.format(found.value)
 
 
 def _percent(value: float | None, *, sign: bool = True) -> str:

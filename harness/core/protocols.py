@@ -92,7 +92,7 @@ class Store(Protocol):
     def save_session(self, planned: PlannedSession, record: SessionRecord) -> None:
         """Put a session's record on disk before returning."""
 
-    def left_beside(self, planned: PlannedSession) -> dict[str, str]:
+    def left_beside(self, planned: PlannedSession, *, boot: int) -> dict[str, str]:
         """Return the SHA-256 of what a boot that ended left beside its session's record, by name."""
 
     def save_output(

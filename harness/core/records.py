@@ -24,6 +24,17 @@ SEALED_SINCE = 2
 """The first format whose records all carry a checksum."""
 
 
+def boot_file(name: str, boot: int) -> str:
+    """Return what a file is called that each boot of a session leaves: ``domain.xml``, ``domain-boot1.xml``.
+
+    Args:
+        name: of the first boot's.
+        boot: which of the session's boots, from 0.
+    """
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem}-boot{boot}{dot}{suffix}" if boot else name
+
+
 class RunState(StrEnum):
     """How far a run has come."""
 
@@ -159,7 +170,10 @@ class SessionRecord:
     """One session of the plan as it happened.
 
     Attributes:
-        files: SHA-256 of what its last boot left beside it (domain XML, logs), by name; empty while it runs.
+        files: SHA-256 of what its boots left beside it (domain XML, logs), by name; of the boot that runs
+            there is nothing yet.
+        replaces: what became of the record in whose place the session is measured again; None where there was
+            none before.
     """
 
     number: int
@@ -170,10 +184,16 @@ class SessionRecord:
     boots: list[BootRecord] = field(default_factory=list)
     iterations: list[IterationRecord] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
+    replaces: str | None = None
 
     def accepted(self) -> set[int]:
         """Return the numbers of the iterations that count."""
         return {record.number for record in self.iterations if record.state is IterationState.OK}
+
+    def telling_boots(self) -> list[int]:
+        """Return the boots whose iterations count; all of them where none does."""
+        counted = {entry.boot for entry in self.iterations if entry.state is IterationState.OK}
+        return sorted(counted) or list(range(len(self.boots)))
 
     def boot_seconds(self, boot: int) -> float:
         """Return how long a boot lasted; of one that was cut off, up to the end of its last iteration.
@@ -235,6 +255,8 @@ class RunRecord:
         noise_floor: the A/A run directory of this host that the run points at.
         max_map_count: what --max-map-count asked for; None leaves the host's.
         files: SHA-256 of the files beside it that never change, by name.
+        begun: the directories of the sessions that have a record: one that is gone is missed.
+        host_log: the checksum in the last line of ``host.jsonl`` when the run last began or ended.
     """
 
     format_version: int
@@ -253,3 +275,5 @@ class RunRecord:
     noise_floor: str | None = None
     max_map_count: int | None = None
     files: dict[str, str] = field(default_factory=dict)
+    begun: list[str] = field(default_factory=list)
+    host_log: str | None = None

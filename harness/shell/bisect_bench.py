@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.adapters.guestless.store import CountDirectory
-from harness.adapters.provision import Manifest, TaskStatus
+from harness.adapters.manifest import Manifest
+from harness.adapters.playbook_events import TaskStatus
 from harness.adapters.results.store import RunDirectory, is_run_directory
 from harness.analysis.costs import CHEAPER, COSTLIER, NOT_COUNTED, judge
 from harness.core.bisect_experiments import experiment_of
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.adapters.bisect_store import BisectDirectory
-    from harness.adapters.provision import TaskEvent
+    from harness.adapters.playbook_events import TaskEvent
     from harness.adapters.waiting import Stop
     from harness.adapters.workspace import Workspace
     from harness.core.bisecting import Asked, Ends

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from harness.adapters.build_cache import BuildCache
 from harness.adapters.files import make_directory, write_atomic
+from harness.adapters.manifest import Manifest, read_manifest
 from harness.adapters.paths import check_paths
-from harness.adapters.provision import Lookup, Manifest, TaskEvent, look_for_builds, read_manifest
+from harness.adapters.provision import Lookup, look_for_builds
 from harness.core.builds import CachedBuild, Difference, Verdict, nearest, prune_plan
 from harness.core.errors import InputError
 from harness.core.experiment import SourceBuild
@@ -19,6 +20,7 @@ from harness.resources import resource_dir
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from harness.adapters.playbook_events import TaskEvent
     from harness.adapters.waiting import Stop
     from harness.adapters.workspace import Workspace
     from harness.shell.declare import Declared

@@ -11,7 +11,8 @@ import orjson
 from harness import __version__
 from harness.adapters.files import write_atomic
 from harness.adapters.results.bundle import BUNDLE_SUFFIX, NOISE_FLOOR, files_of_run, pack
-from harness.adapters.results.run_files import ENVIRONMENT, HEAD
+from harness.adapters.results.host_log import HOST_LOG
+from harness.adapters.results.run_layout import ENVIRONMENT, HEAD
 from harness.adapters.results.store import RunDirectory, is_run_directory
 from harness.adapters.workspace import default_state_directory
 from harness.core import seals
@@ -140,6 +141,9 @@ def _anonymous(files: Mapping[str, bytes], anonymiser: Anonymiser) -> dict[str, 
             # One that was damaged before stays so.
             if seals.look(data) is seals.Seal.WHOLE:
                 new = seals.sealed_again(new)
+        elif base == HOST_LOG:
+            new = seals.lines_sealed_again(data, new)
+            renamed.setdefault(directory, {}).update(zip(*map(seals.line_seals, (data, new)), strict=False))
         elif new != data:
             renamed.setdefault(directory, {})[_sha256(data)] = _sha256(new)
         found[name] = new

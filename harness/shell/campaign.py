@@ -195,10 +195,11 @@ class Campaign:
 
     def _session(self, session: PlannedSession) -> None:
         """Run what is missing of a session; one that the host failed is tried again, and says so."""
-        before, failures = len(self._store.load_session(session).boots), len(self._failures)
+        record, failures = self._store.load_session(session), len(self._failures)
+        before = len(record.boots)
         # A variant whose last session gave nothing had its chance: a build that cannot boot burns no night.
         repeats = 0 if self._fruitless[session.variant] else self._protocol.retries
-        cause = BootCause.RESUMED if before else BootCause.FIRST
+        cause = BootCause.RESUMED if before or record.replaces else BootCause.FIRST
         while self._boot(session, cause, may_repeat=repeats > 0):
             cause, repeats = BootCause.REPEATED, repeats - 1
             # What it failed at is in its record; it counts as a failure only if it fails again.
@@ -231,14 +232,12 @@ class Campaign:
         boot = BootRecord(started=_stamp(self._clock.now()), cause=cause, ordinal=self._boots)
         self._boots += 1
         record.boots.append(boot)
-        # What the boot before left beside the record is about to be replaced.
-        record.files = {}
         self._store.save_session(session, record)
         self._emit(SessionStarted(session))
         guest: GuestSession | None = None
-        directory, again = self._store.session_directory(session), False
+        number, directory, again = len(record.boots) - 1, self._store.session_directory(session), False
         try:
-            with self._lab.session(session, directory, boot=len(record.boots) - 1) as guest:
+            with self._lab.session(session, directory, boot=number) as guest:
                 boot.ready_seconds, boot.facts = round(guest.ready_seconds, 3), guest.facts
                 self._store.save_session(session, record)
                 self._emit(SessionReady(session, guest.ready_seconds))
@@ -260,7 +259,7 @@ class Campaign:
         finally:
             boot.ended = _stamp(self._clock.now())
             boot.telemetry = guest.telemetry if guest else None
-            record.files = self._store.left_beside(session)
+            record.files |= self._store.left_beside(session, boot=number)
             self._store.save_session(session, record)
         return again
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from harness.adapters.results.bundle import was_unpacked
-from harness.adapters.results.host_log import drift_of
+from harness.adapters.results.host_log import read_looks
 from harness.adapters.results.imports import NOT_INTERLEAVED, Imported, cells_as_found, read_results, together
 from harness.adapters.results.samples import RunSamples, read_samples
 from harness.adapters.results.store import RunDirectory, is_run_directory
@@ -255,8 +255,10 @@ def _accepted(differing: Sequence[str], refused: str | None) -> list[str]:
 
 
 def drift_warnings(run: RunDirectory) -> list[str]:
-    """Return a warning for each setting of the host that changed while the run measured."""
-    return [f"the host changed: {sentence}" for sentence in drift_of(run.path)]
+    """Return a warning for each setting of the host that changed while the run measured, or may have."""
+    found = read_looks(run.path, run.record.host_log)
+    told = [f"the host changed: {sentence}" for sentence in found.drift]
+    return told + [f"{remark}: what it said of the host is left out" for remark in found.remarks]
 
 
 def compare_two(old: Path, new: Path, judgement: Judgement) -> Comparison:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, TaskID
 
-    from harness.adapters.provision import TaskEvent
+    from harness.adapters.playbook_events import TaskEvent
     from harness.core.planning import Plan
 
 

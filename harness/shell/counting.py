@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from harness.adapters.provision import Manifest
+    from harness.adapters.manifest import Manifest
     from harness.adapters.waiting import Stop
     from harness.adapters.workspace import Workspace
     from harness.core.counting.records import CountRecord

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from harness.adapters.provision import Manifest
+    from harness.adapters.manifest import Manifest
     from harness.adapters.results.store import RunDirectory
     from harness.adapters.workspace import Workspace
     from harness.core.experiment import Experiment

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.adapters.results.samples import boot_facts
+from harness.adapters.results.samples import again_warnings, boot_facts
 from harness.adapters.results.store import RunDirectory
 from harness.analysis.pool import PoolSession, judge_pool
 from harness.analysis.pool_tables import PoolReport
@@ -117,4 +117,5 @@ def _failures(run: RunDirectory) -> list[str]:
             for entry in record.iterations
             if entry.state is IterationState.FAILED
         ]
+        found += again_warnings([], [planned.directory]) if record.replaces else []
     return found

@@ -28,7 +28,7 @@ from harness.adapters.guest.image import ImageFile, copy_image, pin
 from harness.adapters.guest.ssh import SshConnection
 from harness.adapters.lab import DOMAIN_PREFIX, await_answer, console_tail
 from harness.adapters.log_limit import LogLimit
-from harness.adapters.provision import TaskEvent, prepare_guest
+from harness.adapters.provision import prepare_guest
 from harness.adapters.starting import start_domain
 from harness.adapters.waiting import Stop, Waiter
 from harness.core.domain_xml import domain_spec, render_domain
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from harness.adapters.hypervisor import Domain, Hypervisor
+    from harness.adapters.playbook_events import TaskEvent
     from harness.adapters.workspace import Workspace
     from harness.core.domain_xml import RootSpec
     from harness.core.experiment import Experiment

@@ -109,6 +109,8 @@ def tuning_lines(summary: Mapping[str, Any]) -> Iterator[str]:
         yield from _wrapped("tuned", ", ".join(dict.fromkeys(told)))
     for sentence in summary["drift"]:
         yield from _wrapped("changed", sentence)
+    for sentence in summary["damaged"]:
+        yield from _wrapped("damaged", sentence)
 
 
 def qemu_lines(facts: Mapping[str, Any]) -> Iterator[str]:

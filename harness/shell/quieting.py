@@ -10,6 +10,7 @@ from harness.adapters.host import tuning
 from harness.adapters.host.locks import IMPATIENT, Patience, host_alone
 from harness.adapters.host.settings import HostSettings
 from harness.adapters.results.host_log import HostLog
+from harness.adapters.results.store import RunDirectory
 from harness.core.quiet.drift import Moment
 from harness.core.quiet.snapshot import Owner
 
@@ -121,8 +122,11 @@ def watched(lab: Lab, directory: Path, workspace: Workspace) -> Iterator[Watched
     """
     snapshot = tuning.waiting(workspace.state, Owner.RUN)
     log = HostLog(directory, HostSettings())
+    run = RunDirectory.open(directory)
     log.begin(snapshot.changes if snapshot else ())
+    run.keep_host_log(log.seal)
     try:
         yield WatchedLab(lab, log)
     finally:
         log.look(Moment.ENDED)
+        run.keep_host_log(log.seal)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from harness.adapters.results.host_log import drift_of, read_looks
+from harness.adapters.results.host_log import read_looks
 from harness.adapters.results.samples import boot_facts
 from harness.core.agreement import SessionFacts, agreement
 from harness.core.errors import NothingMeasuredError
@@ -35,6 +35,7 @@ def summarise(run: RunDirectory) -> dict[str, Any]:
     plan = run.plan
     began = [(planned, record) for planned in plan.sessions if (record := run.load_session(planned)).boots]
     sessions = [_session(planned, record) for planned, record in began]
+    host = read_looks(run.path, run.record.host_log)
     found = agreement([facts for planned, record in began for facts in _facts(run, planned, record)])
     return _pool(run) | {
         "run": asdict(run.present),
@@ -44,8 +45,9 @@ def summarise(run: RunDirectory) -> dict[str, Any]:
             "disagreements": list(found.disagreements),
             "differences": [_difference(entry, plan.variants) for entry in found.differences],
         },
-        "drift": drift_of(run.path),
-        "tuned": [asdict(change) for change in read_looks(run.path)[1]],
+        "drift": host.drift,
+        "damaged": host.remarks,
+        "tuned": [asdict(change) for change in host.tuned],
         "planned": plan.iteration_count,
         "accepted": sum(session["accepted"] for session in sessions),
         "sessions": sessions,
@@ -59,8 +61,7 @@ def _difference(found: Difference, variants: Sequence[str]) -> dict[str, Any]:
 
 def _facts(run: RunDirectory, planned: PlannedSession, record: SessionRecord) -> Iterator[SessionFacts]:
     """Return what the boots ran on that gave samples; of a session without any, what each boot ran on."""
-    counted = {entry.boot for entry in record.iterations if entry.state is IterationState.OK}
-    for boot in sorted(counted) or range(len(record.boots)):
+    for boot in record.telling_boots():
         yield boot_facts(run, planned, record, boot)
 
 
@@ -90,6 +91,7 @@ def _session(planned: PlannedSession, record: SessionRecord) -> dict[str, Any]:
         "state": record.state,
         "boots": len(record.boots),
         "repeated": sum(boot.cause is BootCause.REPEATED for boot in record.boots),
+        "replaces": record.replaces,
         "ready_seconds": record.boots[-1].ready_seconds,
         "planned": len(planned.iterations),
         "accepted": len(accepted),

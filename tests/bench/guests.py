@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.bare_guest import TARGET, BareGuest
 from bench.figures import Target, Who, Work
-from harness.adapters.provision import read_manifest
+from harness.adapters.manifest import read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

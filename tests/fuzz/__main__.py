@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fuzz.driver import Result
     from fuzz.target import Target
 
-NAMES = ("experiment", "fio", "agent", "facts", "run", "counts", "bundle", "callgrind", "csv")
+NAMES = ("experiment", "fio", "agent", "facts", "run", "counts", "bundle", "callgrind", "csv", "history")
 
 
 def _arguments() -> argparse.Namespace:

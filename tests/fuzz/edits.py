@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fuzz.mutation import mutate_bytes, mutate_json, mutate_lines
-from harness.adapters.results.run_files import HEAD
+from harness.adapters.results.run_layout import HEAD
 from harness.core import seals
 
 if TYPE_CHECKING:

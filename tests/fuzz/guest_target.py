@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import re
 import threading
 from typing import TYPE_CHECKING, Any, cast
 from unittest import mock
@@ -12,6 +13,7 @@ from unittest import mock
 import libvirt_qemu
 import orjson
 
+from fuzz.agent_answers import mutate_agent
 from fuzz.mutation import mutate_bytes, mutate_json, mutate_lines, parsed, write
 from fuzz.target import READ, Target, outcome_of, require
 from harness.adapters.files import printable_lines
@@ -31,8 +33,10 @@ if TYPE_CHECKING:
     from random import Random
 
     from harness.adapters.waiting import Waiter
+    from harness.core.protocols import Execution
 
 _AT_ONCE = 0.0
+_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 
 
 class _Waiter:
@@ -78,30 +82,35 @@ def check_agent(data: bytes, _directory: Path) -> str:
             return outcome_of(error)
     require(type(execution.exit_code) is int, f"the exit code {execution.exit_code!r}")
     require(0 <= execution.exit_code < 2**32, f"the exit code {execution.exit_code}")
-    _compare(execution.exit_code, execution.stdout, lines)
+    _compare(execution, lines)
     return READ
 
 
-def _compare(code: int, stdout: str, lines: list[str]) -> None:
-    """Hold what a program printed against what some line of the input says."""
+def _compare(found: Execution, lines: list[str]) -> None:
+    """Hold what a program printed and how it ended against what some line of the input says."""
     said = [parsed(line.encode("utf-8", "surrogatepass")) for line in lines]
     ends = [
         line["return"] for line in said if isinstance(line, dict) and isinstance(line.get("return"), dict)
     ]
     require(
-        any(_says(end, code, stdout) for end in ends),
-        f"exit code {code} and {stdout!r:.80} came from nowhere",
+        any(_says(end, found) for end in ends),
+        f"exit code {found.exit_code}, {found.stdout!r:.80} and {found.stderr!r:.80} came from nowhere",
     )
 
 
-def _says(end: dict[str, Any], code: int, stdout: str) -> bool:
-    if end.get("exited") is not True:
+def _says(end: dict[str, Any], found: Execution) -> bool:
+    if end.get("exited") is not True or end.get("out-truncated") or end.get("err-truncated"):
         return False
     told = end.get("exitcode", 128 + (end.get("signal") or 0))
-    text = end.get("out-data", "")
-    return bool(
-        told == code and isinstance(text, str) and base64.b64decode(text).decode(errors="replace") == stdout
-    )
+    outputs = [end.get(name, "") for name in ("out-data", "err-data")]
+    return told == found.exit_code and [_plain(text) for text in outputs] == [found.stdout, found.stderr]
+
+
+def _plain(text: Any) -> str | None:
+    """Return what base64 stands for; None where it is none to the letter."""
+    if not isinstance(text, str) or len(text) % 4 or not _BASE64.fullmatch(text):
+        return None
+    return base64.b64decode(text).decode(errors="replace")
 
 
 def agent_seeds() -> list[bytes]:
@@ -117,16 +126,6 @@ def agent_seeds() -> list[bytes]:
     ]
     seeds = ["\n".join(map(json.dumps, ({"return": {}}, started, {"return": end}))) for end in ends]
     return [seed.encode() for seed in seeds]
-
-
-def mutate_agent(data: bytes, random: Random) -> bytes:
-    """Change one answer, or all of them."""
-    lines = data.split(b"\n")
-    if random.random() < 0.15:
-        return mutate_lines(data, random)
-    at = random.randrange(len(lines))
-    lines[at] = mutate_json(lines[at], random).replace(b"\n", b" ")
-    return b"\n".join(lines)
 
 
 AGENT = Target("agent", "guest agent's replies", check_agent, agent_seeds, mutate_agent)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +14,11 @@ from test_telemetry_compared import measure
 from fakes import new_run
 from fuzz.edits import SIGN, Files, edits_of, lay_out, mutator, written
 from fuzz.target import READ, Target, outcome_of, require
-from harness.adapters.results.host_log import HOST_LOG
+from harness.adapters.results.host_log import HOST_LOG, read_looks
 from harness.adapters.results.samples import read_samples
 from harness.adapters.results.store import RunDirectory
 from harness.analysis.result import Comparison, build
+from harness.core import seals
 from harness.core.errors import HarnessError
 from harness.core.experiment import Experiment, load_experiment
 from harness.shell import comparing
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 _LOOK = {
     "at": "2026-01-01T00:00:00.000+00:00", "moment": "began", "session": "",
-    "values": {"thp": "madvise", "governor": "performance"}, "tuned": [],
+    "values": {"thp": {"": "madvise"}, "governor": {"cpu0": "performance"}}, "tuned": [],
 }  # fmt: skip
+_CHANGE = {"moment": "after", "session": "000-OLD", "values": {"thp": {"": "always"}}}
 _ONLY_SHOWN = ("warnings", "footer", "environment")
 _ROW = ("variant", "block", "session", "rw", "bs", "iodepth", "iteration")
 
@@ -48,28 +49,15 @@ def sound() -> Files:
         run.write_ceilings(
             [{"rw": "randread", "bs": "4k", "iodepth": 1, "numjobs": 1, "ioengine": "libaio", "iops": 9e5}]
         )
-        (path / HOST_LOG).write_text(
-            json.dumps(_LOOK) + "\n" + json.dumps(_LOOK | {"moment": "session"}) + "\n"
-        )
+        first = seals.seal_line(_LOOK, "")
+        second = seals.seal_line(_LOOK | _CHANGE, seals.line_seals(first)[0].decode())
+        (path / HOST_LOG).write_bytes(first + b"\n" + second)
+        run.keep_host_log(seals.line_seals(second)[0].decode())
         return {
             file.relative_to(path).as_posix(): file.read_bytes()
             for file in sorted(path.rglob("*"))
             if file.is_file() and not file.name.startswith(".")
         }
-
-
-def guarded(name: str) -> bool:
-    """Return whether a file's checksum is kept, so that no change of it may go unnoticed.
-
-    Of a run directory these are all but the log of the host, to which every session adds a line.
-    """
-    return name != HOST_LOG
-
-
-def all_there(directory: Path, files: Files) -> bool:
-    """Return whether no part of a run lacks its record: such a part is one that was not measured yet."""
-    records = [name for name in files if name.rpartition("/")[2] in {"session.json", "count.json"}]
-    return all(os.path.lexists(directory / name) for name in records)
 
 
 @functools.cache
@@ -136,9 +124,12 @@ def _check(data: bytes, directory: Path) -> str:
         outcomes.append(READ)
         for table in comparison.frames.values():
             require(all(table["baseline"].dropna() > 0), "a number that is none")
-    if outcomes == [READ, READ] and any(map(guarded, guards)) and all_there(directory, sound()):
-        # Telemetry that is damaged is left out, with a warning.
-        require(found.warnings, f"{touched} changed, and nobody noticed")
+        # Telemetry and host log that are damaged are left out, with a warning.
+        run = RunDirectory.open(directory)
+        log = read_looks(directory, run.record.host_log)
+        noticed = found.warnings or log.remarks or outcomes[0] != READ
+        # A head that says that it is of format 1 promises no checksums.
+        require(noticed or not guards or not run.sealed, f"{touched} changed, and nobody noticed")
     return "/".join(dict.fromkeys(outcomes)) if READ not in outcomes else READ
 
 

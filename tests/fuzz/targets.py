@@ -12,6 +12,7 @@ from fuzz import (
     experiment_target,
     fio_target,
     guest_target,
+    history_target,
     run_target,
 )
 
@@ -30,5 +31,6 @@ TARGETS: dict[str, Target] = {
         bundle_target.TARGET,
         callgrind_target.TARGET,
         csv_target.TARGET,
+        history_target.TARGET,
     )
 }

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from harness.adapters.provision import ProvisionResult, TaskEvent, provision
+from harness.adapters.provision import ProvisionResult, provision
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from harness.adapters.playbook_events import TaskEvent
 
 TOP = Path(__file__).resolve().parents[2]
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 from test_provision import NO_IMAGE, STATE, TOP
 
-from harness.adapters.provision import TaskEvent, provision
+from harness.adapters.provision import provision
 from harness.core.errors import ProvisionError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from harness.adapters.playbook_events import TaskEvent
 
 pytestmark = pytest.mark.ansible
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from provisioner import Provisioner
 
-from harness.adapters.provision import TaskStatus
+from harness.adapters.playbook_events import TaskStatus
 from harness.core.errors import Interrupted, ProvisionError
 
 pytestmark = pytest.mark.ansible

@@ -7,18 +7,21 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from click.testing import CliRunner
 from provisioner import TOP, Provisioner
 
-from harness.adapters.provision import ProvisionResult, TaskStatus
+from harness.adapters.playbook_events import TaskStatus
 from harness.core.errors import Interrupted, ProvisionError
 from harness.shell.cli.main import cli
 from source_builds import version
 from stand_in import git, patch, repository, runs, tarball
+
+if TYPE_CHECKING:
+    from harness.adapters.provision import ProvisionResult
 
 pytestmark = pytest.mark.ansible
 

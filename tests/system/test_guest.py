@@ -25,7 +25,7 @@ from harness.adapters.host.locks import host_alone
 from harness.adapters.hypervisor import Hypervisor
 from harness.adapters.lab import TARGET, BootedGuest, LibvirtLab, Timeouts
 from harness.adapters.log_limit import LogLimit
-from harness.adapters.provision import read_manifest
+from harness.adapters.manifest import read_manifest
 from harness.adapters.waiting import Stop
 from harness.adapters.workspace import Workspace
 from harness.core.errors import BusyError, GuestDiedError, GuestError, HypervisorError, Interrupted

@@ -186,6 +186,10 @@ def test_killed_harness_and_killed_guest(experiment: Path, tmp_path: Path) -> No
     assert "RW BLKSIZE IODEPTH" in out, "the table is printed all the same"
     assert len(accepted(run)) == 3
     assert emulators() == []
+    (twice,) = (path.parent for path in run.glob("sessions/*/domain-boot1.xml"))
+    assert (twice / "domain.xml").exists(), "what the boot left that was killed stays"
+    assert "console-boot1.log" in (twice / "domain-boot1.xml").read_text()
+    assert (twice / "console-boot1.log").read_text()
 
 
 def test_a_guest_that_does_not_boot_stops_the_run(experiment: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support import wait_for_host
 
-from harness.adapters.provision import read_manifest
+from harness.adapters.manifest import read_manifest
 from harness.adapters.workspace import Workspace
 from somebody import SOMEBODY, somebody
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from harness.adapters.provision import Manifest
+    from harness.adapters.manifest import Manifest
     from harness.core.model import Cell
     from harness.core.planning import PlannedSession
     from harness.shell.campaign import Outcome

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import stand_in
 from harness.adapters.bisect_repository import BisectRepository
 from harness.adapters.bisect_store import BisectDirectory
-from harness.adapters.provision import Manifest
+from harness.adapters.manifest import Manifest
 from harness.adapters.waiting import Stop
 from harness.core.bisect_experiments import build_to_vary, experiment_of
 from harness.core.bisecting import (

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.adapters import short_paths
 from harness.adapters.host import locks
 from harness.adapters.leftovers import MARK, emulators_left
-from harness.adapters.results.run_files import is_unborn
+from harness.adapters.results.run_layout import is_unborn
 from harness.adapters.scratch import scratch
 from harness.adapters.workspace import Workspace
 from harness.core.leftovers import Cleaned, Leftover, LeftoverFate, LeftoverKind
@@ -33,6 +34,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A host of one's own: its lock, its directory for temporary files, its state directory."""
     monkeypatch.setattr(locks, "HOST_LOCK", tmp_path / "host.lock")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr(short_paths, "_SHARED", tmp_path / "tmp")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tmp").mkdir()
     (tmp_path / "s").mkdir()

@@ -19,8 +19,8 @@ from harness.core.errors import GuestError
 from harness.core.experiment.model import Protocol
 from harness.core.records import RunState
 from harness.shell.campaign import Outcome
-from harness.shell.cli import run as run_verb
 from harness.shell.cli.main import _VERBS, run_cli
+from harness.shell.cli.run_result import guest_result, report
 from harness.shell.console import Console
 
 if TYPE_CHECKING:
@@ -420,9 +420,9 @@ def end_of_run(run: RunDirectory, outcome: Outcome, workspace: Workspace) -> int
     console = Console(quiet=True)
 
     def result() -> int:
-        return run_verb._guest_result(run, workspace, console, ())  # noqa: SLF001
+        return guest_result(run, workspace, console, ())
 
-    return run_verb._report(run.path, outcome, console, result)  # noqa: SLF001
+    return report(run.path, outcome, console, result)
 
 
 @pytest.mark.parametrize(

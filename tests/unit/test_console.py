@@ -12,7 +12,7 @@ import pytest
 
 from fakes import FakeLab, campaign, good, new_run, qemu_died
 from harness.adapters.lab import console_tail
-from harness.adapters.provision import TaskEvent, TaskStatus
+from harness.adapters.playbook_events import TaskEvent, TaskStatus
 from harness.core.errors import GuestError, HarnessError, InputError, Problem
 from harness.core.experiment.model import Protocol
 from harness.core.mappings import Mappings

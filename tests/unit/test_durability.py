@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import counted_run
 import pytest
 
-from fakes import FakeLab, campaign, new_run
+from fakes import FakeLab, FakeStop, campaign, new_run
 from harness.adapters.guestless.store import CountDirectory
 from harness.adapters.results.samples import read_samples
 from harness.adapters.results.store import RunDirectory
 from harness.core.counting.records import TimeRecord
 from harness.core.errors import DamagedError
-from harness.core.records import IterationState, RunState, SessionState
+from harness.core.records import BootCause, IterationState, RunState, SessionState
 from harness.shell.bundles import write_bundle
 from harness.shell.cli.main import run_cli
 from harness.shell.events import Event, IterationDone
@@ -123,7 +123,67 @@ def test_a_file_that_a_record_names_and_that_is_gone_is_missed(
     assert f"error: {domain}: does not exist" in capsys.readouterr().err
     # A ceiling is measured before the guests; a session is measured again.
     assert len(list(run.mend())) == 1
-    assert not domain.parent.exists()
+    assert run.load_session(run.plan.sessions[1]).boots == []
+
+
+@pytest.mark.parametrize("what", ["directory", "session.json", "sessions"])
+def test_a_session_that_was_lost_is_missed_and_measured_again_on_request(
+    what: str, run: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planned = run.plan.sessions[1]
+    directory = run.session_directory(planned)
+    lost = run.plan.sessions if what == "sessions" else (planned,)
+    if what == "session.json":
+        (directory / what).unlink()
+    else:
+        shutil.rmtree(directory.parent if what == "sessions" else directory)
+    first = run.path / "sessions" / lost[0].directory / "session.json"
+    for verb in ("show", "compare"):
+        assert run_cli([verb, str(run.path)]) == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert f"error: {first}: is missing, and run.json says that it was written" in said.err
+        assert f"harness run --resume {run.path}" in said.err
+
+    again = RunDirectory.open(run.path)
+    sentences = list(again.mend())
+    assert len(sentences) == len(lost)
+    assert all("the session is measured again" in sentence for sentence in sentences)
+    # One that is stopped now has no session that was lost without anybody knowing.
+    assert list(RunDirectory.open(run.path).mend()) == []
+    lab = measure(again)
+    assert sorted({number for number, _cell in lab.executed}) == [one.number for one in lost]
+    record = again.load_session(planned)
+    assert [boot.cause for boot in record.boots] == [BootCause.RESUMED]
+    assert run_cli(["compare", str(run.path)]) == 0
+    assert "measured again, since what " in capsys.readouterr().out
+    assert run_cli(["show", str(run.path)]) == 0
+    assert f"  again     {planned.directory}: its session.json is missing" in capsys.readouterr().out
+
+
+def test_a_session_that_never_began_is_not_missed(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "r")
+    stop = FakeStop()
+
+    def end(event: Event) -> None:
+        if isinstance(event, IterationDone):
+            stop.set()
+
+    campaign(run, FakeLab(), emit=end, stop=stop)
+    opened = RunDirectory.open(run.path)
+    assert [len(opened.load_session(planned).boots) for planned in opened.plan.sessions] == [1, 0, 0, 0]
+    assert list(opened.mend()) == []
+
+
+def test_a_session_is_missed_after_a_run_that_was_cut_off_too(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "r")
+    measure(run)
+    run.set_state(RunState.RUNNING, stopped=None, wall_seconds=0.0)
+    shutil.rmtree(run.session_directory(run.plan.sessions[2]))
+    opened = RunDirectory.open(run.path)
+    assert opened.present.state is RunState.INTERRUPTED
+    with pytest.raises(DamagedError, match=r"session\.json: is missing"):
+        opened.load_session(run.plan.sessions[2])
 
 
 def test_a_record_of_another_session_is_damaged_and_measured_again(run: RunDirectory) -> None:
@@ -210,6 +270,20 @@ def test_a_count_that_is_damaged_is_named_and_counted_again_on_request(
     assert len(list(run.mend())) == 2
     assert (run.load(first), run.load(second)) == (None, None)
     assert (path / "damaged" / f"{first.directory}-1" / "count.json").exists()
+    assert list(run.mend()) == []
+
+
+def test_a_count_that_was_lost_is_missed_and_counted_again_on_request(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = counted_run.make(tmp_path / "r", lambda c: 1_000_000 + c.requests * 5000)
+    run = CountDirectory.open(path)
+    first = run.plan.counts[0]
+    shutil.rmtree(path / "counts" / first.directory)
+    assert run_cli(["compare", str(path)]) == 2
+    assert f"{first.directory}/count.json: is missing, and run.json says" in capsys.readouterr().err
+    assert len(list(run.mend())) == 1
+    assert run.load(first) is None
     assert list(run.mend()) == []
 
 

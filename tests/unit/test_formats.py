@@ -79,6 +79,7 @@ def test_a_run_of_format_1_is_resumed_only_with_the_builds_it_began_with(old: Pa
 def test_a_run_of_format_1_goes_on_and_what_is_new_has_a_checksum(old: Path, capsys: Captured) -> None:
     run = RunDirectory.open(old / "matrix")
     last = run.plan.sessions[-1]
+    # Format 1 cannot tell that one is gone: it is measured as if for the first time.
     shutil.rmtree(run.session_directory(last))
     lab = FakeLab()
     outcome = campaign(run, lab)

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from harness.adapters.results.history_store import HistoryStore
 from harness.core.errors import BusyError, InputError
 from harness.core.history import HISTORY_FORMAT, FiledRun, Selection
+from harness.shell.cli.main import run_cli
 
 CHANGES = {"randread-4k-1": 0.0, "randread-4k-8": -0.031}
 WRITER = """
@@ -270,3 +271,37 @@ def test_any_text_and_number_comes_back(
     assert store.add(runs) == [True] * len(runs)
     assert store.add(runs) == [False] * len(runs)
     assert [store.run(run.run_id) for run in runs] == [[run] for run in runs]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("UPDATE runs SET conditions = '[1]'", "has the conditions [1]"),
+        ("UPDATE runs SET started = 'infinity'", "has the started 9999-12-31"),
+        ("UPDATE runs SET margin = 'nan'", "has the margin nan"),
+        ("UPDATE numbers SET change = 'inf'", "has the change of randread-4k-8 inf"),
+        ("UPDATE numbers SET sessions = 0", "has the sessions of randread-4k-8 0"),
+    ],
+)
+def test_a_row_that_cannot_have_been_filed_is_named(
+    tmp_path: Path, change: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "history.duckdb"
+    HistoryStore(path).add([night(0, {"randread-4k-8": 0.01})])
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(change)
+    assert run_cli(["history", "show", "nightly-00000", "--store", str(path)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert f"error: {path}: is damaged: run nightly-00000 {told}" in said.err
+
+
+def test_what_a_newer_harness_filed_is_shown_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "history.duckdb"
+    HistoryStore(path).add([night(0, {"randread-4k-8": 0.01})])
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("UPDATE numbers SET metric = 'furlongs', value = 42.5")
+    assert run_cli(["history", "show", "nightly-00000", "--store", str(path)]) == 0
+    assert "furlongs" in capsys.readouterr().out

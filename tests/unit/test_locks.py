@@ -242,3 +242,23 @@ def test_a_pipe_in_the_locks_place_blocks_nobody(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="is no file"):
         take(tmp_path / "lock")
     holder_of(tmp_path / "lock")
+
+
+def test_the_holder_is_not_that_of_a_file_of_the_same_number_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lock"
+    with locks.exclusive(path, what="it", remedy="wait"):
+        status = path.stat()
+        here = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+        lines = [
+            f"{number}: FLOCK ADVISORY WRITE {pid} {device}:{status.st_ino} 0 EOF"
+            for number, (pid, device) in enumerate([(1, "fe:ff"), (os.getpid(), here)])
+        ]
+        monkeypatch.setattr(locks, "_LOCKS", tmp_path / "locks")
+        (tmp_path / "locks").write_text("\n".join(lines))
+        assert f"process {os.getpid()} " in str(locks.holder_of(path))
+        (tmp_path / "locks").write_text(lines[0])
+        assert "process 1 " in str(locks.holder_of(path)), (
+            "where devices are told otherwise, the number has to do"
+        )

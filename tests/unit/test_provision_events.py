@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.adapters.provision import TaskEvent, TaskStatus, read_manifest, task_event
+from harness.adapters.manifest import read_manifest
+from harness.adapters.playbook_events import TaskEvent, TaskStatus, task_event
 from harness.core.errors import HarnessError, InputError
 
 if TYPE_CHECKING:

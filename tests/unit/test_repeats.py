@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from fakes import FakeLab, campaign, fio_json, good, new_run, qemu_died
+from fakes import FakeGuest, FakeLab, campaign, fio_json, good, new_run, qemu_died
+from harness.adapters.files import sha256_of
 from harness.adapters.results.samples import read_samples
 from harness.core.errors import GuestError
 from harness.core.experiment.model import Protocol
-from harness.core.records import BootCause, IterationState, RunState, SessionState
+from harness.core.records import BootCause, IterationState, RunState, SessionState, boot_file
 from harness.shell.campaign import Outcome
 from harness.shell.cli.main import run_cli
 from harness.shell.events import Event, SessionFailed
 from harness.shell.summary import summarise
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from fakes import Behaviour
@@ -77,6 +80,56 @@ def test_whoever_reads_the_run_is_told_of_it(tmp_path: Path, capsys: pytest.Capt
     assert f"repeated  {name}, after the host had failed it" in capsys.readouterr().out
     assert run_cli(["compare", str(run.path)]) == 0
     assert f"warning: 1 session was repeated, after the host had failed it: {name}" in capsys.readouterr().out
+
+
+class LeavingLab(FakeLab):
+    """Each boot leaves what a guest leaves; from the second boot on the domain has a virtual CPU more."""
+
+    @contextmanager
+    def session(self, planned: PlannedSession, directory: Path, *, boot: int = 0) -> Iterator[FakeGuest]:
+        vcpus = 2 if boot else 1
+        domain = f"<domain><name>{planned.directory}</name><vcpu>{vcpus}</vcpu></domain>"
+        (directory / boot_file("domain.xml", boot)).write_text(domain)
+        (directory / boot_file("console.log", boot)).write_text(f"boot {boot}\n")
+        with super().session(planned, directory, boot=boot) as guest:
+            yield guest
+
+
+def test_what_the_first_boot_left_is_kept_and_the_second_boots_domain_is_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = new_run(tmp_path / "r")
+    campaign(run, LeavingLab(silent(2, times=1)))
+    planned = run.plan.sessions[2]
+    directory, files = run.session_directory(planned), run.load_session(planned).files
+    assert sorted(files) == ["console-boot1.log", "console.log", "domain-boot1.xml", "domain.xml"]
+    assert (directory / "console.log").read_text() == "boot 0\n"
+    assert (directory / "console-boot1.log").read_text() == "boot 1\n"
+    assert run_cli(["compare", str(run.path)]) == 0
+    said = capsys.readouterr().out
+    assert f"domain setting domain/vcpu differs: 1 in session {run.plan.sessions[0].directory}" in said
+    assert f"2 in session {planned.directory} (boot 2)" in said
+
+    # Each is held against its own checksum; only what gave numbers is read.
+    second = directory / "domain-boot1.xml"
+    second.write_text(second.read_text().replace("2", "1", 1))
+    assert run_cli(["compare", str(run.path)]) == 2
+    assert f"error: {second}: is not what was written" in capsys.readouterr().err
+    second.unlink()
+    assert run_cli(["compare", str(run.path)]) == 2
+    assert f"error: {second}: does not exist" in capsys.readouterr().err
+    assert len(list(run.mend())) == 1
+
+
+def test_an_older_run_kept_only_the_domain_of_a_sessions_last_boot(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "r")
+    campaign(run, LeavingLab(silent(2, times=1)))
+    planned = run.plan.sessions[2]
+    directory, record = run.session_directory(planned), run.load_session(planned)
+    (directory / "domain-boot1.xml").replace(directory / "domain.xml")
+    record.files = {"domain.xml": sha256_of(directory / "domain.xml")}
+    run.save_session(planned, record)
+    assert "<vcpu>2</vcpu>" in (run.read_domain_xml(planned, record, 1) or "")
 
 
 @pytest.mark.parametrize(("retries", "boots"), [(0, 1), (1, 2), (3, 4)])

@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.core import seals
 from harness.core.seals import KEY, Seal, look, seal, sealed_again
 
 VALUES = st.recursive(
@@ -60,3 +61,16 @@ def test_what_has_no_checksum_has_none() -> None:
     for data in (b"", b"{}", b"[]", b'{"sha256": "ab"}\n', seal({"a": 1})[:-1]):
         assert look(data) is Seal.ABSENT
         assert sealed_again(data) == data
+
+
+def test_a_log_that_is_changed_on_purpose_stays_whole_where_it_was() -> None:
+    first = seals.seal_line({"host": "mars"}, "")
+    second = seals.seal_line({"host": "mars", "n": 2}, seals.look_at_line(first, "")[1])
+    edited = second.replace(b'"n":2', b'"n":3')
+    for last, state in ((second, seals.Seal.WHOLE), (edited, seals.Seal.BROKEN)):
+        log = b"\n".join([first, b'{"torn', last])
+        lines = seals.lines_sealed_again(log, log.replace(b"mars", b"host1")).split(b"\n")
+        found, seal = seals.look_at_line(lines[0], "")
+        assert (found, lines[1]) == (seals.Seal.WHOLE, b'{"torn')
+        assert seals.look_at_line(lines[2], seal)[0] is state
+        assert b"mars" not in b"".join(lines)

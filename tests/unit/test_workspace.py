@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from harness.adapters import short_paths
+from harness.adapters.scratch import left, scratch
 from harness.adapters.workspace import Workspace
+from harness.shell.cli.main import run_cli
 
 
 @pytest.mark.parametrize(
@@ -16,8 +21,49 @@ from harness.adapters.workspace import Workspace
 )
 def test_the_agents_socket_fits_wherever_the_state_is(state: str) -> None:
     root = Workspace.at(Path(state)).embed_root
-    socket = root / "lib/qemu/channel/target" / f"domain-9999-{'x' * 20}" / "org.qemu.guest_agent.0"
-    assert len(str(socket)) <= 107
+    agent = root / "lib/qemu/channel/target" / f"domain-9999-{'x' * 20}" / "org.qemu.guest_agent.0"
+    assert len(os.fsencode(agent)) <= 107
+
+
+@pytest.fixture
+def long_tmpdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory for temporary files that is too long for any socket below it."""
+    place = tmp_path / ("x" * 100)
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    return place
+
+
+def test_the_agents_socket_fits_whatever_tmpdir_is(long_tmpdir: Path) -> None:
+    test_the_agents_socket_fits_wherever_the_state_is(str(long_tmpdir / "state"))
+    # Bytes count, not characters.
+    test_the_agents_socket_fits_wherever_the_state_is("/var/lib/\N{SNOWMAN}\N{SNOWMAN}\N{SNOWMAN}/lv")
+
+
+def test_a_socket_can_be_made_in_scratch_whatever_tmpdir_is(long_tmpdir: Path) -> None:
+    assert str(long_tmpdir)
+    with scratch(sockets=True) as place, socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(place / "qtest"))
+        (place / "lock").unlink()
+        # Whoever cleans up looks there too: of a process that was killed long ago.
+        os.utime(place, (0, 0))
+        assert place in left()
+
+
+def test_paths_that_are_too_long_are_refused_before_anything_is_started(
+    long_tmpdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(short_paths, "_SHARED", long_tmpdir / "nowhere")
+    state = long_tmpdir / "state"
+    assert run_cli(["run", "fio/quick.yml", "--state-dir", str(state)]) == 2
+    said = capsys.readouterr().err
+    over = len(str(state / "lv")) - 27
+    assert f"error: {state}: is {over} bytes too long for libvirt's UNIX sockets below it" in said
+    assert "remedy: name one of at most 24 bytes (--state-dir)" in said
+    assert f"error: {long_tmpdir}: is " in said
+    assert "set a shorter TMPDIR, of at most" in said
+    assert not state.exists()
 
 
 def modes(directory: Path) -> dict[str, int]:

@@ -166,6 +166,9 @@ def _decode(status: dict[str, Any], key: str) -> str:
     text: str = _field(status, key, str) if key in status else ""
     if len(text) > _MOST_BASE64:
         raise GuestError(f"the guest sent more than {MAX_OUTPUT_BYTES} bytes where fio's JSON was expected")
+    # Python's own strictness lets padding stand where none belongs: then something is missing before it.
+    if len(text) % 4:
+        raise _odd(f"sent {key} that is not base64: {len(text)} characters are no multiple of 4")
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:

@@ -114,7 +114,7 @@ def disk_guest(
     if connection is Connection.AGENT:
         yield DiskGuest(image, directory, None, None, outgoing)
         return
-    with scratch() as private:
+    with scratch(sockets=True) as private:
         known_hosts = private / "known_hosts"
         if ssh := guest.ssh:
             known_hosts.write_text(known_host(HOST, ssh.host_key))

@@ -100,7 +100,7 @@ class CountBench:
         )
         began = time.monotonic()
         try:
-            with self._file_alone(planned.cell), scratch() as directory:
+            with self._file_alone(planned.cell), scratch(sockets=True) as directory:
                 if self.guard is not None:
                     self.guard.check_again()
                 if planned.counter is Counter.STRACE:

@@ -23,6 +23,7 @@ from harness.core.counting.rings import RequestFailedError
 from harness.core.errors import GuestDiedError, GuestError, Interrupted
 from harness.core.pool import rig_arguments
 from harness.core.protocols import Execution
+from harness.core.records import boot_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -64,11 +65,11 @@ class PoolRigLab:
             Interrupted: the user stopped the run.
         """
         build, began = self.builds[planned.variant], time.monotonic()
-        log = directory / ("qemu.log" if boot == 0 else f"qemu-boot{boot}.log")
+        log = directory / boot_file("qemu.log", boot)
         layouts = layouts_of(self.pool, depth=self.pool.queue_size)
         memory = rig.memory_bytes(layouts[-1].end)
         with contextlib.ExitStack() as stack:
-            place = stack.enter_context(scratch())
+            place = stack.enter_context(scratch(sockets=True))
             files = machine_files(place)
             shared = stack.enter_context(shared_memory(Path(files.memory), memory))
             server = stack.enter_context(listening(Path(files.qtest)))

@@ -18,7 +18,8 @@ from harness.adapters.results.record_files import (
     validated,
     write_record,
 )
-from harness.adapters.results.run_files import RunFiles, is_run_directory
+from harness.adapters.results.run_files import RunFiles
+from harness.adapters.results.run_layout import is_run_directory
 from harness.core import seals
 from harness.core.counting.callgrind import CallgrindFormatError, Profile, parse_callgrind, parse_total
 from harness.core.counting.planning import CountPlan, PlannedCount, count_plan_from_json, count_plan_to_json
@@ -71,10 +72,11 @@ class CountDirectory(RunFiles[CountingRun]):
         """Return what is kept of a count; None when it never took place.
 
         Raises:
-            DamagedError: its record was torn or edited.
+            DamagedError: its record was torn, edited or taken away.
         """
         path = self._directory(planned) / "count.json"
         if not is_there(path):
+            self._check_not_lost(path.parent, path.name, self._count_again)
             return None
         record = read_record(_COUNT, path, sealed=self.sealed, remedy=self._count_again)
         if wrong := why_not_planned(record, planned):
@@ -99,8 +101,10 @@ class CountDirectory(RunFiles[CountingRun]):
                 for thread in record.threads if record else ():
                     self.read_output(planned, thread)
             except InputError as error:
-                place = self.put_aside(self._directory(planned))
-                yield f"{error.message}: put aside in {place}, it is counted again"
+                directory = self._directory(planned)
+                told = f"put aside in {self.put_aside(directory)}, " if directory.exists() else ""
+                self._keep_begun(directory.name, begun=False)
+                yield f"{error.message}: {told}it is counted again"
         try:
             _found = self.times
         except InputError as error:
@@ -134,6 +138,7 @@ class CountDirectory(RunFiles[CountingRun]):
     def save(self, planned: PlannedCount, record: CountRecord) -> None:
         """Put a count's record on disk before returning."""
         write_record(make_directory(self._directory(planned)) / "count.json", asdict(record))
+        self._keep_begun(planned.directory)
 
     @property
     def times(self) -> list[TimeRecord]:

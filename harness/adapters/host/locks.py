@@ -22,6 +22,7 @@ from harness.core.units import format_duration
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+_LOCKS = Path("/proc/locks")
 HOST_LOCK = Path("/run/lock/qemu-ab-harness.lock")
 _PLAIN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """In a directory that all users share, the name may be anything: a link elsewhere, a pipe that blocks."""
@@ -188,13 +189,18 @@ def _opened(path: Path) -> int:
 
 
 def _holder(descriptor: int) -> str:
-    inode = os.fstat(descriptor).st_ino
-    for line in Path("/proc/locks").read_text().splitlines():
+    status = os.fstat(descriptor)
+    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+    found: dict[bool, int] = {}
+    for line in _LOCKS.read_text().splitlines():
         fields = line.split()
         # 1: FLOCK ADVISORY WRITE 1234 00:1a:5678 0 EOF
-        if fields[1] == "FLOCK" and fields[5].rpartition(":")[2] == str(inode):
-            return _describe(int(fields[4]))
-    return "another process"
+        there, _colon, inode = fields[5].rpartition(":")
+        if fields[1] == "FLOCK" and inode == str(status.st_ino):
+            found.setdefault(there == device, int(fields[4]))
+    # Some file systems tell their users another device than the kernel's own.
+    pid = found.get(True, found.get(False))
+    return "another process" if pid is None else _describe(pid)
 
 
 def _describe(pid: int) -> str:

@@ -16,7 +16,7 @@ import orjson
 import zstandard
 
 from harness.adapters.files import read_bytes
-from harness.adapters.results.run_files import DAMAGED
+from harness.adapters.results.run_layout import DAMAGED
 from harness.core.errors import InputError
 
 if TYPE_CHECKING:

@@ -18,8 +18,18 @@ import duckdb
 
 from harness.adapters.files import PASSABLE, make_directory, sync_directory
 from harness.adapters.host.locks import exclusive
-from harness.core.errors import BusyError, HarnessError, InputError, Problem
-from harness.core.history import HISTORY_FORMAT, FiledBuild, FiledNumber, FiledRun, Selection
+from harness.adapters.results.history_rows import (
+    BUILD,
+    COLUMNS,
+    NUMBER,
+    RUN,
+    SCHEMA,
+    RowError,
+    number_of,
+    run_of,
+)
+from harness.core.errors import BusyError, DamagedError, HarnessError, InputError, Problem
+from harness.core.history import HISTORY_FORMAT, FiledBuild, FiledRun, Selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,39 +44,10 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 }
 """Nothing is fetched from anywhere."""
 
-_SCHEMA = """
-CREATE TABLE format (version INTEGER NOT NULL);
-CREATE TABLE runs (
-    number INTEGER PRIMARY KEY, run_id VARCHAR NOT NULL, content VARCHAR NOT NULL, path VARCHAR NOT NULL,
-    host_id VARCHAR NOT NULL, host_name VARCHAR NOT NULL, experiment VARCHAR NOT NULL,
-    comparable VARCHAR NOT NULL, workload VARCHAR NOT NULL, accel VARCHAR NOT NULL,
-    started TIMESTAMP NOT NULL, baseline VARCHAR NOT NULL, margin DOUBLE NOT NULL,
-    harness_version VARCHAR NOT NULL, conditions VARCHAR NOT NULL, UNIQUE (host_id, run_id));
-CREATE TABLE builds (
-    number INTEGER NOT NULL, place INTEGER NOT NULL, variant VARCHAR NOT NULL, sha256 VARCHAR NOT NULL,
-    version VARCHAR NOT NULL, package_version VARCHAR, "commit" VARCHAR);
-CREATE TABLE numbers (
-    number INTEGER NOT NULL, place INTEGER NOT NULL, cell VARCHAR NOT NULL, variant VARCHAR NOT NULL,
-    metric VARCHAR NOT NULL, value DOUBLE NOT NULL, sessions INTEGER NOT NULL, spread DOUBLE, change DOUBLE,
-    ci_low DOUBLE, ci_high DOUBLE, verdict VARCHAR);
-"""
 _TOGETHER = "host_id, experiment, comparable, accel"
 _BUILD_IS = """number IN (SELECT number FROM builds WHERE starts_with(sha256, ?) OR starts_with("commit", ?)
     OR contains(version, ?) OR contains(package_version, ?))"""
-_RUN = (
-    "run_id", "content", "path", "host_id", "host_name", "experiment", "comparable", "workload", "accel",
-    "started", "baseline", "margin", "harness_version",
-)  # fmt: skip
-_BUILD = ("variant", "sha256", "version", "package_version", "commit")
-_NUMBER = (
-    "cell", "variant", "metric", "value", "sessions", "spread", "change", "ci_low", "ci_high", "verdict",
-)  # fmt: skip
-_COLUMNS = {
-    "runs": ("number", *_RUN, "conditions"),
-    "builds": ("number", "place", *_BUILD),
-    "numbers": ("number", "place", *_NUMBER),
-}
-_HEAD = ", ".join(_COLUMNS["runs"])
+_HEAD = ", ".join(COLUMNS["runs"])
 
 
 class HistoryStore:
@@ -171,7 +152,7 @@ class HistoryStore:
         for left in (making, making.with_name(f"{making.name}.wal")):
             left.unlink(missing_ok=True)
         with _translated(self.path), _opened(making, read_only=False) as connection:
-            connection.execute(_SCHEMA)
+            connection.execute(SCHEMA)
             connection.execute("INSERT INTO format VALUES (?)", [HISTORY_FORMAT])
         making.replace(self.path)
         sync_directory(self.path.parent)
@@ -193,6 +174,10 @@ def _translated(path: Path) -> Iterator[None]:
     """Turn DuckDB's errors into ours."""
     try:
         yield
+    except RowError as error:
+        raise DamagedError.single(
+            str(path), f"is damaged: {error}", "restore it, or file its runs into another one (--store)"
+        ) from error
     except duckdb.Error as error:
         first = str(error).splitlines()[0]
         if "lock on file" in first:
@@ -257,21 +242,21 @@ def _insert(connection: duckdb.DuckDBPyConnection, runs: Sequence[FiledRun]) -> 
     numbered = list(enumerate(runs, start=last + 1))
     tables = {
         "runs": [
-            (number, *(getattr(run, name) for name in _RUN), json.dumps(dict(run.conditions)))
+            (number, *(getattr(run, name) for name in RUN), json.dumps(dict(run.conditions)))
             for number, run in numbered
         ],
         "builds": [
-            (number, place, *(getattr(build, name) for name in _BUILD))
+            (number, place, *(getattr(build, name) for name in BUILD))
             for number, run in numbered
             for place, build in enumerate(run.builds)
         ],
         "numbers": [
-            (number, place, *(getattr(found, name) for name in _NUMBER))
+            (number, place, *(getattr(found, name) for name in NUMBER))
             for number, run in numbered
             for place, found in enumerate(run.numbers)
         ],
     }
-    for table, columns in _COLUMNS.items():
+    for table, columns in COLUMNS.items():
         frame = pd.DataFrame(tables[table], columns=list(columns))
         if "started" in frame:
             frame["started"] = pd.to_datetime(frame["started"], utc=True).dt.tz_localize(None)
@@ -309,7 +294,7 @@ def _where(selection: Selection, run_id: str | None = None) -> tuple[str, list[o
 
 def _as_runs(connection: duckdb.DuckDBPyConnection, rows: Sequence[tuple[Any, ...]]) -> list[FiledRun]:
     builds: dict[int, list[FiledBuild]] = {row[0]: [] for row in rows}
-    names = ", ".join(f'"{name}"' for name in _BUILD)
+    names = ", ".join(f'"{name}"' for name in BUILD)
     found = connection.execute(
         f"SELECT number, {names} FROM builds SEMI JOIN "  # noqa: S608 - our own names
         "(SELECT unnest(?::INTEGER[]) AS number) USING (number) ORDER BY number, place",
@@ -317,18 +302,11 @@ def _as_runs(connection: duckdb.DuckDBPyConnection, rows: Sequence[tuple[Any, ..
     ).fetchall()
     for number, *values in found:
         builds[number].append(FiledBuild(*values))
-    return [_as_run(row, builds[row[0]]) for row in rows]
-
-
-def _as_run(row: Sequence[Any], builds: Sequence[FiledBuild]) -> FiledRun:
-    named = dict(zip(_COLUMNS["runs"], row, strict=True))
-    del named["number"]
-    named |= {"started": named["started"].replace(tzinfo=UTC), "conditions": json.loads(named["conditions"])}
-    return FiledRun(**named, builds=tuple(builds))
+    return [run_of(row, builds[row[0]]) for row in rows]
 
 
 def _with_numbers(connection: duckdb.DuckDBPyConnection, runs: Sequence[FiledRun]) -> list[FiledRun]:
-    names = ", ".join(f'"{name}"' for name in _NUMBER)
+    names = ", ".join(f'"{name}"' for name in NUMBER)
     query = (
         f"SELECT {names} FROM numbers WHERE number = "  # noqa: S608 - our own names
         "(SELECT number FROM runs WHERE host_id = ? AND run_id = ?) ORDER BY place"
@@ -337,7 +315,8 @@ def _with_numbers(connection: duckdb.DuckDBPyConnection, runs: Sequence[FiledRun
         replace(
             run,
             numbers=tuple(
-                FiledNumber(*row) for row in connection.execute(query, [run.host_id, run.run_id]).fetchall()
+                number_of(row, run.run_id)
+                for row in connection.execute(query, [run.host_id, run.run_id]).fetchall()
             ),
         )
         for run in runs

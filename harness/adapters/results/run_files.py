@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import os
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
@@ -38,6 +37,16 @@ from harness.adapters.results.record_files import (
     validated,
     write_record,
 )
+from harness.adapters.results.run_layout import (
+    DAMAGED,
+    ENVIRONMENT,
+    EXPERIMENT,
+    HEAD,
+    LOCK,
+    PLAN,
+    check_new,
+    is_run_directory,
+)
 from harness.core import seals
 from harness.core.counting.records import CountingRun
 from harness.core.errors import DamagedError, InputError
@@ -50,16 +59,6 @@ if TYPE_CHECKING:
 _Plan = TypeVar("_Plan")
 _Head = TypeVar("_Head", RunRecord, CountingRun)
 _ENVIRONMENT = TypeAdapter(dict[str, Any])
-LOCK = ".lock"
-
-HEAD = "run.json"
-EXPERIMENT, PLAN, ENVIRONMENT = "experiment.yml", "plan.json", "environment.json"
-_PARTS = frozenset({"sessions", "counts"})
-_FIRST = _PARTS | {EXPERIMENT, PLAN, ENVIRONMENT}
-"""What is there before the head; half-written files aside."""
-DAMAGED = "damaged"
-"""Where what is damaged of a run is put aside before it is measured again."""
-
 CUT_OFF = "cut off: it was killed, or could not write how it ended"
 
 
@@ -196,11 +195,39 @@ class RunFiles(Generic[_Head]):
         return self._known[0] >= SEALED_SINCE
 
     @functools.cached_property
-    def _known(self) -> tuple[int, dict[str, str]]:
-        """The run's format and the checksums of the files that never change; of any workload's head."""
+    def _known(self) -> tuple[int, dict[str, str], list[str]]:
+        """The run's format, the checksums of the files that never change, and which parts have begun.
+
+        Of any workload's head.
+        """
         raw = read_record(_ENVIRONMENT, self.path / HEAD, sealed=False, remedy=RESTORE)
-        version, files = raw.get("format_version"), raw.get("files")
-        return version if isinstance(version, int) else 0, files if isinstance(files, dict) else {}
+        version, files, begun = raw.get("format_version"), raw.get("files"), raw.get("begun")
+        return (
+            version if isinstance(version, int) else 0,
+            files if isinstance(files, dict) else {},
+            begun if isinstance(begun, list) else [],
+        )
+
+    def _keep_begun(self, name: str, *, begun: bool = True) -> None:
+        """Keep in the head that a part has a record, or has none any more."""
+        if (name in self._known[2]) is begun:
+            return
+        record = self.record
+        others: list[str] = [one for one in record.begun if one != name]
+        record.begun = [*others, name] if begun else others
+        write_record(self.path / HEAD, asdict(record))
+        del self._known
+
+    def _check_not_lost(self, part: Path, file: str, remedy: str) -> None:
+        """Refuse to take a part whose record is gone for one that was never measured.
+
+        Raises:
+            DamagedError: the head says that it has a record.
+        """
+        if part.name in self._known[2]:
+            raise DamagedError.single(
+                str(part / file), f"is missing, and {HEAD} says that it was written", remedy
+            )
 
     def has_file(self, name: str) -> bool:
         """Return whether one of the files that never change ought to be there, or is."""
@@ -296,42 +323,6 @@ class RunFiles(Generic[_Head]):
         sync_directory(place)
         sync_directory(part.parent)
         return target
-
-
-def check_new(path: Path) -> None:
-    """Refuse what cannot become a new run directory.
-
-    Raises:
-        InputError: it exists and is not empty, is no directory, or may not be made.
-    """
-    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-    if not existing.is_dir():
-        raise InputError.single(str(path), f"{existing} is not a directory", "name a new directory")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError.single(
-            str(path), f"{existing} is not writable for this user", "name another directory"
-        )
-    if existing == path and any(path.iterdir()) and not is_unborn(path):
-        raise InputError.single(
-            str(path), "is not empty", "name a new directory, or continue this one with --resume"
-        )
-
-
-def is_run_directory(path: Path) -> bool:
-    """Return whether a path looks like a run directory."""
-    return (path / HEAD).is_file()
-
-
-def is_unborn(path: Path) -> bool:
-    """Return whether a directory is what remains of a start that was killed before it had a head."""
-    try:
-        names = {entry.name for entry in path.iterdir()}
-        parts = [path / name for name in names & _PARTS]
-        if not parts or any(any(part.iterdir()) for part in parts):
-            return False
-    except OSError:  # no directory, or not this user's
-        return False
-    return names - {file.name for file in half_written(path, deep=False)} <= _FIRST
 
 
 def _json(value: object) -> bytes:

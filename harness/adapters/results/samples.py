@@ -66,6 +66,7 @@ def read_samples(run: RunDirectory) -> RunSamples:
     crashes: list[tuple[str, dict[str, FactorValue]]] = []
     watched: list[Telemetry] = []
     repeated: list[str] = []
+    replaced: list[str] = []
     for planned in plan.sessions:
         record = run.load_session(planned)
         telemetry, lost = read_telemetry(run, planned, record)
@@ -74,13 +75,14 @@ def read_samples(run: RunDirectory) -> RunSamples:
         watched += telemetry.values()
         warnings += [*_warnings(planned, record), *lost]
         repeated += [planned.directory] * any(boot.cause is BootCause.REPEATED for boot in record.boots)
+        replaced += [planned.directory] * (record.replaces is not None)
         crashes += [
             (planned.variant, entry.factors)
             for entry in record.iterations
             if entry.state is IterationState.CRASHED
         ]
         if found:
-            boots = sorted({entry.boot for entry in record.iterations if entry.state is IterationState.OK})
+            boots = record.telling_boots()
             # A session that was repeated counts as run when it last was.
             started.append((record.boots[boots[-1]].turn, planned.block, planned.variant, planned.number))
             facts += [boot_facts(run, planned, record, boot) for boot in boots]
@@ -88,10 +90,7 @@ def read_samples(run: RunDirectory) -> RunSamples:
         raise InputError.single(
             str(run.path), "holds no accepted iteration yet", f"finish it: harness run --resume {run.path}"
         )
-    if repeated:
-        one = len(repeated) == 1
-        who, them = ("1 session was", "it") if one else (f"{len(repeated)} sessions were", "them")
-        warnings.append(f"{who} repeated, after the host had failed {them}: {', '.join(repeated)}")
+    warnings += again_warnings(repeated, replaced)
     frame = pd.DataFrame(rows)
     return RunSamples(
         frame=frame,
@@ -107,10 +106,35 @@ def read_samples(run: RunDirectory) -> RunSamples:
     )
 
 
+def again_warnings(repeated: list[str], replaced: list[str]) -> list[str]:
+    """Return a warning for sessions that were measured more than once.
+
+    Args:
+        repeated: the directories of those that the host failed.
+        replaced: of those that were lost or damaged afterwards.
+    """
+    found = []
+    if repeated:
+        who, them = (
+            ("1 session was", "it") if len(repeated) == 1 else (f"{len(repeated)} sessions were", "them")
+        )
+        found.append(f"{who} repeated, after the host had failed {them}: {', '.join(repeated)}")
+    if replaced:
+        who, had = (
+            ("1 session was", "it had")
+            if len(replaced) == 1
+            else (f"{len(replaced)} sessions were", "they had")
+        )
+        found.append(
+            f"{who} measured again, since what {had} given was lost or damaged: {', '.join(replaced)}"
+        )
+    return found
+
+
 def boot_facts(run: RunDirectory, planned: PlannedSession, record: SessionRecord, boot: int) -> SessionFacts:
     """Return what one boot of a session ran on."""
     label = planned.directory if boot == 0 else f"{planned.directory} (boot {boot + 1})"
-    facts, domain = record.boots[boot].facts, run.read_domain_xml(planned, record)
+    facts, domain = record.boots[boot].facts, run.read_domain_xml(planned, record, boot)
     return SessionFacts(label, planned.variant, planned.guest, facts, domain)
 
 

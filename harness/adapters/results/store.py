@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -26,7 +27,8 @@ from harness.adapters.results.record_files import (
     validated,
     write_record,
 )
-from harness.adapters.results.run_files import CUT_OFF, RunFiles, check_new, is_run_directory
+from harness.adapters.results.run_files import CUT_OFF, RunFiles
+from harness.adapters.results.run_layout import HEAD, check_new, is_run_directory
 from harness.core import seals
 from harness.core.errors import DamagedError, InputError
 from harness.core.model import TABLE_FACTORS
@@ -43,12 +45,12 @@ from harness.core.records import (
     RunRecord,
     SessionRecord,
     SessionState,
+    boot_file,
     why_not_planned,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 __all__ = ["CUT_OFF", "RunDirectory", "check_new", "is_run_directory"]
 
@@ -113,7 +115,7 @@ class RunDirectory(RunFiles[RunRecord]):
         """Return what is kept of a session; an empty record when it never started.
 
         Raises:
-            DamagedError: its record was torn or edited.
+            DamagedError: its record was torn, edited or taken away.
         """
         path = self._session(planned) / "session.json"
         if is_there(path):
@@ -121,18 +123,19 @@ class RunDirectory(RunFiles[RunRecord]):
             if wrong := why_not_planned(record, planned):
                 raise damaged(path, wrong[1], at=wrong[0], remedy=self._measure_again)
             return record
-        return SessionRecord(
-            planned.number, planned.block, planned.variant, dict(planned.guest), SessionState.RUNNING
-        )
+        self._check_not_lost(path.parent, path.name, self._measure_again)
+        return _unmeasured(planned, SessionState.RUNNING)
 
     def save_session(self, planned: PlannedSession, record: SessionRecord) -> None:
         """Put a session's record on disk before returning."""
         write_record(self.session_directory(planned) / "session.json", asdict(record))
+        self._keep_begun(planned.directory)
 
-    def left_beside(self, planned: PlannedSession) -> dict[str, str]:
+    def left_beside(self, planned: PlannedSession, *, boot: int) -> dict[str, str]:
         """Return the SHA-256 of what a boot that ended left beside its session's record, by name."""
         directory = self._session(planned)
-        return {name: sha256_of(directory / name) for name in _LEFT_BESIDE if (directory / name).is_file()}
+        names = [boot_file(name, boot) for name in _LEFT_BESIDE]
+        return {name: sha256_of(directory / name) for name in names if (directory / name).is_file()}
 
     def save_output(
         self, planned: PlannedSession, iteration: PlannedIteration, output: str, *, boot: int
@@ -160,18 +163,23 @@ class RunDirectory(RunFiles[RunRecord]):
         except UnicodeDecodeError as error:
             raise DamagedError.single(str(path), "is not UTF-8 text", RESTORE) from error
 
-    def read_domain_xml(self, planned: PlannedSession, record: SessionRecord) -> str | None:
-        """Return the session's domain XML, or None when it is not kept.
+    def read_domain_xml(self, planned: PlannedSession, record: SessionRecord, boot: int) -> str | None:
+        """Return the domain XML of a session's boot, or None when it is not kept.
 
         Raises:
             DamagedError: it is not what was written.
         """
-        path = self._session(planned) / _DOMAIN
-        # One that the record names has to be there.
-        if _DOMAIN not in record.files and not is_there(path):
+        directory = self._session(planned)
+        # Older harnesses kept only that of the last boot.
+        for name in dict.fromkeys((boot_file(_DOMAIN, boot), _DOMAIN)):
+            # One that the record names has to be there.
+            if name in record.files or is_there(directory / name):
+                break
+        else:
             return None
+        path = directory / name
         data = read_bytes(path)
-        check_digest(data, record.files.get(_DOMAIN), path, "was written", self._measure_again)
+        check_digest(data, record.files.get(name), path, "was written", self._measure_again)
         return text_of(path, data)
 
     @property
@@ -191,10 +199,10 @@ class RunDirectory(RunFiles[RunRecord]):
         for planned in self.plan.sessions:
             try:
                 record = self.load_session(planned)
-                self.read_domain_xml(planned, record)
+                for boot in record.telling_boots():
+                    self.read_domain_xml(planned, record, boot)
             except InputError as error:
-                place = self.put_aside(self._session(planned))
-                yield f"{error.message}: put aside in {place}, the session is measured again"
+                yield f"{error.message}: {self._begin_again(planned, error)}the session is measured again"
                 continue
             lost = [entry for entry in record.iterations if self._is_lost(planned, entry)]
             for entry in lost:
@@ -203,6 +211,15 @@ class RunDirectory(RunFiles[RunRecord]):
             if lost:
                 record.state = SessionState.INTERRUPTED
                 self.save_session(planned, record)
+
+    def _begin_again(self, planned: PlannedSession, error: InputError) -> str:
+        """Put aside what there is of a session, and mark it as measured again; say where it is."""
+        directory, problem = self._session(planned), error.problems[0]
+        told = f"put aside in {self.put_aside(directory)}, " if directory.exists() else ""
+        record = _unmeasured(planned, SessionState.INTERRUPTED)
+        record.replaces = f"its {Path(problem.where).name} {problem.message}"
+        self.save_session(planned, record)
+        return told
 
     def _is_lost(self, planned: PlannedSession, entry: IterationRecord) -> bool:
         """Return whether an iteration counts whose output is gone, or is not what was saved."""
@@ -216,6 +233,12 @@ class RunDirectory(RunFiles[RunRecord]):
 
     def _session(self, planned: PlannedSession) -> Path:
         return inside(self.path / "sessions", planned.directory)
+
+    def keep_host_log(self, seal: str) -> None:
+        """Put on disk how far the log of the host's settings has come; see `RunRecord`."""
+        record = self.record
+        record.host_log = seal
+        write_record(self.path / HEAD, asdict(record))
 
     def write_ceilings(self, ceilings: list[dict[str, Any]]) -> None:
         """Keep what the host reached without a guest: a cell's factors and its ``iops`` each."""
@@ -235,6 +258,10 @@ class RunDirectory(RunFiles[RunRecord]):
             if type(ceiling.get("iops")) not in {int, float} or not _is_cell(ceiling):
                 raise damaged(path, "is no ceiling of a cell", at=str(index))
         return ceilings
+
+
+def _unmeasured(planned: PlannedSession, state: SessionState) -> SessionRecord:
+    return SessionRecord(planned.number, planned.block, planned.variant, dict(planned.guest), state)
 
 
 def _is_cell(ceiling: dict[str, Any]) -> bool:

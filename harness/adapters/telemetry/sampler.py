@@ -18,6 +18,7 @@ from harness.adapters.telemetry.counters import Offer, ThreadCounters, offer
 from harness.adapters.telemetry.process_reader import ProcessReader
 from harness.core.mappings import Mappings
 from harness.core.perf_events import HARDWARE_EVENTS, Mode
+from harness.core.records import boot_file
 from harness.core.telemetry import (
     TELEMETRY_VERSION,
     Occasion,
@@ -251,7 +252,7 @@ class TelemetryRecorder:
 
 def telemetry_file(boot: int) -> str:
     """Return the name of the telemetry file of a session's boot, counted from 0."""
-    return f"telemetry-boot{boot}.jsonl" if boot else "telemetry.jsonl"
+    return boot_file("telemetry.jsonl", boot)
 
 
 def _uncounted(offered: Offer) -> dict[str, str]:

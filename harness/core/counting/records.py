@@ -102,6 +102,7 @@ class CountingRun:
         stopped: why the run ended, in plain words; None while it runs.
         builds: a variant's provisioned build.
         files: SHA-256 of the files beside it that never change, by name.
+        begun: the directories of the counts that have a record: one that is gone is missed.
     """
 
     format_version: int
@@ -117,3 +118,4 @@ class CountingRun:
     stopped: str | None = None
     wall_seconds: float = 0.0
     files: dict[str, str] = field(default_factory=dict)
+    begun: list[str] = field(default_factory=list)

@@ -35,7 +35,7 @@ def command(experiment: Path, *, state_dir: Path | None, quiet: bool, as_json: b
     """
     from dataclasses import asdict, replace
 
-    from harness.adapters.provision import Manifest
+    from harness.adapters.manifest import Manifest
     from harness.adapters.workspace import Workspace
     from harness.shell.console import Console
     from harness.shell.declare import declare

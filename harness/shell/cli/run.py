@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.core.errors import InputError, Interrupted
+from harness.core.errors import InputError
 from harness.shell.cli.options import (
     PATH,
     Waits,
@@ -23,12 +23,13 @@ from harness.shell.cli.options import (
     stopping_on_signals,
     wait_option,
 )
+from harness.shell.cli.run_result import count_result, guest_result, report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from harness.adapters.host.locks import Patience
-    from harness.adapters.provision import Manifest
+    from harness.adapters.manifest import Manifest
     from harness.adapters.results.store import RunDirectory
     from harness.adapters.waiting import Stop
     from harness.adapters.workspace import Workspace
@@ -119,6 +120,7 @@ def command(
     kept |= {"--to-the-limit": to_the_limit or None, "--max-map-count": max_map_count}
     _check_usage(experiment, resume_dir, kept)
     console, workspace = Console(quiet=quiet), Workspace.at(state_dir)
+    workspace.check_sockets()
     with stopping_on_signals() as stop:
         patience = patience_of(wait, console.say, stop)
         if _counts(experiment, resume_dir):
@@ -134,7 +136,7 @@ def command(
                 provision=not no_provision,
                 aa=aa,
             )
-            return _report(*counted, console, lambda: _count_result(counted[0], fail_on))
+            return report(*counted, console, lambda: count_result(counted[0], fail_on))
         if experiment is not None:
             changes = Changes(
                 blocks=blocks,
@@ -173,7 +175,7 @@ def command(
         else:
             assert resume_dir is not None  # noqa: S101 - _check_usage saw to it
             run, outcome = _resume(resume_dir, workspace, console, stop, patience)
-    return _report(run.path, outcome, console, lambda: _guest_result(run, workspace, console, fail_on))
+    return report(run.path, outcome, console, lambda: guest_result(run, workspace, console, fail_on))
 
 
 def _check_usage(experiment: Path | None, resume_dir: Path | None, options: dict[str, object]) -> None:
@@ -256,7 +258,7 @@ def _new_directory(name: str) -> Path:
 def _provisioned(
     declared: Declared, workspace: Workspace, console: Console, stop: Stop, *, no_provision: bool
 ) -> Manifest:
-    from harness.adapters.provision import Manifest, read_manifest
+    from harness.adapters.manifest import Manifest, read_manifest
     from harness.shell.runner import provision_for
 
     if no_provision:
@@ -328,72 +330,3 @@ def _resume(
     experiment = load_experiment(run.experiment, f"{directory}/experiment.yml")
     with console.progress() as progress:
         return run, _runner(experiment, workspace, console, stop, patience, progress.emit).resume(run)
-
-
-def _report(directory: Path, outcome: Outcome, console: Console, result: Callable[[], int]) -> int:
-    """Say how a run ended, print its result, and return the exit code.
-
-    Args:
-        directory: the run directory.
-        outcome: how the run ended.
-        console: takes what is no result.
-        result: prints it and returns the exit code that it asks for.
-    """
-    from harness.core.records import RunState
-
-    console.say(f"run directory: {directory}")
-    if outcome.state is RunState.INTERRUPTED:
-        console.say(f"interrupted; go on with: harness run --resume {directory}")
-        return Interrupted.exit_code
-    try:
-        code = result()
-    except InputError as error:
-        console.error(error)
-        code = error.exit_code
-    for failure in outcome.failures:
-        console.warn(f"failed: {failure}")
-    return 1 if outcome.state is RunState.FAILED else code
-
-
-def _guest_result(run: RunDirectory, workspace: Workspace, console: Console, fail_on: tuple[str, ...]) -> int:
-    from harness.core.model import Workload
-    from harness.shell.results import workload_of
-
-    if workload_of(run.path) is Workload.POOL_GROWTH:
-        return _pool_result(run, console)
-    return _fio_result(run, workspace, fail_on)
-
-
-def _fio_result(run: RunDirectory, workspace: Workspace, fail_on: tuple[str, ...]) -> int:
-    from harness.analysis.tables import render
-    from harness.shell.cli.compare import exit_code
-    from harness.shell.comparing import Judgement, compare_run
-    from harness.shell.learning import learn
-
-    comparison = compare_run(run.path, Judgement())
-    click.echo(render(comparison, "text"), nl=False)
-    learn(run, workspace.experience)
-    return exit_code([comparison], fail_on)
-
-
-def _pool_result(run: RunDirectory, console: Console) -> int:
-    from harness.analysis.pool_tables import render_pool
-    from harness.shell.pool_plot import write_pool_plot
-    from harness.shell.pool_report import pool_report
-
-    report = pool_report(run.path)
-    click.echo(render_pool(report), nl=False)
-    picture = run.path / "pool.svg"
-    write_pool_plot(report, picture)
-    console.say(f"plot: {picture}")
-    return 0
-
-
-def _count_result(directory: Path, fail_on: tuple[str, ...]) -> int:
-    from harness.analysis.cost_tables import render_costs
-    from harness.shell.cli.compare import cost_exit_code
-    from harness.shell.costing import compare_counts
-
-    comparison = compare_counts(directory)
-    click.echo(render_costs(comparison), nl=False)
-    return cost_exit_code(comparison, fail_on)

@@ -93,6 +93,9 @@ def _lines(summary: dict[str, Any], run_dir: Path, *, full: bool) -> Iterator[st
     if repeated := [session for session in summary["sessions"] if session["repeated"]]:
         names = ", ".join(f"{session['number']:03d}-{session['variant']}" for session in repeated)
         yield f"  repeated  {names}, after the host had failed {'it' if len(repeated) == 1 else 'them'}"
+    for session in summary["sessions"]:
+        if session["replaces"]:
+            yield f"  again     {session['number']:03d}-{session['variant']}: {session['replaces']}"
     yield from _watched_line(summary["sessions"])
     yield from _session_lines(summary["sessions"], full=full)
 

@@ -1,0 +1,58 @@
+"""What lies where in a run directory, and whether a path is one, or may become one."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from harness.adapters.files import half_written
+from harness.core.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LOCK = ".lock"
+
+HEAD = "run.json"
+EXPERIMENT, PLAN, ENVIRONMENT = "experiment.yml", "plan.json", "environment.json"
+_PARTS = frozenset({"sessions", "counts"})
+_FIRST = _PARTS | {EXPERIMENT, PLAN, ENVIRONMENT}
+"""What is there before the head; half-written files aside."""
+DAMAGED = "damaged"
+"""Where what is damaged of a run is put aside before it is measured again."""
+
+
+def check_new(path: Path) -> None:
+    """Refuse what cannot become a new run directory.
+
+    Raises:
+        InputError: it exists and is not empty, is no directory, or may not be made.
+    """
+    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not existing.is_dir():
+        raise InputError.single(str(path), f"{existing} is not a directory", "name a new directory")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError.single(
+            str(path), f"{existing} is not writable for this user", "name another directory"
+        )
+    if existing == path and any(path.iterdir()) and not is_unborn(path):
+        raise InputError.single(
+            str(path), "is not empty", "name a new directory, or continue this one with --resume"
+        )
+
+
+def is_run_directory(path: Path) -> bool:
+    """Return whether a path looks like a run directory."""
+    return (path / HEAD).is_file()
+
+
+def is_unborn(path: Path) -> bool:
+    """Return whether a directory is what remains of a start that was killed before it had a head."""
+    try:
+        names = {entry.name for entry in path.iterdir()}
+        parts = [path / name for name in names & _PARTS]
+        if not parts or any(any(part.iterdir()) for part in parts):
+            return False
+    except OSError:  # no directory, or not this user's
+        return False
+    return names - {file.name for file in half_written(path, deep=False)} <= _FIRST
