@@ -125,9 +125,7 @@ def setup_of(result: FioResult, jobs: tuple[FioJob, ...]) -> Setup:
     return Setup(_factors(jobs, client=result.client), asked)
 
 
-def named(
-    factors: Mapping[str, FactorValue], job: str, group: int, hosts: tuple[str | None, ...]
-) -> int:
+def named(factors: Mapping[str, FactorValue], job: str, group: int, hosts: tuple[str | None, ...]) -> int:
     """Return a number for what is asked and printed in words: 64 bits of a hash.
 
     Args:

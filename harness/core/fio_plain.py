@@ -205,7 +205,8 @@ class PlainReports:
         return self._add(file, data, report, job)
 
     def _add(self, file: int, data: bytes, report: _Report, job: _Job) -> bool:
-        name, section, silent = "read", job.read, (job.write, job.trim)
+        name, section = "read", job.read
+        silent: tuple[_Direction, ...] = (job.write, job.trim)
         if not (section.iops or section.total_ios):
             name, section, silent = "write", job.write, (job.trim,)
         if not (section.iops or section.total_ios):
@@ -283,7 +284,9 @@ class PlainReports:
         """Return what agrees with itself, and the files of the rest."""
         if not self._codes:
             return FioTable((), _index([]), _index([]), np.empty(0, np.uint64), {}, ()), []
-        columns = _Values(*np.frombuffer(self._values).reshape(len(self._codes), len(_Values._fields)).T.copy())
+        columns = _Values(
+            *np.frombuffer(self._values).reshape(len(self._codes), len(_Values._fields)).T.copy()
+        )
         spread = {kind: self._spread(kind, len(self._codes)) for kind in self._percentiles}
         good = _agree(columns) & self._distributed(columns)
         for kind, (least, most, _found) in spread.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +26,6 @@ from harness.core.units import parse_size
 from recorded import DOMAIN, FACTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from harness.core.planning import PlannedSession
 
 _REAL = Path(__file__).parents[1] / "data" / "fio" / "ramp.json"
@@ -45,7 +42,7 @@ class Reports:
     """Prints reports of fio's, each with numbers of its own that agree with each other."""
 
     def __init__(self, seed: int = 1) -> None:
-        self._random = random.Random(seed)
+        self._random = random.Random(seed)  # noqa: S311 - no secret
         self._template = {cell: _template(cell) for cell in CELLS}
 
     def text(self, number: int, cell: Cell, iops: float) -> bytes:
@@ -115,8 +112,8 @@ def write_trees(place: Path, files: int) -> tuple[Path, Path]:
 
 
 def write_run(path: Path, iterations: int) -> int:
-    """Write a finished run of about so many iterations; return how many it has."""
-    blocks = max(2, round(iterations / (2 * PER_SESSION)))
+    """Write a finished run of about so many iterations, and no more; return how many it has."""
+    blocks = max(2, iterations // (2 * PER_SESSION))
     plan = make_plan(
         variants=["OLD", "NEW"],
         cells=CELLS,
@@ -155,9 +152,17 @@ def _write_session(run: RunDirectory, planned: PlannedSession, reports: Reports)
         (directory / name).write_bytes(data)
         record.iterations.append(
             IterationRecord(
-                planned_iteration.number, planned_iteration.repeat, cell.factors(), 0, began, 1.0,
-                IterationState.OK, exit_code=0, file=name, sha256=seals.digest(data),
-            )  # fmt: skip
+                planned_iteration.number,
+                planned_iteration.repeat,
+                cell.factors(),
+                0,
+                began,
+                1.0,
+                IterationState.OK,
+                exit_code=0,
+                file=name,
+                sha256=seals.digest(data),
+            )
         )
     run.save_session(planned, record)
 

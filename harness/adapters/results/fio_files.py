@@ -22,7 +22,7 @@ from harness.core.fio_plain import PlainReports
 from harness.core.fio_table import FioTable, join, table_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 MOST_BYTES = 256 * 2**20
@@ -39,19 +39,23 @@ _UNREADABLE = (FioOutputError, OSError, EOFError, zlib.error, lzma.LZMAError, Un
 def find_files(root: Path) -> Iterator[str]:
     """Return every file of a tree in the order of names, but for hidden ones and links to directories.
 
-    A directory that cannot be listed is there as itself. All are text: of a hundred thousand files, `Path`
-    alone would take longer than to read them.
+    A directory that cannot be listed is there as itself, at the end. All are text: of a hundred thousand
+    files, `Path` alone would take longer than to read them.
     """
     unreadable: list[str] = []
-
-    def note(error: OSError) -> None:
-        unreadable.append(str(error.filename))
-
-    for directory, names, files in os.walk(root, onerror=note):
-        names[:] = sorted(name for name in names if not name.startswith("."))
-        begin = os.path.join(directory, "")  # noqa: PTH118
-        yield from (begin + name for name in sorted(files) if not name.startswith("."))
+    for _directory, files in walk_tree(str(root), unreadable.append):
+        yield from files
     yield from unreadable
+
+
+def walk_tree(
+    root: str, refused: Callable[[str], None], *, deep: bool = True
+) -> Iterator[tuple[str, list[str]]]:
+    """Return each directory of a tree with its files, as `find_files`; name the unreadable."""
+    for directory, names, files in os.walk(root, onerror=lambda error: refused(str(error.filename))):
+        names[:] = sorted(name for name in names if deep and not name.startswith("."))
+        begin = os.path.join(directory, "")  # noqa: PTH118
+        yield directory, [begin + name for name in sorted(files) if not name.startswith(".")]
 
 
 def read_files(paths: Sequence[str]) -> FioTable:

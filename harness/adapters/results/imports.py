@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from harness.adapters.results import table_cache
 from harness.adapters.results.csv_table import NOT_FACTORS, is_csv, read_csv
-from harness.adapters.results.fio_files import find_files, read_files
+from harness.adapters.results.fio_files import read_files
+from harness.adapters.results.listing import list_tree, listing_of
 from harness.adapters.results.mixing import Origin, different_sides, mixed_cells, scattered_repeats
 from harness.adapters.results.store import is_run_directory
 from harness.analysis.remarks import SKIPPED, worst_first
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from harness.adapters.results.listing import Listing
     from harness.core.fio_table import FioTable
     from harness.core.model import FactorValue
 
@@ -83,15 +86,15 @@ def read_results(path: Path, variant: str, *, accept_differences: bool = False) 
     if is_run_directory(path):
         raise InputError.single(str(path), "is a run directory of the harness", "read it as one")
     if path.is_dir():
-        files = list(find_files(path))
-        _refuse_runs_inside(path, files)
-        return _imported(path, files, variant, accept_differences=accept_differences)
+        listing = list_tree(path)
+        _refuse_runs_inside(path, listing.files)
+        return _imported(path, listing, variant, accept_differences=accept_differences)
     if not path.is_file():
         raise InputError.single(str(path), "does not exist", "name a run directory, a directory or a CSV")
     if is_csv(path):
         rows, factors = read_csv(path)
         return _samples(pd.DataFrame(rows), variant, factors)
-    return _imported(path, [str(path)], variant, accept_differences=accept_differences)
+    return _imported(path, listing_of([str(path)]), variant, accept_differences=accept_differences)
 
 
 def together(old: Imported, new: Imported) -> Imported:
@@ -146,8 +149,20 @@ def _refuse_runs_inside(root: Path, files: Sequence[str]) -> None:
         )
 
 
-def _imported(path: Path, files: Sequence[str], variant: str, *, accept_differences: bool) -> Imported:
-    table, skipped = _without_copies(read_files(files), files)
+def _read(path: Path, listing: Listing) -> FioTable:
+    """Read the files of a tree, or what is kept of them from the last time."""
+    if not table_cache.is_on(len(listing.files)):
+        return read_files(listing.files)
+    table = table_cache.load(path, listing)
+    if table is None:
+        table = read_files(listing.files)
+        table_cache.store(path, listing, table)
+    return table
+
+
+def _imported(path: Path, listing: Listing, variant: str, *, accept_differences: bool) -> Imported:
+    files = listing.files
+    table, skipped = _without_copies(_read(path, listing), files)
     if not len(table):
         what = "nothing that can be used" if skipped else "no fio JSON"
         raise InputError([Problem(str(path), f"holds {what}", _NOTHING), *_reasons(skipped)])
@@ -189,8 +204,7 @@ def _without_copies(table: FioTable, files: Sequence[str]) -> tuple[FioTable, li
     copy = known & (original != np.arange(len(table)))
     pairs = dict.fromkeys(zip(table.file[copy].tolist(), table.file[original[copy]].tolist(), strict=True))
     skipped += [
-        (number, files[number], f"it holds the same measurement as {files[other]}")
-        for number, other in pairs
+        (number, files[number], f"it holds the same measurement as {files[other]}") for number, other in pairs
     ]
     skipped.sort(key=lambda one: one[0])
     return table.take(np.flatnonzero(~copy)), [(file, why) for _number, file, why in skipped]
