@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gc
 import gzip
 import lzma
 import os
 import stat
+import sys
 import zlib
 from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
@@ -68,12 +70,31 @@ def read_files(paths: Sequence[str]) -> FioTable:
         return join(list(zip(parts, tables, strict=True)))
 
 
-def pool() -> ProcessPoolExecutor:
-    """Return a process for every core that this one may use, to be ended by ``with``."""
+@contextlib.contextmanager
+def pool() -> Iterator[ProcessPoolExecutor]:
+    """Give a process for every core that this one may use, for the duration of the ``with`` block."""
+    cores = len(os.sched_getaffinity(0))
     # Not fork: numpy's threads do not survive it. What the readers make has no cycles to be looked for.
-    return ProcessPoolExecutor(
-        len(os.sched_getaffinity(0)), mp_context=get_context("forkserver"), initializer=gc.disable
-    )
+    with (
+        _nameless_main(),
+        ProcessPoolExecutor(cores, mp_context=get_context("forkserver"), initializer=gc.disable) as workers,
+    ):
+        yield workers
+
+
+@contextlib.contextmanager
+def _nameless_main() -> Iterator[None]:
+    """Keep new processes from running the main program's file again: they need nothing of it.
+
+    It takes time, and one that is a script without ``if __name__ == "__main__"`` would do all its work again.
+    """
+    main = sys.modules["__main__"].__dict__
+    hidden = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+    main.update(dict.fromkeys(hidden))
+    try:
+        yield
+    finally:
+        main.update(hidden)
 
 
 def _read_some(paths: Sequence[str]) -> FioTable:
