@@ -89,7 +89,8 @@ def _nameless_main() -> Iterator[None]:
     It takes time, and one that is a script without ``if __name__ == "__main__"`` would do all its work again.
     """
     main = sys.modules["__main__"].__dict__
-    hidden = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+    names = [name for name in ("__file__", "__spec__") if name in main]
+    hidden: dict[str, object] = {name: main[name] for name in names}
     main.update(dict.fromkeys(hidden))
     try:
         yield

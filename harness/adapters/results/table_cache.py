@@ -18,6 +18,7 @@ import numpy as np
 import orjson
 
 from harness.adapters.files import make_directory, write_atomic
+from harness.adapters.workspace import NO_CACHE, cache_directory
 from harness.core.errors import HarnessError
 from harness.core.fio_cells import Setup
 from harness.core.fio_table import FioTable
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 WORTH_IT = 500
 """Files from which on an entry is kept: reading fewer takes less than 50 ms."""
-
-NO_CACHE = "HARNESS_NO_CACHE"
-"""The environment variable that keeps the cache from being read or written."""
 
 _MAGIC = b"qemu-ab-harness samples 1\n"
 _HEAD_AT = len(_MAGIC) + 65
@@ -57,18 +55,13 @@ def load(source: Path, listing: Listing, *more: str) -> FioTable | None:
     path = entry_of(source)
     try:
         data = path.read_bytes()
-        table = _unpacked(data, _key(listing, more), len(listing.files))
+        table = unpacked(data, _key(listing, more), len(listing.files))
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
     if table is not None:
         with contextlib.suppress(OSError):
             os.utime(path)  # the least recently used goes first
     return table
-
-
-def is_kept(source: Path) -> bool:
-    """Return whether there is an entry at all, be it of another time."""
-    return entry_of(source).is_file()
 
 
 def store(source: Path, listing: Listing, table: FioTable, *more: str) -> None:
@@ -82,22 +75,14 @@ def store(source: Path, listing: Listing, table: FioTable, *more: str) -> None:
     # TypeError: a reason quotes what is no text.
     with contextlib.suppress(OSError, HarnessError, TypeError):
         make_directory(path.parent)
-        write_atomic(path, _packed(table, _key(listing, more)), private=True)
+        write_atomic(path, packed(table, _key(listing, more)), private=True)
         _make_room(path.parent)
-
-
-def directory() -> Path:
-    """Return where entries are: below XDG_CACHE_HOME, else below ~/.cache."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # By the specification a relative one is to be ignored.
-    home = Path(base) if base.startswith("/") else Path("~/.cache").expanduser()
-    return home / "qemu-ab-harness" / "samples"
 
 
 def entry_of(source: Path) -> Path:
     """Return the file that holds, or would hold, what was read of a tree or a run directory."""
     where = hashlib.sha256(os.fsencode(source.absolute())).hexdigest()
-    return directory() / f"{where[:32]}{_SUFFIX}"
+    return cache_directory() / "samples" / f"{where[:32]}{_SUFFIX}"
 
 
 def _key(listing: Listing, more: tuple[str, ...]) -> str:
@@ -114,7 +99,7 @@ def _readers() -> str:
     return digest.hexdigest()
 
 
-def _packed(table: FioTable, key: str) -> bytes:
+def packed(table: FioTable, key: str) -> bytes:
     head = {
         "key": key,
         "rows": len(table),
@@ -130,7 +115,7 @@ def _packed(table: FioTable, key: str) -> bytes:
     return _MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
-def _unpacked(data: bytes, key: str, files: int) -> FioTable | None:
+def unpacked(data: bytes, key: str, files: int) -> FioTable | None:
     """Return the table in an entry; None, or an error, where it is another one or damaged.
 
     Raises:

@@ -13,6 +13,7 @@ from harness.shell.cli.options import (
     PATH,
     accept_differences_option,
     alpha_option,
+    cache_option,
     fail_on_option,
     margin_option,
     metric_option,
@@ -67,6 +68,7 @@ _EXIT_CODES = {"slower": 3, "unclear": 4}
 )
 @click.option("--plot", type=PATH, metavar="FILE.svg", help="With --trend: draw it.")
 @fail_on_option
+@cache_option
 @reads_bundles("old", "new", "noise_floor")
 def command(
     old: Path,
