@@ -41,6 +41,7 @@ from harness.adapters.results.record_files import (
 from harness.core import seals
 from harness.core.counting.records import CountingRun
 from harness.core.errors import DamagedError, InputError
+from harness.core.model import Workload
 from harness.core.records import FORMAT_VERSION, SEALED_SINCE, RunRecord, RunState
 
 if TYPE_CHECKING:
@@ -320,6 +321,14 @@ def check_new(path: Path) -> None:
 def is_run_directory(path: Path) -> bool:
     """Return whether a path looks like a run directory."""
     return (path / HEAD).is_file()
+
+
+def holds_counts(path: Path) -> bool:
+    """Return whether a path is a run directory of counts."""
+    if not is_run_directory(path):
+        return False
+    head = read_json(path / HEAD)
+    return isinstance(head, dict) and head.get("workload") == Workload.INSTRUCTIONS
 
 
 def is_unborn(path: Path) -> bool:

@@ -100,6 +100,7 @@ def _readers() -> str:
 
 
 def packed(table: FioTable, key: str) -> bytes:
+    """Return an entry of the cache: what it is, its checksum, a line of JSON, the columns."""
     head = {
         "key": key,
         "rows": len(table),

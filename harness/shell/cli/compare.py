@@ -96,7 +96,7 @@ def command(
       harness compare runs/releases-X --trend --plot releases.svg
       harness compare --fleet runs/fleet-quick-1a2b3c4d
     """
-    from harness.adapters.guestless.store import holds_counts
+    from harness.adapters.results.run_files import holds_counts
     from harness.core.model import Workload
     from harness.shell.results import workload_of
 
@@ -229,7 +229,7 @@ def _of_fleet(asked: _Asked, paths: list[Path]) -> int:
 
 def _require_fio(paths: list[Path]) -> None:
     """Refuse runs of other workloads: counts need no second host, and rounds are judged by themselves."""
-    from harness.adapters.guestless.store import holds_counts
+    from harness.adapters.results.run_files import holds_counts
     from harness.core.model import Workload
     from harness.shell.results import workload_of
 
@@ -328,7 +328,7 @@ def _of_trend(asked: _Asked) -> int:
 
 
 def _check_trend(asked: _Asked) -> None:
-    from harness.adapters.guestless.store import holds_counts
+    from harness.adapters.results.run_files import holds_counts
     from harness.core.model import Workload
     from harness.shell.results import workload_of
 

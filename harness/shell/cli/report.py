@@ -62,7 +62,7 @@ def command(
       harness report runs/X --noise-floor runs/AA -o report.html
       harness report run.tar.zst -o - > report.html
     """
-    from harness.adapters.guestless.store import holds_counts
+    from harness.adapters.results.run_files import holds_counts
     from harness.analysis.metrics import find_metrics
     from harness.core.model import Workload
     from harness.shell.comparing import Judgement
