@@ -33,7 +33,8 @@ MOST_BYTES = 256 * 2**20
 _HEAD = 4096
 _ZSTD_STEP = 512  # compressed bytes at a time: a step makes 16 MiB at most, whatever the file says
 _SMALL_BYTES = 2**20
-_WORTH_A_POOL = 1000
+_WORTH_A_POOL = 6000
+"""Starting processes takes as long as to read so many files."""
 _AT_ONCE = 1000
 _UNREADABLE = (FioOutputError, OSError, EOFError, zlib.error, lzma.LZMAError, UnicodeDecodeError)
 
