@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from harness.adapters.workspace import NO_CACHE
+
 # A busy host must not fail a property by the clock.
 settings.register_profile("harness", deadline=None)
 settings.load_profile("harness")
@@ -47,6 +49,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def regenerate(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--regenerate"))
+
+
+@pytest.fixture(autouse=True)
+def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tests read what they wrote, and leave nothing in this user's cache."""
+    monkeypatch.setenv(NO_CACHE, "1")
 
 
 @pytest.fixture(autouse=True)

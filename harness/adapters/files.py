@@ -133,7 +133,7 @@ def text_of(path: Path, data: bytes) -> str:
         raise InputError.single(str(path), "is not UTF-8 text", "give a text file") from error
 
 
-def read_bytes(path: Path, *, pipe: bool = False) -> bytes:
+def read_bytes(path: Path | str, *, pipe: bool = False) -> bytes:
     """Return the content of a file the user named, to the byte.
 
     Args:
@@ -149,9 +149,9 @@ def read_bytes(path: Path, *, pipe: bool = False) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if pipe else os.O_NONBLOCK))
         try:
             # Before it becomes a stream, which a directory cannot.
-            _check_readable(path, os.fstat(descriptor), pipe=pipe)
-            with open(descriptor, "rb", closefd=False) as stream:
-                data = stream.read(MOST_BYTES + 1)
+            status = os.fstat(descriptor)
+            _check_readable(path, status, pipe=pipe)
+            data = _whole(descriptor, status.st_size)
         finally:
             os.close(descriptor)
     except FileNotFoundError as error:
@@ -163,7 +163,20 @@ def read_bytes(path: Path, *, pipe: bool = False) -> bytes:
     return data
 
 
-def _check_readable(path: Path, status: os.stat_result, *, pipe: bool) -> None:
+def _whole(descriptor: int, size: int) -> bytes:
+    """Return what can be read, at most a byte more than `MOST_BYTES`."""
+    if size <= _CHUNK_BYTES:
+        # In one step, without room for a gigabyte: records are small, and many.
+        data = os.read(descriptor, size + 1)
+        if len(data) == size and size:
+            return data
+    else:
+        data = b""
+    with open(descriptor, "rb", closefd=False) as stream:
+        return data + stream.read(MOST_BYTES + 1 - len(data))
+
+
+def _check_readable(path: Path | str, status: os.stat_result, *, pipe: bool) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise InputError.single(str(path), "is a directory", "name the file in it")
     if not (stat.S_ISREG(status.st_mode) or pipe):
@@ -193,13 +206,20 @@ def inside(directory: Path, *names: str) -> Path:
         InputError: a name leads elsewhere.
     """
     for name in names:
-        if name in {"", ".", ".."} or "/" in name or "\0" in name:
-            raise InputError.single(
-                str(directory),
-                f"names the file {name!r}, which is none of its own",
-                "restore the run directory",
-            )
+        refuse_elsewhere(directory, name)
     return directory.joinpath(*names)
+
+
+def refuse_elsewhere(directory: Path, name: str) -> None:
+    """Refuse a name that leads out of its directory; otherwise as `inside`.
+
+    Raises:
+        InputError: as `inside`.
+    """
+    if name in {"", ".", ".."} or "/" in name or "\0" in name:
+        raise InputError.single(
+            str(directory), f"names the file {name!r}, which is none of its own", "restore the run directory"
+        )
 
 
 def make_directory(path: Path, mode: int = PRIVATE) -> Path:

@@ -23,6 +23,9 @@ _PRIVATE_FILES = ("accel.json", "experience.json", "history.duckdb", "history.du
 _OPEN = ("harness",)
 """The harness itself, where a playbook installed it: there is nothing in it that others may not read."""
 
+NO_CACHE = "HARNESS_NO_CACHE"
+"""The environment variable that keeps what was read of raw files from being kept, or read again."""
+
 _LONGEST_EMBED_ROOT = LONGEST_SOCKET - len(
     "/lib/qemu/channel/target/domain-NNNN-qemu-ab-TWELVE-BYTES/org.qemu.guest_agent.0"
 )
@@ -149,3 +152,10 @@ def default_state_directory() -> Path:
         return _SYSTEM_STATE
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(base) / "qemu-ab-harness"
+
+
+def cache_directory() -> Path:
+    """Return where is kept what can be made again at any time: below XDG_CACHE_HOME, else below ~/.cache."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    # By the specification a relative one is to be ignored.
+    return (Path(base) if base.startswith("/") else Path("~/.cache").expanduser()) / "qemu-ab-harness"

@@ -141,10 +141,28 @@ def by_session(
 
 def _codes(frame: pd.DataFrame, columns: list[str]) -> tuple[npt.NDArray[np.intp], list[CellKey]]:
     """Number the distinct combinations of columns; return each row's number and what the numbers mean."""
-    columns_as_found = frame[columns].astype(object)
-    index = pd.MultiIndex.from_frame(columns_as_found.where(columns_as_found.notna(), ""))
-    codes, distinct = pd.factorize(index)
-    return codes, [tuple(_plain(value) for value in key) for key in distinct]
+    # Column by column: a tuple a row is ten times as slow.
+    codes = np.zeros(len(frame), dtype=np.intp)
+    for name in columns:
+        found, values = _column_codes(frame[name])
+        codes = pd.factorize(codes * len(values) + found)[0]
+    first = np.unique(codes, return_index=True)[1]
+    distinct = frame[columns].iloc[first].astype(object)
+    rows = distinct.where(distinct.notna(), "").itertuples(index=False, name=None)
+    return codes, [tuple(_plain(value) for value in key) for key in rows]
+
+
+def _column_codes(column: pd.Series) -> tuple[npt.NDArray[np.intp], list[object]]:
+    """Number the values of a column; a missing one is an empty text."""
+    codes, index = pd.factorize(column)
+    values = list(index)
+    if (codes < 0).any():
+        empty = next(
+            (n for n, value in enumerate(values) if isinstance(value, str) and not value), len(values)
+        )
+        codes = np.where(codes < 0, empty, codes)
+        values += [""] * (empty == len(values))
+    return codes, values
 
 
 def _plain(value: object) -> FactorValue:

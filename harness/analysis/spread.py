@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -84,7 +85,7 @@ def median_interval(values: FloatArray, *, alpha: float) -> tuple[float, float]:
         The bounds; NaN where there are too few values for any (fewer than 6, at 95 %).
     """
     count = len(values)
-    cutoff = _order_cutoff(count, alpha / 2)
+    cutoff = order_cutoff(count, alpha / 2)
     if cutoff == 0:
         return math.nan, math.nan
     ordered = np.sort(values)
@@ -92,9 +93,8 @@ def median_interval(values: FloatArray, *, alpha: float) -> tuple[float, float]:
 
 
 @lru_cache(maxsize=256)
-def _order_cutoff(count: int, tail: float) -> int:
+def order_cutoff(count: int, tail: float) -> int:
     """Return how many values may be left out at each end; 0 means that there is no interval."""
-    # scipy takes long to import, and most commands never get here.
-    from scipy.special import bdtr
-
-    return int(np.count_nonzero(bdtr(np.arange(count), count, 0.5) <= tail)) if count else 0
+    # Exact, and without scipy, which takes as long to import as a small run to compare.
+    below = itertools.accumulate(math.comb(count, number) for number in range(count))
+    return sum(1 for _ in itertools.takewhile(lambda ways: ways / 2**count <= tail, below))

@@ -35,6 +35,9 @@ POWER = 0.8
 _SIGNED_RANK_EFFICIENCY = 0.955  # of the signed rank against t, for normal noise: 3/pi
 _MDE_ALLOWANCE = 1.05
 _SPREAD_TAIL = 0.1
+_FEW_DEGREES = 500
+_MIDDLE = 0.5
+_LEAST_TAIL = 1e-7  # below it, a half minus nearly a half has too few digits
 
 
 @lru_cache(maxsize=256)
@@ -174,13 +177,43 @@ def blocks_needed(cells: int, alpha: float) -> int:
     return math.ceil(1 + math.log2(max(cells, 1) / alpha) - ROUNDING)
 
 
+@lru_cache(maxsize=256)
 def t_quantile(exceeded: float, freedom: int) -> float:
     """Return what Student's t exceeds with a given probability."""
-    # scipy takes long to import, and most commands never get here.
+    if freedom <= _FEW_DEGREES and _LEAST_TAIL <= exceeded < _MIDDLE:
+        return _t_by_search(exceeded, freedom)
+    # scipy takes as long to import as a small run to compare.
     from scipy.special import stdtrit
 
     # By the lower tail: 1 - probability is exact there however small it is.
     return -float(stdtrit(freedom, exceeded))
+
+
+def _t_by_search(exceeded: float, freedom: int) -> float:
+    low, high = 0.0, 1.0
+    while _t_tail(high, freedom) > exceeded:
+        low, high = high, 2 * high
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if _t_tail(middle, freedom) > exceeded else (low, middle)
+    return high
+
+
+def _t_tail(value: float, freedom: int) -> float:
+    """Return how probable it is that Student's t exceeds a value above zero.
+
+    For whole degrees of freedom that is a finite sum (M. Abramowitz and I. Stegun, *Handbook of Mathematical
+    Functions*, 26.7.3 and 26.7.4).
+    """
+    angle = math.atan(value / math.sqrt(freedom))
+    sine, square = math.sin(angle), math.cos(angle) ** 2
+    odd = freedom % 2
+    term, total = 1.0, float(freedom > 1)
+    for number in range(2 + odd, freedom - 1, 2):
+        term *= square * (number - 1) / number
+        total += term
+    if odd:
+        return 0.5 - (angle + sine * math.cos(angle) * total) / math.pi
+    return 0.5 - sine * total / 2
 
 
 def minimum_detectable_effect(half_width: FloatArray, *, blocks: int, cells: int, alpha: float) -> FloatArray:

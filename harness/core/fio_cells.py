@@ -104,9 +104,10 @@ def _measurement(
     _refuse_uneven(jobs)
     values = metrics(FioResult(result.fio_version, result.timestamp, jobs, result.client))
     when = non_negative(document, "timestamp_ms", "fio") or non_negative(document, "timestamp", "fio")
-    counts = tuple((job.host, part.total_ios, part.runtime_ms) for job in jobs for part in job.directions)
-    named = jobs[0].name, jobs[0].group
-    identity = identity_of(when, setup.factors, named, counts, values.get("clat_mean_ns"))
+    parts = [(job.host, part.total_ios, part.runtime_ms) for job in jobs for part in job.directions]
+    name = named(setup.factors, jobs[0].name, jobs[0].group, tuple(host for host, _ios, _ms in parts))
+    counts = tuple(number for _host, ios, ms in parts for number in (ios, ms))
+    identity = identity_of(when, name, counts, values.get("clat_mean_ns"))
     return Measurement(setup, values, identity)
 
 
@@ -124,26 +125,32 @@ def setup_of(result: FioResult, jobs: tuple[FioJob, ...]) -> Setup:
     return Setup(_factors(jobs, client=result.client), asked)
 
 
-def identity_of(
-    when: float | None,
-    factors: Mapping[str, FactorValue],
-    job: tuple[str, int],
-    counts: tuple[tuple[str | None, int, float], ...],
-    latency: float | None,
-) -> int:
+def named(factors: Mapping[str, FactorValue], job: str, group: int, hosts: tuple[str | None, ...]) -> int:
+    """Return a number for what is asked and printed in words: 64 bits of a hash.
+
+    Args:
+        factors: of the cell.
+        job: its name.
+        group: its number.
+        hosts: the server of every job and direction.
+    """
+    whole = repr((tuple(factors.values()), job, group, hosts))
+    return int.from_bytes(blake2b(whole.encode(errors="surrogatepass"), digest_size=8).digest())
+
+
+def identity_of(when: float | None, name: int, counts: tuple[float, ...], latency: float | None) -> int:
     """Return what tells a measurement from every other, the same for its copies: 64 bits of a hash.
 
     Args:
         when: fio's clock at its end, in whatever unit it was printed; None or 0 gives no identity, 0.
-        factors: its cell.
-        job: its name, and its group's number.
-        counts: of every job and direction, the server, the requests and the milliseconds.
+        name: as `named`.
+        counts: of every job and direction the requests, and then the milliseconds.
         latency: mean completion latency in ns; None where it was not measured.
     """
     if not when:
         return 0
-    whole = repr((when, tuple(factors.values()), *job, counts, latency))
-    return int.from_bytes(blake2b(whole.encode(errors="surrogatepass"), digest_size=8).digest()) or 1
+    # Of numbers alone Python's own hash is the same in every process, whatever PYTHONHASHSEED says.
+    return hash((when, name, *counts, -1.0 if latency is None else latency)) % 2**64 or 1
 
 
 def _refuse_unmeasured(jobs: tuple[FioJob, ...]) -> None:

@@ -9,6 +9,7 @@ shape, or fails any of it, is left to the careful way: it decides, and says why.
 from __future__ import annotations
 
 import math
+from array import array
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -16,7 +17,7 @@ import numpy as np
 import orjson
 from msgspec import UNSET, Raw, UnsetType
 
-from harness.core.fio_cells import Setup, asked_ms_of, identity_of, setup_of
+from harness.core.fio_cells import Setup, asked_ms_of, identity_of, named, setup_of
 from harness.core.fio_checks import block_limits, edges, fio_release, in_flight
 from harness.core.fio_document import COUNTED, LARGEST, Document, FioOutputError
 from harness.core.fio_options import PERFORMS
@@ -39,7 +40,7 @@ from harness.core.fio_snapshots import UNKNOWN_ETA
 from harness.core.fio_table import FioTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import numpy.typing as npt
 
@@ -85,7 +86,7 @@ class _Job(msgspec.Struct, gc=False):
     job_runtime: float
     usr_cpu: float
     sys_cpu: float
-    options: dict[str, str] = msgspec.field(name="job options")
+    options: Raw = msgspec.field(name="job options")
     latency_ns: dict[str, float] = {}
     latency_us: dict[str, float] = {}
     latency_ms: dict[str, float] = {}
@@ -98,7 +99,7 @@ class _Report(msgspec.Struct, gc=False):
     timestamp_ms: float
     jobs: list[_Job]
     version: str = msgspec.field(name="fio version")
-    shared: dict[str, str] = msgspec.field(name="global options", default_factory=dict)
+    shared: Raw = msgspec.field(name="global options", default=Raw(b"{}"))
     client_stats: Raw | UnsetType = UNSET
 
 
@@ -148,16 +149,20 @@ class _Groups:
     """Rows of values under the same keys."""
 
     def __init__(self) -> None:
-        self._groups: dict[tuple[tuple[str, ...], ...], tuple[list[int], list[list[float]]]] = {}
+        self._groups: dict[tuple[tuple[str, ...], ...], tuple[list[int], array[float]]] = {}
 
-    def add(self, row: int, keys: tuple[tuple[str, ...], ...], values: list[float]) -> None:
-        rows, found = self._groups.setdefault(keys, ([], []))
+    def add(self, row: int, keys: tuple[tuple[str, ...], ...], *parts: Iterable[float]) -> None:
+        group = self._groups.get(keys)
+        if group is None:
+            group = self._groups[keys] = [], array("d")
+        rows, found = group
         rows.append(row)
-        found.append(values)
+        for part in parts:
+            found.extend(part)
 
     def matrices(self) -> Iterator[tuple[tuple[tuple[str, ...], ...], npt.NDArray[np.int64], FloatArray]]:
         for keys, (rows, found) in self._groups.items():
-            yield keys, np.array(rows), np.array(found, dtype=np.float64)
+            yield keys, np.array(rows), np.frombuffer(found).reshape(len(rows), sum(map(len, keys)))
 
 
 class PlainReports:
@@ -166,8 +171,9 @@ class PlainReports:
     def __init__(self) -> None:
         self._decoder = msgspec.json.Decoder(_Report)
         self._setups: list[Setup] = []
-        self._asked: dict[tuple[object, ...], _Asked | None] = {}
-        self._rows: list[_Values] = []
+        self._asked: dict[tuple[str, str, bytes, bytes], _Asked | None] = {}
+        self._named: dict[tuple[int, str, int], int] = {}
+        self._values = array("d")
         self._codes: list[int] = []
         self._files: list[int] = []
         self._identities: list[int] = []
@@ -199,28 +205,29 @@ class PlainReports:
         return self._add(file, data, report, job)
 
     def _add(self, file: int, data: bytes, report: _Report, job: _Job) -> bool:
-        active = [
-            (name, section)
-            for name, section in (("read", job.read), ("write", job.write), ("trim", job.trim))
-            if section.iops or section.total_ios
-        ]
-        if len(active) != 1:
+        name, section = "read", job.read
+        silent: tuple[_Direction, ...] = (job.write, job.trim)
+        if not (section.iops or section.total_ios):
+            name, section, silent = "write", job.write, (job.trim,)
+        if not (section.iops or section.total_ios):
+            name, section, silent = "trim", job.trim, ()
+        if any(other.iops or other.total_ios for other in silent):
             return False
-        name, section = active[0]
+        if not (section.iops or section.total_ios):
+            return False
         asked = self._asked_of(name, data, report, job)
         if asked is None or section.clat is not UNSET or section.lat is not UNSET:
             return False
         slat, clat, lat = section.slat_ns, section.clat_ns, section.lat_ns
-        row = len(self._rows)
+        row = len(self._codes)
         for kind, latency in (("clat", clat), ("lat", lat)):
             if latency.percentile:
-                self._percentiles[kind].add(
-                    row, (tuple(latency.percentile),), list(latency.percentile.values())
-                )
-        sections = job.latency_ns, job.latency_us, job.latency_ms
-        self._shares.add(row, tuple(map(tuple, sections)), [v for part in sections for v in part.values()])
-        self._rows.append(
-            _Values(
+                keys = (tuple(latency.percentile),)
+                self._percentiles[kind].add(row, keys, latency.percentile.values())
+        ns, us, ms = job.latency_ns, job.latency_us, job.latency_ms
+        self._shares.add(row, (tuple(ns), tuple(us), tuple(ms)), ns.values(), us.values(), ms.values())
+        self._values.extend(
+            (  # as `_Values`
                 section.iops, section.bw, section.bw_bytes, section.io_bytes, section.io_kbytes,
                 section.runtime, section.total_ios, job.job_runtime, job.usr_cpu, job.sys_cpu,
                 slat.mean, clat.min, clat.max, clat.mean, clat.samples,
@@ -229,17 +236,19 @@ class PlainReports:
         )  # fmt: skip
         self._codes.append(asked.number)
         self._files.append(file)
-        counts = ((None, round(section.total_ios), section.runtime),)
-        known = clat.mean if clat.mean > 0 and clat.samples != 0 else None
-        latency_ns = None if known is None else known * round(section.total_ios) / round(section.total_ios)
-        factors = self._setups[asked.number].factors
+        total = round(section.total_ios)
+        latency_ns = clat.mean * total / total if clat.mean > 0 and clat.samples != 0 and total else None
+        who = asked.number, job.jobname, job.groupid
+        if (name_code := self._named.get(who)) is None:
+            factors = self._setups[asked.number].factors
+            name_code = self._named[who] = named(factors, job.jobname, job.groupid, (None,))
         self._identities.append(
-            identity_of(report.timestamp_ms, factors, (job.jobname, job.groupid), counts, latency_ns)
+            identity_of(report.timestamp_ms, name_code, (total, section.runtime), latency_ns)
         )
         return True
 
     def _asked_of(self, direction: str, data: bytes, report: _Report, job: _Job) -> _Asked | None:
-        key = (direction, report.version, tuple(report.shared.items()), tuple(job.options.items()))
+        key = (direction, report.version, bytes(report.shared), bytes(job.options))
         if key not in self._asked:
             try:
                 document = orjson.loads(data)
@@ -251,6 +260,8 @@ class PlainReports:
     def _look(self, direction: str, document: Document) -> _Asked | None:
         """Read the options of a report as the careful way does; None where they are not plain."""
         try:
+            if not _is_plain(document.get("global options", {}), document["jobs"][0]["job options"]):
+                return None
             result = read_document(document)
             setup = setup_of(result, result.jobs)
         except FioOutputError:
@@ -271,10 +282,12 @@ class PlainReports:
 
     def finish(self) -> tuple[FioTable, list[int]]:
         """Return what agrees with itself, and the files of the rest."""
-        if not self._rows:
+        if not self._codes:
             return FioTable((), _index([]), _index([]), np.empty(0, np.uint64), {}, ()), []
-        columns = _Values(*np.array(self._rows, dtype=np.float64).T)
-        spread = {kind: self._spread(kind, len(self._rows)) for kind in self._percentiles}
+        columns = _Values(
+            *np.frombuffer(self._values).reshape(len(self._codes), len(_Values._fields)).T.copy()
+        )
+        spread = {kind: self._spread(kind, len(self._codes)) for kind in self._percentiles}
         good = _agree(columns) & self._distributed(columns)
         for kind, (least, most, _found) in spread.items():
             good &= _between(columns, kind, least, most)
@@ -312,7 +325,7 @@ class PlainReports:
 
     def _distributed(self, columns: _Values) -> BoolArray:
         """Return where the mean completion latency is one that its distribution can have."""
-        good = np.ones(len(self._rows), dtype=bool)
+        good = np.ones(len(self._codes), dtype=bool)
         for names, where, shares in self._shares.matrices():
             buckets = np.array(edges(*names), dtype=np.float64).reshape(-1, 2)
             sane = np.all((shares >= 0) & (shares <= LARGEST), axis=1)
@@ -327,6 +340,13 @@ class PlainReports:
             silent = (whole < LEAST_WHOLE) | ~_measured(columns, "clat")[where]
             good[where] = sane & (silent | is_mean_of(mean, low, high))
         return good
+
+
+def _is_plain(*options: object) -> bool:
+    """Return whether options are texts by name, as fio prints them."""
+    return all(
+        isinstance(part, dict) and all(isinstance(value, str) for value in part.values()) for part in options
+    )
 
 
 def _agree(v: _Values) -> BoolArray:

@@ -6,6 +6,7 @@ from the start of the process or of the host: their differences mean something.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -128,7 +129,7 @@ class TelemetryHeader:
     counters: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Telemetry:
     """A telemetry file, read."""
 
@@ -137,7 +138,14 @@ class Telemetry:
 
     def of(self, iteration: int) -> list[Reading]:
         """Return the readings of one iteration, in order."""
-        return [reading for reading in self.readings if reading.iteration == iteration]
+        return self._by_iteration.get(iteration, [])
+
+    @functools.cached_property
+    def _by_iteration(self) -> dict[int | None, list[Reading]]:
+        found: dict[int | None, list[Reading]] = {}
+        for reading in self.readings:
+            found.setdefault(reading.iteration, []).append(reading)
+        return found
 
     def peak(self, iteration: int | None = None) -> Mappings | None:
         """Return the most areas and the most coroutines seen, in an iteration or at all."""

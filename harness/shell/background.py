@@ -5,7 +5,8 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from harness.adapters.guestless.store import CountDirectory, holds_counts
+from harness.adapters.guestless.store import CountDirectory
+from harness.adapters.results.run_layout import holds_counts
 from harness.adapters.results.store import RunDirectory
 from harness.core.experiment import load_experiment
 from harness.report.background import Background, Difference

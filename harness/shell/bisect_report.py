@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from harness.adapters.guestless.store import holds_counts
+from harness.adapters.results.run_layout import holds_counts
 from harness.analysis.bisect_text import head_lines, step_lines
 from harness.analysis.cost_tables import render_costs
 from harness.analysis.tables import render

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from harness.adapters.guestless.store import CountDirectory, holds_counts
+from harness.adapters.guestless.store import CountDirectory
+from harness.adapters.results.run_layout import holds_counts
 from harness.adapters.results.samples import read_samples
 from harness.adapters.results.store import RunDirectory
 from harness.analysis.cost_tables import render_costs

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from harness import __version__
-from harness.adapters.guestless.store import CountDirectory, holds_counts
+from harness.adapters.guestless.store import CountDirectory
+from harness.adapters.results.run_layout import holds_counts
 from harness.adapters.results.samples import read_samples
 from harness.adapters.results.store import RunDirectory
 from harness.analysis.levels import levels

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from harness.adapters.files import write_atomic
-from harness.adapters.guestless.store import holds_counts
+from harness.adapters.results.run_layout import holds_counts
 from harness.adapters.results.samples import RunSamples, read_samples
 from harness.adapters.results.store import RunDirectory
 from harness.analysis.build_trend import BuildTrend, trend_of_samples

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import page
-from bench.figures import Suite
+from bench.figures import Curve, Suite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from bench.figures import Work
 
-NAMES = ("startup", "guests", "undisturbed", "hosts")
+NAMES = ("startup", "analysis", "guests", "undisturbed", "hosts")
 """A module each, whose `measure` yields what it found; in the order they are run."""
 
 
@@ -46,14 +46,19 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     """Measure what the command line asks for."""
     asked = _arguments()
-    here, works = machine(), []
+    here, works, curves = machine(), [], []
     for name in asked.names or NAMES:
-        measure: Callable[..., Iterable[Work]] = import_module(f"bench.{name}").measure
+        measure: Callable[..., Iterable[Work | Curve]] = import_module(f"bench.{name}").measure
         for work in measure(quick=asked.quick):
             print(f"bench: {name}: {work.name}", file=sys.stderr, flush=True)
-            works.append(work)
-    suite = Suite(here, works)
+            if isinstance(work, Curve):
+                curves.append(work)
+            else:
+                works.append(work)
+    suite = Suite(here, works, curves)
     print(page.table(suite))
+    if curves:
+        print(f"\n{page.curves(suite)}")
     if asked.json:
         asked.json.parent.mkdir(parents=True, exist_ok=True)
         asked.json.write_text(json.dumps(suite.document(), indent=1) + "\n")

@@ -62,16 +62,37 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
+class Curve:
+    """How something grows.
+
+    Attributes:
+        name: what was done.
+        columns: what the numbers of a row are.
+        rows: by size.
+        slope: d log(effort) / d log(size); near 1 it is linear.
+        note: how it was measured.
+    """
+
+    name: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[float]]
+    slope: float
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Suite:
     """What one run of the benchmarks found.
 
     Attributes:
         machine: what it ran on; a name -> a value.
         works: in their order.
+        curves: likewise.
     """
 
     machine: Mapping[str, str]
     works: Sequence[Work] = field(default_factory=list)
+    curves: Sequence[Curve] = field(default_factory=list)
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON has it, with every ratio to a target."""
@@ -79,6 +100,7 @@ class Suite:
             "version": 1,
             "machine": dict(self.machine),
             "works": [_document(work) for work in self.works],
+            "curves": [asdict(curve) for curve in self.curves],
         }
 
 

@@ -9,7 +9,7 @@ from bench.figures import Who
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bench.figures import Suite, Target, Work
+    from bench.figures import Curve, Suite, Target, Work
 
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 _HEAD = ("work", "unit", *Who, "target", "found")
@@ -19,6 +19,20 @@ def table(suite: Suite) -> str:
     """Return what was found as a Markdown table."""
     rows = [_HEAD, ("---", "---", *("---:" for _ in Who), "---", "---"), *map(_row, suite.works)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def curves(suite: Suite) -> str:
+    """Return how things grew, each as a Markdown table of its own."""
+    return "\n\n".join(map(_curve, suite.curves))
+
+
+def _curve(curve: Curve) -> str:
+    rows = [curve.columns, ["---:"] * len(curve.columns)]
+    rows += [
+        [f"{value:,}" if isinstance(value, int) else _number(value) for value in row] for row in curve.rows
+    ]
+    lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f"**{curve.name}** (slope {curve.slope:.2f}): {curve.note}\n\n{lines}"
 
 
 def write(path: Path, suite: Suite) -> None:
@@ -33,7 +47,8 @@ def write(path: Path, suite: Suite) -> None:
         raise SystemExit(f"bench: {path} has no place for the table: {BEGIN} ... {END}")
     machine = "; ".join(f"{name}: {value}" for name, value in suite.machine.items())
     notes = "\n".join(f"- **{work.name}**: {work.note}" for work in suite.works if work.note)
-    path.write_text(f"{before}{BEGIN}\n\n{machine}.\n\n{table(suite)}\n\n{notes}\n\n{END}{after}")
+    grown = f"{curves(suite)}\n\n" if suite.curves else ""
+    path.write_text(f"{before}{BEGIN}\n\n{machine}.\n\n{table(suite)}\n\n{notes}\n\n{grown}{END}{after}")
 
 
 def _row(work: Work) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ import counted_run
 
 from fuzz.edits import SIGN, Files, edits_of, lay_out, mutator, written
 from fuzz.target import READ, Target, outcome_of, require
-from harness.adapters.guestless.store import CountDirectory, holds_counts
+from harness.adapters.guestless.store import CountDirectory
+from harness.adapters.results.run_layout import holds_counts
 from harness.core.errors import HarnessError
 from harness.shell.costing import compare_counts
 from harness.shell.counted import read_counted

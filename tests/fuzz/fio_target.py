@@ -36,7 +36,7 @@ def check(data: bytes, directory: Path) -> str:
     outcome = _as_a_run_reads_it(text)
     path = directory / "out.json"
     path.write_bytes(data)
-    table = read_files([path])
+    table = read_files([str(path)])
     numbers = list(table.numbers.get("iops", ()))
     found = [float(value) for value in numbers]
     require(all(value > 0 for value in found), f"a measurement without IOPS: {found}")
@@ -137,7 +137,7 @@ def _irrelevant_fields_change_nothing(data: bytes, path: Path, found: list[float
                 job[name] |= {"zz_new": 5, "drop_ios": 3}
         job.update(_IRRELEVANT)
     path.write_bytes(json.dumps(document | _IRRELEVANT).encode("utf-8", "surrogatepass"))
-    again = [float(value) for value in read_files([path]).numbers.get("iops", [])]
+    again = [float(value) for value in read_files([str(path)]).numbers.get("iops", [])]
     path.write_bytes(data)
     if again != found:
         raise Violation(f"fields that mean nothing changed IOPS {found}: {again}")

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.special
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from harness.analysis import compare, should_stop, widest_half_width
 from harness.analysis.comparison import EXTRA_COLUMNS, RESULT_COLUMNS, compare_all
 from harness.analysis.metrics import find_metric
 from harness.analysis.ordering import order_cells, why_not_interleaved
+from harness.analysis.spread import order_cutoff
 from harness.analysis.statistics import (
     blocks_needed,
     expected_mde,
@@ -26,6 +28,7 @@ from harness.analysis.statistics import (
     rank_cutoff,
     signed_rank,
     stray,
+    t_quantile,
 )
 from harness.core.errors import InputError
 
@@ -465,3 +468,15 @@ def test_metrics_know_their_unit_and_direction() -> None:
     assert find_metric("p99").format(1234.0) == "1.2"
     assert find_metric("clat_p99").name == find_metric("p99").name == "clat_p99_ns"
     assert find_metric("iops").format(float("nan")) == "-"
+
+
+def test_quantiles_and_cutoffs_are_those_of_scipy() -> None:
+    """They are computed without it, since it takes long to import."""
+    for freedom in (1, 2, 3, 4, 7, 19, 20, 39, 499, 500, 501):
+        for exceeded in (1e-8, 1e-7, 1e-5, 0.00125, 0.025, 0.2, 0.4999, 0.5, 0.8):
+            wanted = -float(scipy.special.stdtrit(freedom, exceeded))
+            assert t_quantile(exceeded, freedom) == pytest.approx(wanted, rel=1e-8, abs=1e-12)
+    for count in (1, 5, 6, 20, 101, 1500):
+        for tail in (0.0249, 0.0051, 1e-6):
+            cutoff = int(np.count_nonzero(scipy.special.bdtr(np.arange(count), count, 0.5) <= tail))
+            assert order_cutoff(count, tail) == cutoff

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.adapters.guestless.store import CountDirectory, holds_counts
+from harness.adapters.guestless.store import CountDirectory
+from harness.adapters.results.run_layout import holds_counts
 from harness.analysis.costs import Count, cost_of, judge
 from harness.core.counting.planning import (
     count_plan_from_json,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from pydantic import TypeAdapter
 
-from harness.adapters.files import inside, is_there, make_directory, read_bytes, read_json, write_atomic
+from harness.adapters.files import inside, is_there, make_directory, read_bytes, write_atomic
 from harness.adapters.results.record_files import (
     check_digest,
     damaged,
@@ -19,13 +19,11 @@ from harness.adapters.results.record_files import (
     write_record,
 )
 from harness.adapters.results.run_files import RunFiles
-from harness.adapters.results.run_layout import is_run_directory
 from harness.core import seals
 from harness.core.counting.callgrind import CallgrindFormatError, Profile, parse_callgrind, parse_total
 from harness.core.counting.planning import CountPlan, PlannedCount, count_plan_from_json, count_plan_to_json
 from harness.core.counting.records import CountingRun, CountRecord, ThreadRecord, TimeRecord, why_not_planned
 from harness.core.errors import DamagedError, InputError
-from harness.core.model import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -195,11 +193,3 @@ class CountDirectory(RunFiles[CountingRun]):
 
     def _directory(self, planned: PlannedCount) -> Path:
         return inside(self.path / "counts", planned.directory)
-
-
-def holds_counts(path: Path) -> bool:
-    """Return whether a path is a run directory of counts."""
-    if not is_run_directory(path):
-        return False
-    head = read_json(path / "run.json")
-    return isinstance(head, dict) and head.get("workload") == Workload.INSTRUCTIONS

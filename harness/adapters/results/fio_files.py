@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
+import gc
 import gzip
 import lzma
 import os
+import stat
+import sys
 import zlib
 from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
 from multiprocessing import get_context
-from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import zstandard
@@ -21,50 +24,82 @@ from harness.core.fio_plain import PlainReports
 from harness.core.fio_table import FioTable, join, table_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
 MOST_BYTES = 256 * 2**20
 """Of one file, unpacked. A report is 10 kB; an hour of --status-interval=1 is 25 MB."""
 
 _HEAD = 4096
 _ZSTD_STEP = 512  # compressed bytes at a time: a step makes 16 MiB at most, whatever the file says
-_WORTH_A_POOL = 1000
+_SMALL_BYTES = 2**20
+_WORTH_A_POOL = 6000
+"""Starting processes takes as long as to read so many files."""
 _AT_ONCE = 1000
 _UNREADABLE = (FioOutputError, OSError, EOFError, zlib.error, lzma.LZMAError, UnicodeDecodeError)
 
 
-def find_files(root: Path) -> Iterator[Path]:
+def find_files(root: Path) -> Iterator[str]:
     """Return every file of a tree in the order of names, but for hidden ones and links to directories.
 
-    A directory that cannot be listed is there as itself.
+    A directory that cannot be listed is there as itself, at the end. All are text: of a hundred thousand
+    files, `Path` alone would take longer than to read them.
     """
-    unreadable: list[Path] = []
-
-    def note(error: OSError) -> None:
-        unreadable.append(Path(error.filename))
-
-    for directory, names, files in os.walk(root, onerror=note):
-        names[:] = sorted(name for name in names if not name.startswith("."))
-        yield from (Path(directory) / name for name in sorted(files) if not name.startswith("."))
+    unreadable: list[str] = []
+    for _directory, files in walk_tree(str(root), unreadable.append):
+        yield from files
     yield from unreadable
 
 
-def read_files(paths: Sequence[Path]) -> FioTable:
+def walk_tree(
+    root: str, refused: Callable[[str], None], *, deep: bool = True
+) -> Iterator[tuple[str, list[str]]]:
+    """Return each directory of a tree with its files, as `find_files`; name the unreadable."""
+    for directory, names, files in os.walk(root, onerror=lambda error: refused(str(error.filename))):
+        names[:] = sorted(name for name in names if deep and not name.startswith("."))
+        begin = os.path.join(directory, "")  # noqa: PTH118
+        yield directory, [begin + name for name in sorted(files) if not name.startswith(".")]
+
+
+def read_files(paths: Sequence[str]) -> FioTable:
     """Read files; many of them with every core. What cannot be used is among the table's problems."""
     if len(paths) < _WORTH_A_POOL:
         return _read_some(paths)
     parts = range(0, len(paths), _AT_ONCE)
-    # Not fork: numpy's threads do not survive it.
-    with ProcessPoolExecutor(_cores(), mp_context=get_context("forkserver")) as pool:
-        tables = pool.map(_read_some, [paths[first : first + _AT_ONCE] for first in parts])
+    with pool() as workers:
+        tables = workers.map(_read_some, [paths[first : first + _AT_ONCE] for first in parts])
         return join(list(zip(parts, tables, strict=True)))
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
+@contextlib.contextmanager
+def pool() -> Iterator[ProcessPoolExecutor]:
+    """Give a process for every core that this one may use, for the duration of the ``with`` block."""
+    cores = len(os.sched_getaffinity(0))
+    # Not fork: numpy's threads do not survive it. What the readers make has no cycles to be looked for.
+    with (
+        _nameless_main(),
+        ProcessPoolExecutor(cores, mp_context=get_context("forkserver"), initializer=gc.disable) as workers,
+    ):
+        yield workers
 
 
-def _read_some(paths: Sequence[Path]) -> FioTable:
+@contextlib.contextmanager
+def _nameless_main() -> Iterator[None]:
+    """Keep new processes from running the main program's file again: they need nothing of it.
+
+    It takes time, and one that is a script without ``if __name__ == "__main__"`` would do all its work again.
+    """
+    main = sys.modules["__main__"].__dict__
+    names = [name for name in ("__file__", "__spec__") if name in main]
+    hidden: dict[str, object] = {name: main[name] for name in names}
+    main.update(dict.fromkeys(hidden))
+    try:
+        yield
+    finally:
+        main.update(hidden)
+
+
+def _read_some(paths: Sequence[str]) -> FioTable:
     plain = PlainReports()
     measured: list[tuple[int, Sequence[Measurement]]] = []
     problems: list[tuple[int, str]] = []
@@ -93,7 +128,7 @@ def _words(error: Exception) -> str:
     return error.message if isinstance(error, FioOutputError) else str(error)
 
 
-def read_text(path: Path) -> str:
+def read_text(path: str | Path) -> str:
     """Return a file's text, unpacked by what its first bytes say: gzip, Zstandard, xz, bzip2.
 
     Raises:
@@ -103,19 +138,20 @@ def read_text(path: Path) -> str:
     return _decoded(_read_bytes(path))
 
 
-def _read_bytes(path: Path) -> bytes:
+def _read_bytes(path: str | Path) -> bytes:
     """Return what a file holds, unpacked.
 
     Raises:
         FioOutputError, OSError, EOFError, zlib.error, lzma.LZMAError: as `read_text`.
     """
-    with _opened(path) as raw:
-        head = raw.read(_HEAD)
-        if head.startswith(b"{"):
-            data = head + raw.read(MOST_BYTES + 1 - len(head))
-        else:
-            raw.seek(0)
-            data = _unpack(raw, head)
+    descriptor, size = _opened(path)
+    try:
+        data = _small(descriptor, size)
+        if data is None:
+            with open(descriptor, "rb", closefd=False) as stream:
+                data = _unpacked(stream)
+    finally:
+        os.close(descriptor)
     if len(data) > MOST_BYTES:
         raise FioOutputError(f"it is larger than any fio output ({MOST_BYTES // 2**20} MiB)")
     if b"\0" in data[:_HEAD]:
@@ -123,11 +159,44 @@ def _read_bytes(path: Path) -> bytes:
     return data
 
 
-def _opened(path: Path) -> IO[bytes]:
-    # A pipe would wait for who writes it: ask before opening.
-    if not path.is_file():
-        raise FioOutputError("its files cannot be listed" if path.is_dir() else "it is no regular file")
-    return path.open("rb")
+def _opened(path: str | Path) -> tuple[int, int]:
+    """Return the descriptor and the size of a regular file."""
+    try:
+        # A pipe would wait for who writes it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        if os.path.isfile(path):  # noqa: PTH113
+            raise
+        raise _no_file(path) from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise _no_file(path)
+    return descriptor, status.st_size
+
+
+def _no_file(path: str | Path) -> FioOutputError:
+    listed = os.path.isdir(path)  # noqa: PTH112
+    return FioOutputError("its files cannot be listed" if listed else "it is no regular file")
+
+
+def _small(descriptor: int, size: int) -> bytes | None:
+    """Return what a file holds, in one step; None where there is more to it than a short text in braces."""
+    if size > _SMALL_BYTES:
+        return None
+    data = os.read(descriptor, size + 1)
+    if len(data) == size and data.startswith(b"{"):
+        return data
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return None
+
+
+def _unpacked(raw: IO[bytes]) -> bytes:
+    head = raw.read(_HEAD)
+    if head.startswith(b"{"):
+        return head + raw.read(MOST_BYTES + 1 - len(head))
+    raw.seek(0)
+    return _unpack(raw, head)
 
 
 def _decoded(data: bytes) -> str:

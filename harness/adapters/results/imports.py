@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from harness.adapters.results import table_cache
 from harness.adapters.results.csv_table import NOT_FACTORS, is_csv, read_csv
-from harness.adapters.results.fio_files import find_files, read_files
+from harness.adapters.results.fio_files import read_files
+from harness.adapters.results.listing import list_tree, listing_of
 from harness.adapters.results.mixing import Origin, different_sides, mixed_cells, scattered_repeats
 from harness.adapters.results.store import is_run_directory
 from harness.analysis.remarks import SKIPPED, worst_first
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from harness.adapters.results.listing import Listing
     from harness.core.fio_table import FioTable
     from harness.core.model import FactorValue
 
@@ -61,7 +64,7 @@ class Imported:
     factors: tuple[str, ...]
     warnings: tuple[str, ...] = ()
     table: FioTable | None = None
-    files: tuple[Path, ...] = ()
+    files: tuple[str, ...] = ()
 
     def origins(self) -> list[tuple[int, Origin]]:
         """Return the first row of each set-up, and where it comes from; in their order."""
@@ -83,15 +86,15 @@ def read_results(path: Path, variant: str, *, accept_differences: bool = False) 
     if is_run_directory(path):
         raise InputError.single(str(path), "is a run directory of the harness", "read it as one")
     if path.is_dir():
-        files = list(find_files(path))
-        _refuse_runs_inside(path, files)
-        return _imported(path, files, variant, accept_differences=accept_differences)
+        listing = list_tree(path)
+        _refuse_runs_inside(path, listing.files)
+        return _imported(path, listing, variant, accept_differences=accept_differences)
     if not path.is_file():
         raise InputError.single(str(path), "does not exist", "name a run directory, a directory or a CSV")
     if is_csv(path):
         rows, factors = read_csv(path)
         return _samples(pd.DataFrame(rows), variant, factors)
-    return _imported(path, [path], variant, accept_differences=accept_differences)
+    return _imported(path, listing_of([str(path)]), variant, accept_differences=accept_differences)
 
 
 def together(old: Imported, new: Imported) -> Imported:
@@ -131,13 +134,13 @@ def cells_as_found(imported: Imported) -> list[tuple[FactorValue, ...]]:
     return list(keys.itertuples(index=False, name=None))
 
 
-def _refuse_runs_inside(root: Path, files: Sequence[Path]) -> None:
-    inside = [file.parent for file in files if file.name == "run.json"]
+def _refuse_runs_inside(root: Path, files: Sequence[str]) -> None:
+    inside = [os.path.dirname(file) for file in files if file.endswith("/run.json")]  # noqa: PTH120
     if inside:
         raise InputError(
             [
                 Problem(
-                    str(run),
+                    run,
                     f"is a run directory of the harness inside {root}: it holds both variants",
                     f"compare it by itself: harness compare {run}",
                 )
@@ -146,8 +149,20 @@ def _refuse_runs_inside(root: Path, files: Sequence[Path]) -> None:
         )
 
 
-def _imported(path: Path, files: Sequence[Path], variant: str, *, accept_differences: bool) -> Imported:
-    table, skipped = _without_copies(read_files(files), files)
+def _read(path: Path, listing: Listing) -> FioTable:
+    """Read the files of a tree, or what is kept of them from the last time."""
+    if not table_cache.is_on(len(listing.files)):
+        return read_files(listing.files)
+    table = table_cache.load(path, listing)
+    if table is None:
+        table = read_files(listing.files)
+        table_cache.store(path, listing, table)
+    return table
+
+
+def _imported(path: Path, listing: Listing, variant: str, *, accept_differences: bool) -> Imported:
+    files = listing.files
+    table, skipped = _without_copies(_read(path, listing), files)
     if not len(table):
         what = "nothing that can be used" if skipped else "no fio JSON"
         raise InputError([Problem(str(path), f"holds {what}", _NOTHING), *_reasons(skipped)])
@@ -180,36 +195,35 @@ def _reasons(skipped: Sequence[tuple[str, str]]) -> list[Problem]:
     return [*problems, Problem(f"{more} more files", "left out likewise")] if more else problems
 
 
-def _without_copies(table: FioTable, files: Sequence[Path]) -> tuple[FioTable, list[tuple[str, str]]]:
+def _without_copies(table: FioTable, files: Sequence[str]) -> tuple[FioTable, list[tuple[str, str]]]:
     """Return each measurement once, and what is left out of which file; a file twice is one measurement."""
-    skipped = [(number, str(files[number]), why) for number, why in table.problems]
+    skipped = [(number, files[number], why) for number, why in table.problems]
     known = table.identity != 0
     _values, first, which = np.unique(table.identity, return_index=True, return_inverse=True)
     original = first[which]
     copy = known & (original != np.arange(len(table)))
     pairs = dict.fromkeys(zip(table.file[copy].tolist(), table.file[original[copy]].tolist(), strict=True))
     skipped += [
-        (number, str(files[number]), f"it holds the same measurement as {files[other]}")
-        for number, other in pairs
+        (number, files[number], f"it holds the same measurement as {files[other]}") for number, other in pairs
     ]
     skipped.sort(key=lambda one: one[0])
     return table.take(np.flatnonzero(~copy)), [(file, why) for _number, file, why in skipped]
 
 
-def _origins(table: FioTable, files: Sequence[Path]) -> list[tuple[int, Origin]]:
+def _origins(table: FioTable, files: Sequence[str]) -> list[tuple[int, Origin]]:
     _codes, rows = np.unique(table.setup, return_index=True)
     return [
-        (row, Origin(str(files[table.file[row]]), table.setups[table.setup[row]].settings))
+        (row, Origin(files[table.file[row]], table.setups[table.setup[row]].settings))
         for row in sorted(rows.tolist())
     ]
 
 
 def _places(
-    table: FioTable, keys: Sequence[Mapping[str, FactorValue]], files: Sequence[Path]
+    table: FioTable, keys: Sequence[Mapping[str, FactorValue]], files: Sequence[str]
 ) -> list[tuple[tuple[FactorValue, ...], str]]:
     """Return every cell and the directories it was measured in, each pair once."""
     cells = [tuple(key.values()) for key in keys]
-    directories = [os.path.dirname(file) for file in files]  # noqa: PTH120 - of a hundred thousand
+    directories = [file.rpartition("/")[0] or "/" for file in files]
     pairs = zip(table.setup.tolist(), table.file.tolist(), strict=True)
     return list(dict.fromkeys((cells[code], directories[number]) for code, number in pairs))
 

@@ -85,7 +85,7 @@ def damaged(path: Path, what: str, *, at: str = "its top", remedy: str = RESTORE
     return DamagedError.single(str(path), f"is damaged at {at:.{_SHOWN}}: {what}", remedy)
 
 
-def check_digest(data: bytes, sha256: str | None, path: Path, what: str, remedy: str) -> None:
+def check_digest(data: bytes, sha256: str | None, path: Path | str, what: str, remedy: str) -> None:
     """Hold the content of a file against its recorded checksum, where there is one.
 
     Raises:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from harness.adapters.files import half_written
+from harness.adapters.files import half_written, read_json
 from harness.core.errors import InputError
+from harness.core.model import Workload
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,6 +45,14 @@ def check_new(path: Path) -> None:
 def is_run_directory(path: Path) -> bool:
     """Return whether a path looks like a run directory."""
     return (path / HEAD).is_file()
+
+
+def holds_counts(path: Path) -> bool:
+    """Return whether a path is a run directory of counts."""
+    if not is_run_directory(path):
+        return False
+    head = read_json(path / HEAD)
+    return isinstance(head, dict) and head.get("workload") == Workload.INSTRUCTIONS
 
 
 def is_unborn(path: Path) -> bool:

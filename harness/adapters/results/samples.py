@@ -5,26 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
+from harness.adapters.files import inside, refuse_elsewhere
 from harness.adapters.results.record_files import RESTORE
+from harness.adapters.results.run_outputs import Numbers, Output, numbers_of, read_outputs
+from harness.adapters.results.sample_frame import Session, frame_of
 from harness.adapters.telemetry.files import read_telemetry
 from harness.core.agreement import SessionFacts
 from harness.core.errors import DamagedError, InputError
 from harness.core.fio_output import FioOutputError, metrics, parse_fio
-from harness.core.records import BootCause, IterationState, SessionRecord
-from harness.core.telemetry_metrics import TELEMETRY_METRICS, measured, why_missing
+from harness.core.records import BootCause, IterationState, RunState, SessionRecord
+from harness.core.telemetry_metrics import TELEMETRY_METRICS, why_missing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
 
     from harness.adapters.results.store import RunDirectory
     from harness.core.model import FactorValue
     from harness.core.planning import Plan, PlannedSession
     from harness.core.records import IterationRecord
-    from harness.core.telemetry import Telemetry
-
-    _ByBoot = Mapping[int, Telemetry]
 
 
 @dataclass(frozen=True)
@@ -59,47 +59,28 @@ def read_samples(run: RunDirectory) -> RunSamples:
         InputError: a file is missing, or is not what was recorded; names it.
     """
     plan = run.plan
-    rows: list[dict[str, object]] = []
-    started: list[tuple[tuple[bool, int, str], int, str, int]] = []
-    facts: list[SessionFacts] = []
-    warnings: list[str] = []
-    crashes: list[tuple[str, dict[str, FactorValue]]] = []
-    watched: list[Telemetry] = []
-    repeated: list[str] = []
-    replaced: list[str] = []
-    for planned in plan.sessions:
-        record = run.load_session(planned)
-        telemetry, lost = read_telemetry(run, planned, record)
-        found = _rows(run, plan, planned, record, telemetry)
-        rows += found
-        watched += telemetry.values()
-        warnings += [*_warnings(planned, record), *lost]
-        repeated += [planned.directory] * any(boot.cause is BootCause.REPEATED for boot in record.boots)
-        replaced += [planned.directory] * (record.replaces is not None)
-        crashes += [
-            (planned.variant, entry.factors)
-            for entry in record.iterations
-            if entry.state is IterationState.CRASHED
-        ]
-        if found:
-            boots = record.telling_boots()
-            # A session that was repeated counts as run when it last was.
-            started.append((record.boots[boots[-1]].turn, planned.block, planned.variant, planned.number))
-            facts += [boot_facts(run, planned, record, boot) for boot in boots]
-    if not rows:
+    sessions, numbers = _all_at_once(run, plan) or _one_by_one(run, plan)
+    gave = [session for session in sessions if session.accepted]
+    if not gave:
         raise InputError.single(
             str(run.path), "holds no accepted iteration yet", f"finish it: harness run --resume {run.path}"
         )
-    warnings += again_warnings(repeated, replaced)
-    frame = pd.DataFrame(rows)
+    started = sorted(session.began for session in gave)
+    frame = frame_of(plan, gave, numbers)
+    watched = [telemetry for session in sessions for telemetry in session.telemetry.values()]
     return RunSamples(
         frame=frame,
-        order=[(block, variant) for _turn, block, variant, _number in sorted(started)],
-        ran=tuple(number for _turn, _block, _variant, number in sorted(started)),
-        fio_seconds=len(rows) * (plan.runtime + plan.ramp),
-        sessions=facts,
-        warnings=warnings,
-        crashes=crashes,
+        order=[(block, variant) for _turn, block, variant, _number in started],
+        ran=tuple(number for _turn, _block, _variant, number in started),
+        fio_seconds=len(frame) * (plan.runtime + plan.ramp),
+        sessions=[fact for session in gave for fact in session.facts],
+        warnings=_all_warnings(sessions),
+        crashes=[
+            (session.planned.variant, entry.factors)
+            for session in sessions
+            for entry in session.record.iterations
+            if entry.state is IterationState.CRASHED
+        ],
         unmeasured={
             name: why_missing(name, watched) for name in TELEMETRY_METRICS if name not in frame.columns
         },
@@ -131,6 +112,54 @@ def again_warnings(repeated: list[str], replaced: list[str]) -> list[str]:
     return found
 
 
+def _all_at_once(run: RunDirectory, plan: Plan) -> tuple[list[Session], Numbers] | None:
+    """Read a run whose files are as they were written; None where anything is wrong."""
+    try:
+        # What is still being measured changes again and again.
+        keep = run.record.state is not RunState.RUNNING
+        sessions = [_session(run, planned) for planned in plan.sessions]
+        outputs = [output for session in sessions for output in _outputs(run, session)]
+        for session in sessions:
+            session.facts = _facts(run, session)
+    except InputError:
+        return None
+    numbers = read_outputs(run.path, outputs, keep=keep)
+    return None if numbers is None else (sessions, numbers)
+
+
+def _one_by_one(run: RunDirectory, plan: Plan) -> tuple[list[Session], Numbers]:
+    """Read a run session by session, and each output with care.
+
+    Raises:
+        InputError: the first thing that is wrong, in the order of the plan.
+    """
+    sessions: list[Session] = []
+    found: list[dict[str, float]] = []
+    for planned in plan.sessions:
+        session = _session(run, planned)
+        found += [_numbers(run, planned, entry) for entry in session.accepted]
+        session.facts = _facts(run, session)
+        sessions.append(session)
+    return sessions, numbers_of(found)
+
+
+def _session(run: RunDirectory, planned: PlannedSession) -> Session:
+    record = run.load_session(planned)
+    telemetry, lost = read_telemetry(run, planned, record)
+    counted = [entry for entry in record.iterations if entry.state is IterationState.OK]
+    if len({entry.number for entry in counted}) < len(counted):
+        where = f"{run.path}/sessions/{planned.directory}/session.json"
+        raise DamagedError.single(where, "has an iteration that counts twice", RESTORE)
+    accepted = [entry for entry in counted if entry.file and entry.sha256]
+    return Session(planned, record, telemetry, lost, accepted)
+
+
+def _facts(run: RunDirectory, session: Session) -> list[SessionFacts]:
+    if not session.accepted:
+        return []
+    return [boot_facts(run, session.planned, session.record, boot) for boot in session.boots]
+
+
 def boot_facts(run: RunDirectory, planned: PlannedSession, record: SessionRecord, boot: int) -> SessionFacts:
     """Return what one boot of a session ran on."""
     label = planned.directory if boot == 0 else f"{planned.directory} (boot {boot + 1})"
@@ -138,31 +167,15 @@ def boot_facts(run: RunDirectory, planned: PlannedSession, record: SessionRecord
     return SessionFacts(label, planned.variant, planned.guest, facts, domain)
 
 
-def _rows(
-    run: RunDirectory, plan: Plan, planned: PlannedSession, record: SessionRecord, telemetry: _ByBoot
-) -> list[dict[str, object]]:
-    numbers = [entry.number for entry in record.iterations if entry.state is IterationState.OK]
-    if len(set(numbers)) < len(numbers):
-        where = f"{run.path}/sessions/{planned.directory}/session.json"
-        raise DamagedError.single(where, "has an iteration that counts twice", RESTORE)
-    return [
-        {
-            "variant": planned.variant,
-            "block": planned.block,
-            "session": planned.number,
-            "iteration": entry.repeat,
-            **entry.factors,
-            **_numbers(run, plan, planned, entry, telemetry),
-        }
-        for entry in record.iterations
-        if entry.state is IterationState.OK and entry.file and entry.sha256
-    ]
+def _outputs(run: RunDirectory, session: Session) -> list[Output]:
+    directory = inside(run.path / "sessions", session.planned.directory)
+    for entry in session.accepted:
+        refuse_elsewhere(directory, entry.file or "")
+    return [Output(f"{directory}/{entry.file}", entry.sha256 or "") for entry in session.accepted]
 
 
-def _numbers(
-    run: RunDirectory, plan: Plan, planned: PlannedSession, entry: IterationRecord, telemetry: _ByBoot
-) -> dict[str, float]:
-    """Return every metric of an iteration: those of fio's output, and those of its boot's telemetry."""
+def _numbers(run: RunDirectory, planned: PlannedSession, entry: IterationRecord) -> dict[str, float]:
+    """Return what fio's output of an iteration says."""
     output = run.read_output(planned, entry.file or "", entry.sha256 or "")
     where = f"{run.path}/sessions/{planned.directory}/{entry.file}"
     try:
@@ -171,9 +184,18 @@ def _numbers(
         raise DamagedError.single(where, error.message, RESTORE) from error
     if not found.get("iops"):
         raise DamagedError.single(where, "says that fio did no I/O, and yet it was accepted", RESTORE)
-    if watched := telemetry.get(entry.boot):
-        found |= measured(watched, entry.number, iops=found["iops"], ramp=plan.ramp, runtime=plan.runtime)
     return found
+
+
+def _all_warnings(sessions: Sequence[Session]) -> list[str]:
+    found = [sentence for one in sessions for sentence in (*_warnings(one.planned, one.record), *one.lost)]
+    repeated = [
+        one.planned.directory
+        for one in sessions
+        if any(boot.cause is BootCause.REPEATED for boot in one.record.boots)
+    ]
+    replaced = [one.planned.directory for one in sessions if one.record.replaces is not None]
+    return found + again_warnings(repeated, replaced)
 
 
 def _warnings(planned: PlannedSession, record: SessionRecord) -> list[str]:

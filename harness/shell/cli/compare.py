@@ -13,6 +13,7 @@ from harness.shell.cli.options import (
     PATH,
     accept_differences_option,
     alpha_option,
+    cache_option,
     fail_on_option,
     margin_option,
     metric_option,
@@ -67,6 +68,7 @@ _EXIT_CODES = {"slower": 3, "unclear": 4}
 )
 @click.option("--plot", type=PATH, metavar="FILE.svg", help="With --trend: draw it.")
 @fail_on_option
+@cache_option
 @reads_bundles("old", "new", "noise_floor")
 def command(
     old: Path,
@@ -94,7 +96,7 @@ def command(
       harness compare runs/releases-X --trend --plot releases.svg
       harness compare --fleet runs/fleet-quick-1a2b3c4d
     """
-    from harness.adapters.guestless.store import holds_counts
+    from harness.adapters.results.run_layout import holds_counts
     from harness.core.model import Workload
     from harness.shell.results import workload_of
 
@@ -227,7 +229,7 @@ def _of_fleet(asked: _Asked, paths: list[Path]) -> int:
 
 def _require_fio(paths: list[Path]) -> None:
     """Refuse runs of other workloads: counts need no second host, and rounds are judged by themselves."""
-    from harness.adapters.guestless.store import holds_counts
+    from harness.adapters.results.run_layout import holds_counts
     from harness.core.model import Workload
     from harness.shell.results import workload_of
 
@@ -326,7 +328,7 @@ def _of_trend(asked: _Asked) -> int:
 
 
 def _check_trend(asked: _Asked) -> None:
-    from harness.adapters.guestless.store import holds_counts
+    from harness.adapters.results.run_layout import holds_counts
     from harness.core.model import Workload
     from harness.shell.results import workload_of
 

@@ -12,6 +12,7 @@ from harness.shell.cli.options import (
     PATH,
     accept_differences_option,
     alpha_option,
+    cache_option,
     fail_on_option,
     margin_option,
     metric_option,
@@ -48,6 +49,7 @@ _FORMATS = ("markdown", "csv", "json", "junit", "benchstat", "openmetrics")
 @noise_floor_option
 @accept_differences_option
 @fail_on_option
+@cache_option
 @reads_bundles("run_dir", "noise_floor")
 def command(
     run_dir: Path,

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.shell.cli.options import PATH, json_option, margin_option, print_json, state_dir_option
+from harness.shell.cli.options import (
+    PATH,
+    cache_option,
+    json_option,
+    margin_option,
+    print_json,
+    state_dir_option,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +64,7 @@ def command() -> None:
 @_store_option
 @state_dir_option
 @json_option
+@cache_option
 def add_command(runs: tuple[Path, ...], store: Path | None, state_dir: Path | None, *, as_json: bool) -> None:
     """File finished runs: all of them, or none when one cannot be.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 import signal
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ import click
 
 from harness.adapters.host.locks import Patience
 from harness.adapters.waiting import Stop
+from harness.adapters.workspace import NO_CACHE
 from harness.core.units import parse_duration
 
 if TYPE_CHECKING:
@@ -159,6 +161,26 @@ def refuse_given(options: Mapping[str, object], why: str) -> None:
     given = [name for name, value in options.items() if value not in {None, False, ()}]
     if given:
         raise click.UsageError(f"{', '.join(given)}: {why}")
+
+
+def _forbid_cache(ctx: click.Context, _option: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's
+    """Tell what reads samples, and the processes it starts, until the verb has ended."""
+    if value:
+        before = os.environ.get(NO_CACHE)
+        os.environ[NO_CACHE] = "1"
+        if before is None:
+            ctx.call_on_close(lambda: os.environ.pop(NO_CACHE, None))
+
+
+cache_option = click.option(
+    "--no-cache",
+    is_flag=True,
+    envvar=NO_CACHE,
+    show_envvar=True,
+    expose_value=False,
+    callback=_forbid_cache,
+    help="Read every raw file again, whatever is kept of it in the user's cache directory.",
+)
 
 
 def reads_bundles(*names: str) -> Callable[[Callable[..., _T]], Callable[..., _T]]:

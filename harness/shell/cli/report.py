@@ -12,6 +12,7 @@ from harness.shell.cli.options import (
     PATH,
     accept_differences_option,
     alpha_option,
+    cache_option,
     margin_option,
     metric_option,
     noise_floor_option,
@@ -37,6 +38,7 @@ from harness.shell.cli.options import (
 @accept_differences_option
 @click.option("--baseline", metavar="VARIANT", help="Compare with this one [default: the experiment's].")
 @click.option("--contender", metavar="VARIANT", help="Compare this one only [default: all others].")
+@cache_option
 @reads_bundles("run_dir", "noise_floor")
 def command(
     run_dir: Path,
@@ -60,7 +62,7 @@ def command(
       harness report runs/X --noise-floor runs/AA -o report.html
       harness report run.tar.zst -o - > report.html
     """
-    from harness.adapters.guestless.store import holds_counts
+    from harness.adapters.results.run_layout import holds_counts
     from harness.analysis.metrics import find_metrics
     from harness.core.model import Workload
     from harness.shell.comparing import Judgement

@@ -197,7 +197,7 @@ def _check_usage(experiment: Path | None, resume_dir: Path | None, options: dict
 
 def _counts(experiment: Path | None, resume_dir: Path | None) -> bool:
     """Return whether it is instructions that are to be counted."""
-    from harness.adapters.guestless.store import holds_counts
+    from harness.adapters.results.run_layout import holds_counts
     from harness.core.model import Workload
     from harness.shell.declare import declare
 

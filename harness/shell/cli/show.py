@@ -29,7 +29,8 @@ def command(run_dir: Path, *, full: bool, plot: Path | None, as_json: bool) -> N
       harness show runs/quick-20260101T120000 --full
       harness show runs/pool-growth-20260101T120000 --plot pool.svg
     """
-    from harness.adapters.guestless.store import CountDirectory, holds_counts
+    from harness.adapters.guestless.store import CountDirectory
+    from harness.adapters.results.run_layout import holds_counts
     from harness.adapters.results.store import RunDirectory
     from harness.shell.summary import summarise, summarise_counts
 

@@ -1,0 +1,324 @@
+"""What is kept of raw files: it saves the reading, and never the looking."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.reports import write_run, write_trees
+from fio_writer import text
+from harness.adapters.results import imports, run_outputs, table_cache
+from harness.adapters.results.fio_files import find_files
+from harness.adapters.results.imports import read_results
+from harness.adapters.results.listing import Listing, list_tree, listing_of
+from harness.adapters.results.samples import read_samples
+from harness.adapters.results.store import RunDirectory
+from harness.adapters.workspace import NO_CACHE, cache_directory
+from harness.core.errors import DamagedError
+from harness.core.fio_cells import Setup
+from harness.core.fio_table import FioTable
+from harness.shell.cli.main import run_cli
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+FILES = 40
+LONG_AGO_NS = 10 * 10**9
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a cache of this test's own, in which little is worth while, and in which nothing is too new."""
+    monkeypatch.delenv(NO_CACHE, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(table_cache, "WORTH_IT", 2)
+    monkeypatch.setattr("harness.adapters.results.listing._MOMENT_NS", -LONG_AGO_NS)
+    return tmp_path / "cache/qemu-ab-harness/samples"
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    return write_trees(tmp_path, 2 * FILES)[0]
+
+
+@pytest.fixture
+def nothing_is_read(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Return what makes every further reading of raw files fail."""
+
+    def refuse(*_arguments: object) -> None:
+        raise AssertionError("raw files are read again")
+
+    def forbid() -> None:
+        monkeypatch.setattr(imports, "read_files", refuse)
+        monkeypatch.setattr(run_outputs, "_read", refuse)
+
+    return forbid
+
+
+def iops(tree: Path) -> list[float]:
+    return [float(value) for value in read_results(tree, "OLD").samples["iops"]]
+
+
+def fresh(tree: Path) -> list[float]:
+    """Return what is found without any cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(NO_CACHE, "1")
+        return iops(tree)
+
+
+def test_a_tree_is_read_once(cache: Path, tree: Path, nothing_is_read: Callable[[], None]) -> None:
+    before = read_results(tree, "OLD")
+    (entry,) = cache.iterdir()
+    assert stat.S_IMODE(entry.stat().st_mode) == 0o600
+    nothing_is_read()
+    again = read_results(tree, "OLD")
+    pd.testing.assert_frame_equal(before.samples, again.samples, check_exact=True)
+    assert before.warnings == again.warnings
+
+
+def test_a_run_is_read_once(
+    cache: Path, tmp_path: Path, nothing_is_read: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(tmp_path / "run", 1)
+    run = RunDirectory.open(tmp_path / "run")
+    before = read_samples(run)
+    nothing_is_read()
+    pd.testing.assert_frame_equal(before.frame, read_samples(run).frame, check_exact=True)
+    assert len(list(cache.iterdir())) == 1
+    monkeypatch.undo()
+
+
+def edit(tree: Path) -> None:
+    """Change a number in place, and put the file's times back."""
+    file = sorted(tree.rglob("*.json"))[3]
+    times = file.stat()
+    document = json.loads(file.read_text())
+    read = document["jobs"][0]["read"]
+    for name in ("iops", "total_ios", "bw", "bw_bytes", "io_bytes", "io_kbytes"):
+        read[name] *= 2
+    file.write_text(json.dumps(document).ljust(times.st_size))
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def add(tree: Path) -> None:
+    (tree / "another.json").write_text(text(iops=777.0))
+
+
+def remove(tree: Path) -> None:
+    min(tree.rglob("*.json")).unlink()
+
+
+def exchange(tree: Path) -> None:
+    """Let two files change places."""
+    one, two, *_ = sorted(tree.rglob("*.json"))
+    one.rename(tree / "aside")
+    two.rename(one)
+    (tree / "aside").rename(two)
+
+
+@pytest.mark.parametrize("change", [edit, add, remove, exchange])
+@pytest.mark.usefixtures("cache")
+def test_whatever_changed_is_noticed(tree: Path, change: Callable[[Path], None]) -> None:
+    before = iops(tree)
+    change(tree)
+    after = iops(tree)
+    assert after == fresh(tree) != before
+    assert iops(tree) == after
+
+
+def cut(entry: Path) -> None:
+    entry.write_bytes(entry.read_bytes()[:-9])
+
+
+def flip(entry: Path) -> None:
+    data = bytearray(entry.read_bytes())
+    data[-20] ^= 1
+    entry.write_bytes(data)
+
+
+def empty(entry: Path) -> None:
+    entry.write_bytes(b"")
+
+
+def unreadable(entry: Path) -> None:
+    entry.unlink()
+    entry.mkdir()
+
+
+@pytest.mark.parametrize("damage", [cut, flip, empty, unreadable])
+def test_a_damaged_entry_is_not_used(cache: Path, tree: Path, damage: Callable[[Path], None]) -> None:
+    wanted = iops(tree)
+    (entry,) = cache.iterdir()
+    damage(entry)
+    assert iops(tree) == wanted
+
+
+def test_an_entry_is_mended(cache: Path, tree: Path, nothing_is_read: Callable[[], None]) -> None:
+    wanted = iops(tree)
+    (entry,) = cache.iterdir()
+    cut(entry)
+    iops(tree)
+    nothing_is_read()
+    assert iops(tree) == wanted
+
+
+@pytest.mark.usefixtures("cache")
+def test_what_other_code_read_is_read_again(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = iops(tree)
+    monkeypatch.setattr(table_cache, "_readers", lambda: "another version")
+    monkeypatch.setattr(table_cache, "store", lambda *_arguments: None)
+    add(tree)
+    assert iops(tree) == [777.0, *wanted]
+
+
+@pytest.mark.usefixtures("cache")
+def test_what_may_change_unseen_is_not_kept(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.adapters.results.listing._MOMENT_NS", LONG_AGO_NS)
+    iops(tree)
+    assert not cache_directory().exists()
+
+
+def test_a_cache_that_cannot_be_written_harms_nothing(cache: Path, tree: Path) -> None:
+    cache.parent.parent.mkdir()
+    cache.parent.write_text("a file where a directory should be")
+    assert iops(tree) == fresh(tree)
+
+
+def test_no_cache_means_none(
+    cache: Path, tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_cli(["compare", str(tree), str(tmp_path / "new"), "--no-cache"]) == 0
+    assert not cache.exists()
+    assert NO_CACHE not in os.environ
+    assert run_cli(["compare", str(tree), str(tmp_path / "new")]) == 0
+    assert len(list(cache.iterdir())) == 2
+    tables = capsys.readouterr().out.split("NEW against OLD")
+    assert tables[1] == tables[2]
+
+
+def test_a_damaged_output_is_found_beside_its_entry(cache: Path, tmp_path: Path) -> None:
+    write_run(tmp_path / "run", 1)
+    run = RunDirectory.open(tmp_path / "run")
+    read_samples(run)
+    assert len(list(cache.iterdir())) == 1
+    file = next((tmp_path / "run/sessions/002-NEW").glob("0*.json"))
+    file.write_bytes(file.read_bytes().replace(b"randread", b"randread", 1)[:-2] + b" \n")
+    with pytest.raises(DamagedError) as caught:
+        read_samples(run)
+    assert caught.value.problems[0].where == str(file)
+
+
+def test_the_least_recently_used_goes_first(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trees = [write_trees(tmp_path / str(number), 2 * FILES)[0] for number in range(3)]
+    iops(trees[0])
+    (first,) = cache.iterdir()
+    monkeypatch.setattr(table_cache, "_MOST_BYTES", 2 * first.stat().st_size + 1000)
+    iops(trees[1])
+    os.utime(first, ns=(1, 1))
+    iops(trees[0])  # used again
+    os.utime(table_cache.entry_of(trees[1]), ns=(2, 2))
+    iops(trees[2])
+    kept = {table_cache.entry_of(trees[number]) for number in (0, 2)}
+    assert set(cache.iterdir()) == kept
+
+
+def test_two_may_write_at_once(cache: Path, tree: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from harness.adapters.results import table_cache, listing;"
+        "table_cache.WORTH_IT = 2; listing._MOMENT_NS = -10**10;"
+        "from harness.adapters.results.imports import read_results;"
+        "print(list(read_results(Path(sys.argv[1]), 'OLD').samples['iops']))"
+    )
+    every = [
+        subprocess.Popen([sys.executable, "-c", program, str(tree)], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    assert len({process.communicate()[0] for process in every}) == 1
+    assert [process.returncode for process in every] == [0, 0, 0]
+    assert [entry.suffix for entry in cache.iterdir()] == [".samples"]
+    assert iops(tree) == fresh(tree)
+
+
+SETUPS = st.lists(
+    st.builds(
+        Setup,
+        st.dictionaries(st.text(st.characters(codec="utf-8")), st.integers(0, 2**40) | st.just("4k")),
+        st.dictionaries(st.text(st.characters(codec="utf-8")), st.just("1")),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@given(SETUPS, st.data())
+def test_a_table_comes_back_to_the_bit(setups: list[Setup], data: st.DataObject) -> None:
+    rows = data.draw(st.integers(0, 20))
+
+    def column(elements: st.SearchStrategy[int]) -> list[int]:
+        return data.draw(st.lists(elements, min_size=rows, max_size=rows))
+
+    table = FioTable(
+        tuple(setups),
+        np.array(column(st.integers(0, len(setups) - 1)), dtype=np.int64),
+        np.array(column(st.integers(0, 99)), dtype=np.int64),
+        np.array(column(st.integers(0, 2**64 - 1)), dtype=np.uint64),
+        {
+            name: np.array(column(st.integers(0, 2**64 - 1)), dtype=np.uint64).view(np.float64)
+            for name in data.draw(st.lists(st.sampled_from(["iops", "ü", "a\nb"]), unique=True))
+        },
+        ((3, "why\n"),),
+    )
+    found = table_cache.unpacked(table_cache.packed(table, "key"), "key", 100)
+    assert found is not None
+    assert (found.setups, found.problems) == (table.setups, table.problems)
+    assert list(found.numbers) == list(table.numbers)
+    assert found.setup.tolist() == table.setup.tolist()
+    assert found.file.tolist() == table.file.tolist()
+    assert found.identity.tolist() == table.identity.tolist()
+    for name, values in table.numbers.items():
+        assert found.numbers[name].tobytes() == values.tobytes(), "NaN too"
+    assert table_cache.unpacked(table_cache.packed(table, "key"), "another", 100) is None
+
+
+def test_a_forged_entry_points_at_nothing_else() -> None:
+    """An entry whose checksum is right, and whose rows belong to no file, is none."""
+    one = np.array([7], dtype=np.int64)
+    table = FioTable((), one * 0, one, one.view(np.uint64), {}, ())
+    assert table_cache.unpacked(table_cache.packed(table, "key"), "key", 7) is None
+
+
+def test_many_files_are_listed_as_few_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("b/1.json", "a/x/2.json", "a/3.json", "4.json", ".hidden/5.json", "c/6.json", "a/.7.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / "link").symlink_to(tmp_path / "b")
+    (tmp_path / "c/gone").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "linked").symlink_to(tmp_path / "b/1.json")
+    few = list_tree(tmp_path)
+    assert few.files == list(find_files(tmp_path))
+    assert np.array_equal(few.states, listing_of(few.files).states)
+    monkeypatch.setattr("harness.adapters.results.listing._FEW", 1)
+    many = list_tree(tmp_path)
+    assert many.files == few.files
+    assert np.array_equal(many.states, few.states)
+    assert not few.is_settled(), "one of them leads nowhere"
+
+
+def test_equal_names_elsewhere_are_other_files(tree: Path, tmp_path: Path) -> None:
+    shutil.copytree(tree, tmp_path / "copy")
+    one, other = list_tree(tree), list_tree(tmp_path / "copy")
+    assert one.key() != other.key() != Listing(other.files[:-1], other.states[:-1]).key()
