@@ -170,6 +170,9 @@ class Hypervisor:
             handle = self._connection.lookupByName(name)
         except libvirt.libvirtError:
             return
+        # One whose start was cut off holds libvirt's lock on the domain for as long as it lives.
+        if (pid := _qemu_pid(handle.UUIDString())) is not None:
+            ProcessHandle(pid).end(_KILLED_SECONDS, kill=True)
         try:
             handle.destroy()
         except libvirt.libvirtError as error:

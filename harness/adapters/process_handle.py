@@ -21,14 +21,25 @@ class ProcessHandle:
         with contextlib.suppress(OSError):
             self._descriptor = os.pidfd_open(pid)
 
-    def end(self, seconds: float) -> None:
-        """Ask it to end (SIGTERM), and wait until it has, for a time; once is enough."""
+    def end(self, seconds: float, *, kill: bool = False) -> None:
+        """Ask it to end (SIGTERM), and wait until it has, for a time; once is enough.
+
+        Args:
+            seconds: of patience.
+            kill: whether it is killed (SIGKILL) when they are over, and waited for as long again.
+        """
         if self._descriptor is None:
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            signal.pidfd_send_signal(self._descriptor, signal.SIGTERM)
-            ended = select.poll()
-            ended.register(self._descriptor, select.POLLIN)
-            ended.poll(seconds * 1000)
+            if not _ends_by(self._descriptor, signal.SIGTERM, seconds) and kill:
+                _ends_by(self._descriptor, signal.SIGKILL, seconds)
         os.close(self._descriptor)
         self._descriptor = None
+
+
+def _ends_by(descriptor: int, number: signal.Signals, seconds: float) -> bool:
+    """Send a process a signal, and return whether it ends within a time."""
+    signal.pidfd_send_signal(descriptor, number)
+    ended = select.poll()
+    ended.register(descriptor, select.POLLIN)
+    return bool(ended.poll(seconds * 1000))

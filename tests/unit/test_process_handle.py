@@ -55,6 +55,11 @@ def test_it_does_not_wait_for_ever_and_asks_once(deaf: subprocess.Popen[bytes]) 
     assert deaf.poll() is None
 
 
+def test_it_kills_what_does_not_end_where_it_is_told_to(deaf: subprocess.Popen[bytes]) -> None:
+    ProcessHandle(deaf.pid).end(0.05, kill=True)
+    assert deaf.wait(LONG) == -signal.SIGKILL
+
+
 def test_a_process_that_has_ended_meanwhile_is_fine_and_its_number_is_nobody(
     sleeper: subprocess.Popen[bytes],
 ) -> None:
