@@ -37,7 +37,7 @@ fuzz: setup ## N=100000 hostile inputs for every reader, and the table in docs/f
 bench: setup ## how fast is the harness itself? ratios against bare loops; ONLY=startup for a part
 	@./bootstrap.sh test
 	.venv/bin/harness provision $(EXPERIMENT)
-	PYTHONPATH=tests:tests/unit .venv/bin/python -m bench $(ONLY) --json runs/bench.json
+	PYTHONPATH=tests:tests/unit .venv/bin/python -m bench $(ONLY) --json runs/bench.json $(if $(PAGE),--page $(PAGE))
 
 faults: setup ## kill anything at any moment, N=200 times (hours); writes docs/reliability.md
 	@./bootstrap.sh test
