@@ -85,9 +85,8 @@ def test_the_first_of_several_damages_is_named(
 ) -> None:
     monkeypatch.setattr(run_outputs, "WORTH_A_POOL", pool_from)
     run = measured(tmp_path / "run", [("plain", 1000.0 + n) for n in range(8)])
-    early, late = (
-        sorted((run.path / "sessions" / name).glob("0*.json"))[0] for name in ("001-NEW", "003-OLD")
-    )
+    names = ("001-NEW", "003-OLD")
+    early, late = (min((run.path / "sessions" / name).glob("0*.json")) for name in names)
     late.unlink()
     early.write_text(early.read_text().replace("randread", "randwrit"))
     with pytest.raises(InputError, match="SHA-256") as caught:

@@ -224,8 +224,10 @@ def _places(
     """Return every cell and the directories it was measured in, each pair once."""
     cells = [tuple(key.values()) for key in keys]
     directories = [file.rpartition("/")[0] or "/" for file in files]
-    pairs = zip(table.setup.tolist(), table.file.tolist(), strict=True)
-    return list(dict.fromkeys((cells[code], directories[number]) for code, number in pairs))
+    where, places = pd.factorize(np.array(directories, dtype=object))
+    _codes, pairs = pd.factorize(table.setup * len(places) + where[table.file])
+    named = ((cells[pair // len(places)], str(places[pair % len(places)])) for pair in pairs.tolist())
+    return list(dict.fromkeys(named))
 
 
 def _varied_settings(table: FioTable) -> list[str]:

@@ -45,8 +45,9 @@ class Listing:
     def key(self, *more: str) -> str:
         """Return a hash of all of it, and of what else is given: the same as long as nothing changed."""
         digest = hashlib.sha256()
-        for part in (*self.files, "", *more):
-            digest.update(part.encode(errors="surrogatepass") + b"\0")
+        for parts in (self.files, more):
+            # No path has a NUL in it: nothing else makes the same text.
+            digest.update("\0".join((str(len(parts)), *parts, "")).encode(errors="surrogatepass"))
         digest.update(self.states.tobytes())
         return digest.hexdigest()
 
