@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -285,6 +286,15 @@ def test_a_count_that_was_lost_is_missed_and_counted_again_on_request(
     assert len(list(run.mend())) == 1
     assert run.load(first) is None
     assert list(run.mend()) == []
+
+
+def test_counts_that_end_at_the_same_time_are_all_known(tmp_path: Path) -> None:
+    saved = CountDirectory.open(counted_run.make(tmp_path / "saved", lambda _planned: 10_000))
+    run = CountDirectory.open(counted_run.make(tmp_path / "run", lambda _planned: None))
+    counts = [(planned, saved.load(planned)) for planned in saved.plan.counts]
+    with ThreadPoolExecutor(len(counts)) as threads:
+        list(threads.map(lambda one: run.save(*one), counts))
+    assert sorted(run.record.begun) == sorted(planned.directory for planned, _record in counts)
 
 
 def test_times_that_are_damaged_are_named_and_timed_again_on_request(

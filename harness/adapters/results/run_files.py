@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import threading
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
@@ -73,6 +74,7 @@ class RunFiles(Generic[_Head]):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._changes = threading.RLock()
 
     @classmethod
     def lay_out(
@@ -212,11 +214,18 @@ class RunFiles(Generic[_Head]):
         """Keep in the head that a part has a record, or has none any more."""
         if (name in self._known[2]) is begun:
             return
-        record = self.record
-        others: list[str] = [one for one in record.begun if one != name]
-        record.begun = [*others, name] if begun else others
-        write_record(self.path / HEAD, asdict(record))
-        del self._known
+        with self._changed_head() as record:
+            others: list[str] = [one for one in record.begun if one != name]
+            record.begun = [*others, name] if begun else others
+
+    @contextlib.contextmanager
+    def _changed_head(self) -> Iterator[_Head]:
+        """Change the head, and put it on disk: one at a time, as counts end in several threads."""
+        with self._changes:
+            record = self.record
+            yield record
+            write_record(self.path / HEAD, asdict(record))
+            self.__dict__.pop("_known", None)
 
     def _check_not_lost(self, part: Path, file: str, remedy: str) -> None:
         """Refuse to take a part whose record is gone for one that was never measured.
@@ -246,10 +255,8 @@ class RunFiles(Generic[_Head]):
     def _write_file(self, name: str, data: bytes) -> None:
         """Add one of the files that never change."""
         write_atomic(self.path / name, data)
-        record = self.record
-        record.files[name] = seals.digest(data)
-        write_record(self.path / HEAD, asdict(record))
-        del self._known
+        with self._changed_head() as record:
+            record.files[name] = seals.digest(data)
 
     def _names_file(self, name: str) -> bool:
         """Return whether the head names one of the files that never change."""
@@ -259,10 +266,8 @@ class RunFiles(Generic[_Head]):
         """Put a damaged one of those files aside, where it is there, so that it can be written again."""
         if (self.path / name).exists():
             self.put_aside(self.path / name)
-        record = self.record
-        del record.files[name]
-        write_record(self.path / HEAD, asdict(record))
-        del self._known
+        with self._changed_head() as record:
+            del record.files[name]
 
     @property
     def experiment(self) -> str:
@@ -296,12 +301,12 @@ class RunFiles(Generic[_Head]):
 
     def set_state(self, state: RunState, *, stopped: str | None, wall_seconds: float) -> None:
         """Put the run's state on disk; ``wall_seconds`` are added to what earlier parts took."""
-        record = self.record
-        record.state = state
-        record.stopped = stopped
-        record.wall_seconds += wall_seconds
-        record.ended = None if state is RunState.RUNNING else datetime.now(UTC).isoformat(timespec="seconds")
-        write_record(self.path / HEAD, asdict(record))
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        with self._changed_head() as record:
+            record.state = state
+            record.stopped = stopped
+            record.wall_seconds += wall_seconds
+            record.ended = None if state is RunState.RUNNING else now
 
     def keep_lost_time(self, present: _Head) -> None:
         """Put on disk what a run that was cut off is known to have taken; others are left as they are.

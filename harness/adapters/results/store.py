@@ -28,7 +28,7 @@ from harness.adapters.results.record_files import (
     write_record,
 )
 from harness.adapters.results.run_files import CUT_OFF, RunFiles
-from harness.adapters.results.run_layout import HEAD, check_new, is_run_directory
+from harness.adapters.results.run_layout import check_new, is_run_directory
 from harness.core import seals
 from harness.core.errors import DamagedError, InputError
 from harness.core.model import TABLE_FACTORS
@@ -236,9 +236,8 @@ class RunDirectory(RunFiles[RunRecord]):
 
     def keep_host_log(self, seal: str) -> None:
         """Put on disk how far the log of the host's settings has come; see `RunRecord`."""
-        record = self.record
-        record.host_log = seal
-        write_record(self.path / HEAD, asdict(record))
+        with self._changed_head() as record:
+            record.host_log = seal
 
     def write_ceilings(self, ceilings: list[dict[str, Any]]) -> None:
         """Keep what the host reached without a guest: a cell's factors and its ``iops`` each."""
