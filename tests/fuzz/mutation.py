@@ -235,7 +235,8 @@ def _text(tree: Any) -> str:
         return "{" + ",".join(f"{json.dumps(key)}:{_text(value)}" for key, value in tree.items()) + "}"
     if isinstance(tree, list):
         return "[" + ",".join(map(_text, tree)) + "]"
-    return json.dumps(tree)
+    # YAML has values that JSON has not (bytes, dates): as their text.
+    return json.dumps(tree, default=str)
 
 
 def parsed(data: bytes) -> Any:
