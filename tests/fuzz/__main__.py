@@ -34,6 +34,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("fuzz-results"), help="for results and findings")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the table into this Markdown page")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--slowest", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     unknown = [name for name in arguments.targets if name not in NAMES]
     if unknown:
@@ -51,6 +52,11 @@ def main() -> int:
         return 2
     names = asked.targets or list(NAMES)
     asked.out.mkdir(parents=True, exist_ok=True)
+    if asked.slowest:
+        from fuzz.targets import TARGETS
+
+        driver.try_slowest(TARGETS[names[0]], asked.out)
+        return 0
     if asked.here:
         _here(names[0], asked)
         return 0
@@ -90,6 +96,9 @@ def _in_its_own_process(name: str, asked: argparse.Namespace) -> Result:
         code = subprocess.run(argv, stdout=stream, stderr=subprocess.STDOUT, check=False).returncode
     if not saved.exists():
         raise SystemExit(f"fuzz: {name} ended with {code} before it had tried anything; see {log}")
+    if asked.engine == "atheris":
+        again = [sys.executable, "-m", "fuzz", name, "--slowest", "--out", str(asked.out)]
+        subprocess.run(again, check=True)
     result = driver.load(saved)
     result.coverage = driver.coverage_in(log.read_text(errors="replace"))
     result.save(saved)

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fuzz.trial import CORPUS, Trial, corpus_of, make_directory
+from fuzz.watch import INSTRUMENTED_CPU_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,7 +143,7 @@ def run_atheris(load_target: Callable[[], Target], runs: int, seed: int, directo
     corpus = make_directory()
     for index, data in enumerate([*target.seeds(), *corpus_of(target).values()]):
         (corpus / f"{index:04d}").write_bytes(data)
-    trial = Trial(target)
+    trial = Trial(target, INSTRUMENTED_CPU_SECONDS)
     recorder = Recorder(trial, "atheris", directory, runs)
 
     def mutate(data: bytes, most: int, number: int) -> bytes:
@@ -166,6 +167,19 @@ def run_atheris(load_target: Callable[[], Target], runs: int, seed: int, directo
     atheris.Fuzz()
 
 
+def try_slowest(target: Target, directory: Path) -> Result:
+    """Try the slowest input that atheris found as it is read everywhere else; return the result, corrected."""
+    saved = directory / f"{target.name}.json"
+    result = load(saved)
+    with Trial(target) as trial:
+        file = directory / f"{target.name}.slowest"
+        if broke := trial.run(file.read_bytes()):
+            result.violations[broke] = str(file)
+        result.slowest = round(trial.book.slowest, 3)
+    result.save(saved)
+    return result
+
+
 def coverage_in(log: str) -> int | None:
     """Return the edges that atheris says were reached, from what it printed."""
     found = re.findall(r"\bcov: (\d+)", log)
@@ -182,4 +196,5 @@ __all__ = [
     "load",
     "run_atheris",
     "run_random",
+    "try_slowest",
 ]

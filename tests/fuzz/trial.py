@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from fuzz.watch import Hang, watched
+from fuzz.watch import MOST_CPU_SECONDS, Hang, watched
 
 if TYPE_CHECKING:
     from fuzz.target import Target
@@ -53,12 +53,17 @@ def make_directory() -> Path:
 class Trial:
     """Tries inputs on one target. Use as a context manager: it has a directory.
 
+    Args:
+        target: what reads them.
+        most_cpu_seconds: that an input may use.
+
     Attributes:
         book: what came out so far.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, most_cpu_seconds: float = MOST_CPU_SECONDS) -> None:
         self.target = target
+        self._most_cpu_seconds = most_cpu_seconds
         self.book = Book()
         self._place = make_directory()
 
@@ -76,7 +81,7 @@ class Trial:
         began = time.process_time()
         broke: str | None = None
         try:
-            with watched():
+            with watched(most_cpu_seconds=self._most_cpu_seconds):
                 self.book.outcomes[self.target.check(data, directory)] += 1
         except Hang as hang:
             broke = f"Hang: {hang}\n{_innermost(hang)}"
