@@ -7,7 +7,7 @@ import json
 import tempfile
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -422,12 +422,12 @@ def test_stopped_anywhere_and_resumed_nothing_is_lost_or_done_twice(
         assert Counter([*measured, *last.executed]) == Counter(planned)
 
 
-@dataclass
 class FillingDisk(RunDirectory):
     """A run directory on a disk that is full after some writes of session records."""
 
-    path: Path
-    left: int = field(default=0)
+    def __init__(self, path: Path, left: int) -> None:
+        super().__init__(path)
+        self.left = left
 
     def save_session(self, planned: PlannedSession, record: SessionRecord) -> None:
         if self.left == 0:
