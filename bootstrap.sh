@@ -33,13 +33,13 @@ missing_redhat() {
 install_missing() {
     if command -v apt-get >/dev/null 2>&1; then
         lint=shellcheck
-        testing='chromium chromium-driver ninja-build openssh-client patchelf systemd' # systemd: for systemd-analyze
+        testing='chromium chromium-driver fdisk ninja-build openssh-client patchelf systemd' # systemd: for systemd-analyze
         base='python3 python3-venv python3-dev gcc libc6-dev pkg-config libvirt-dev'
         query=missing_debian
         command='apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends'
     elif command -v dnf >/dev/null 2>&1; then
         lint=ShellCheck
-        testing='chromium chromedriver ninja-build openssh-clients patchelf systemd'
+        testing='chromium chromedriver ninja-build openssh-clients patchelf systemd util-linux'
         base='python3 python3-devel gcc pkgconf-pkg-config libvirt-devel'
         query=missing_redhat
         command='dnf install -y --setopt=install_weak_deps=False'

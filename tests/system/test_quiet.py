@@ -57,6 +57,13 @@ def start(experiment: Path, state: Path, run: Path) -> subprocess.Popen[str]:
     )
 
 
+def command_line(pid: int) -> bytes:
+    """Return a process's arguments; none of one that has just ended, as what libvirt asks a QEMU does."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
 def kill(process: subprocess.Popen[str], *, guard: bool) -> None:
     """Kill a run as a power cut would; with its guard, or without."""
     children = [
@@ -64,7 +71,7 @@ def kill(process: subprocess.Popen[str], *, guard: bool) -> None:
         for task in Path(f"/proc/{process.pid}/task").iterdir()
         for pid in (task / "children").read_text().split()
     ]
-    guards = [pid for pid in children if b"\0guard\0" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    guards = [pid for pid in children if b"\0guard\0" in command_line(pid)]
     assert len(guards) == 1
     if guard:
         os.kill(guards[0], signal.SIGKILL)

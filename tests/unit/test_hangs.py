@@ -194,7 +194,8 @@ def test_a_start_that_hangs_can_be_interrupted(build: BuildRecord, monkeypatch: 
 
 FOREIGN = """
 import subprocess, sys
-print(subprocess.Popen([sys.argv[1], "60"], start_new_session=True).pid)
+nowhere = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # or whoever reads ours waits for its end
+print(subprocess.Popen([sys.argv[1], "60"], start_new_session=True, **nowhere).pid)
 """
 
 
