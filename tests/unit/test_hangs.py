@@ -194,7 +194,8 @@ def test_a_start_that_hangs_can_be_interrupted(build: BuildRecord, monkeypatch: 
 
 FOREIGN = """
 import subprocess, sys
-nowhere = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # or whoever reads ours waits for its end
+# Or whoever reads this one's output waits for its end.
+nowhere = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 print(subprocess.Popen([sys.argv[1], "60"], start_new_session=True, **nowhere).pid)
 """
 
