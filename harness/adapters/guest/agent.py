@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _POLL_SECONDS = 0.02
 _MOST_POLL_SECONDS = 1.0
-_SURELY = 0.9
-"""Of what programs took beyond their time at least: until then nobody asks whether they have ended."""
+_SURELY = 0.7
+"""Of the least that programs were seen to take beyond their time: until then nobody asks whether they ended.
+
+No more: of one that ended long before it was asked, less would never be seen.
+"""
 
 _NO_AGENT = (
     "a slow host may need more: set timeouts.boot in the experiment; in a disk image of your own, "
