@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -65,7 +65,18 @@ def new_run(
         ramp=0.0,
         seed=1,
     )
-    head: dict[str, Any] = {
+    text = EXPERIMENT.replace("BLOCKS", str(blocks)).replace("REPEATS", str(repeats))
+    builds = ", ".join(f'"{name}": {{path: /{name.lower()}}}' for name in variants)
+    text = re.sub(r"builds: .*\nbaseline: .*", f'builds: {{{builds}}}\nbaseline: "{variants[0]}"', text)
+    environment = {"host": {"name": "here", "kernel": "6.1", "cpu": {"model": "x", "count": 2}}}
+    return RunDirectory.create(
+        path, record=head(variants, **record), experiment=text, plan=plan, environment=environment
+    )
+
+
+def head(variants: Iterable[str], **record: Any) -> RunRecord:
+    """Return the head of a run that has just begun; keywords go into it."""
+    usual: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "run_id": "r",
         "name": "test",
@@ -74,16 +85,10 @@ def new_run(
         "harness_version": "0",
         "accel": "tcg",
         "accel_reason": "a test",
-        "builds": {name: {"version": f"QEMU of {name}", "sha256": name * 20} for name in plan.variants},
+        "builds": {name: {"version": f"QEMU of {name}", "sha256": name * 20} for name in variants},
         "guest_image": {"kernel_version": "6.1", "fio_version": "fio-3.33"},
     }
-    text = EXPERIMENT.replace("BLOCKS", str(blocks)).replace("REPEATS", str(repeats))
-    builds = ", ".join(f'"{name}": {{path: /{name.lower()}}}' for name in variants)
-    text = re.sub(r"builds: .*\nbaseline: .*", f'builds: {{{builds}}}\nbaseline: "{variants[0]}"', text)
-    environment = {"host": {"name": "here", "kernel": "6.1", "cpu": {"model": "x", "count": 2}}}
-    return RunDirectory.create(
-        path, record=RunRecord(**(head | record)), experiment=text, plan=plan, environment=environment
-    )
+    return RunRecord(**(usual | record))
 
 
 class FakeClock:

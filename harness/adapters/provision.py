@@ -7,9 +7,8 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.adapters.manifest import Manifest, read_manifest
+from harness.adapters.manifest import read_manifest
 from harness.adapters.playbook import play, total
-from harness.adapters.playbook_events import TaskEvent
 from harness.adapters.scratch import scratch
 from harness.core.experiment.model import TASK_SECONDS
 
@@ -17,17 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from harness.adapters.playbook_events import TaskEvent
     from harness.core.model import BuildRecord, GuestImage
-
-__all__ = [
-    "Lookup",
-    "Manifest",
-    "ProvisionResult",
-    "TaskEvent",
-    "look_for_builds",
-    "prepare_guest",
-    "provision",
-]
 
 
 @dataclass(frozen=True, slots=True)

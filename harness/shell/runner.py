@@ -22,8 +22,9 @@ from harness.adapters.host.facts import environment
 from harness.adapters.host.locks import IMPATIENT, Patience
 from harness.adapters.hypervisor import Hypervisor
 from harness.adapters.lab import LibvirtLab, Timeouts
+from harness.adapters.manifest import Manifest
 from harness.adapters.paths import check_paths
-from harness.adapters.provision import Manifest, ProvisionResult, TaskEvent, provision
+from harness.adapters.provision import ProvisionResult, provision
 from harness.adapters.results.store import RunDirectory
 from harness.adapters.waiting import Stop, SystemClock
 from harness.core.capabilities import qemu_version, requirements, unmet
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from harness.adapters.host.accel import AccelDecision
+    from harness.adapters.playbook_events import TaskEvent
     from harness.adapters.workspace import Workspace
     from harness.shell.events import Event
 

@@ -21,7 +21,7 @@ from harness.adapters.manifest import read_manifest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from harness.adapters.provision import Manifest
+    from harness.adapters.manifest import Manifest
 
 _BIN = Path(sys.executable).parent
 _HERE = Path(__file__).parent

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from bench.figures import Target, Who, Work
+from bench.processes import take
 from harness.adapters.ceiling import measure_ceiling
 from harness.core.model import Cell
 
@@ -62,7 +63,7 @@ def _command(cell: Cell, target: Path) -> str:
 
 def _by_shell(cells: Sequence[Cell], target: Path) -> float:
     loop = "; ".join(f"{_command(cell, target)} >{target}.out" for cell in cells)
-    return _seconds(["sh", "-ec", loop])
+    return take(["sh", "-ec", loop]).wall
 
 
 def _by_harness(cells: Sequence[Cell], target: Path) -> float:
@@ -81,7 +82,7 @@ def _by_ansible(cells: Sequence[Cell], target: Path, place: Path) -> float:
     file = place / "variables.json"
     file.write_text(json.dumps(variables))
     playbook = Path(__file__).with_name("ansible_host.yml")
-    return _seconds([f"{_BIN}/ansible-playbook", "-i", "localhost,", "-e", f"@{file}", str(playbook)])
+    return take([f"{_BIN}/ansible-playbook", "-i", "localhost,", "-e", f"@{file}", str(playbook)]).wall
 
 
 def _by_bench_fio(cells: Sequence[Cell], target: Path, place: Path) -> float:
@@ -89,22 +90,13 @@ def _by_bench_fio(cells: Sequence[Cell], target: Path, place: Path) -> float:
     venv.create(place / "venv", with_pip=True)
     pip = [f"{place}/venv/bin/pip", "install", "-q", "--disable-pip-version-check", _FIO_PLOT]
     subprocess.run(pip, check=True)
-    sizes, depths = ({str(value): None for value in values} for values in zip(*_factors(cells), strict=True))
+    sizes = dict.fromkeys(cell.bs for cell in cells)
+    depths = dict.fromkeys(str(cell.iodepth) for cell in cells)
     argv = f"""
         {place}/venv/bin/bench-fio --target {target} --type file --size {_FILE_MIB}m --mode randread
         --output {place}/bench-fio --block-size {" ".join(sizes)} --iodepth {" ".join(depths)} --numjobs 1
         --runtime {_RUNTIME_S} --engine libaio --quiet
     """
-    seconds = _seconds(shlex.split(argv))
+    seconds = take(shlex.split(argv)).wall
     # It may leave some out: a cell's time is that of one it measured.
     return seconds / len(list((place / "bench-fio").rglob("*.json"))) * len(cells)
-
-
-def _factors(cells: Sequence[Cell]) -> list[tuple[str, int]]:
-    return [(cell.bs, cell.iodepth) for cell in cells]
-
-
-def _seconds(argv: Sequence[str]) -> float:
-    began = time.monotonic()
-    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
-    return time.monotonic() - began

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.figures import Who
+from marked_page import write_between
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,14 +42,10 @@ def write(path: Path, suite: Suite) -> None:
     Raises:
         SystemExit: the page has no such marks.
     """
-    before, _begin, rest = path.read_text().partition(BEGIN)
-    _old, end, after = rest.partition(END)
-    if not end:
-        raise SystemExit(f"bench: {path} has no place for the table: {BEGIN} ... {END}")
     machine = "; ".join(f"{name}: {value}" for name, value in suite.machine.items())
     notes = "\n".join(f"- **{work.name}**: {work.note}" for work in suite.works if work.note)
-    grown = f"{curves(suite)}\n\n" if suite.curves else ""
-    path.write_text(f"{before}{BEGIN}\n\n{machine}.\n\n{table(suite)}\n\n{notes}\n\n{grown}{END}{after}")
+    parts = [f"{machine}.", table(suite), notes, *([curves(suite)] if suite.curves else [])]
+    write_between(path, BEGIN, END, "\n\n".join(parts))
 
 
 def _row(work: Work) -> tuple[str, ...]:

@@ -7,17 +7,15 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fakes import EXPERIMENT
+from fakes import EXPERIMENT, head
 from harness.adapters.results.store import RunDirectory
 from harness.core import seals
 from harness.core.model import Cell
 from harness.core.planning import make_plan
 from harness.core.records import (
-    FORMAT_VERSION,
     BootRecord,
     IterationRecord,
     IterationState,
-    RunRecord,
     RunState,
     SessionRecord,
     SessionState,
@@ -125,7 +123,11 @@ def write_run(path: Path, iterations: int) -> int:
         seed=1,
     )
     run = RunDirectory.create(
-        path, record=_head(), experiment=_experiment(blocks), plan=plan, environment={"host": {"cpu": {}}}
+        path,
+        record=head(plan.variants),
+        experiment=_experiment(blocks),
+        plan=plan,
+        environment={"host": {"cpu": {}}},
     )
     reports = Reports()
     for planned in plan.sessions:
@@ -170,18 +172,3 @@ def _write_session(run: RunDirectory, planned: PlannedSession, reports: Reports)
 def _experiment(blocks: int) -> str:
     text = EXPERIMENT.replace("BLOCKS", str(blocks)).replace("REPEATS", str(_REPEATS))
     return text.replace("4k", f"[{', '.join(_SIZES)}]").replace("[1, 8]", str(list(_DEPTHS)))
-
-
-def _head() -> RunRecord:
-    return RunRecord(
-        format_version=FORMAT_VERSION,
-        run_id="bench",
-        name="test",
-        state=RunState.RUNNING,
-        created="2026-01-01T00:00:00+00:00",
-        harness_version="0",
-        accel="kvm",
-        accel_reason="a benchmark",
-        builds={name: {"version": f"QEMU of {name}", "sha256": name * 20} for name in ("OLD", "NEW")},
-        guest_image={"kernel_version": "6.1", "fio_version": "fio-3.33"},
-    )

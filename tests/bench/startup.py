@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import statistics
-import subprocess
 import sys
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from bench.figures import Target, Who, Work
+from bench.processes import take
 from fakes import FakeLab, campaign, new_run
 
 if TYPE_CHECKING:
@@ -51,8 +50,6 @@ def _medians(commands: Sequence[Sequence[str | Path]], repeats: int) -> list[flo
     took: list[list[float]] = [[] for _ in commands]
     for _ in range(repeats + 1):
         for command, times in zip(commands, took, strict=True):
-            began = time.perf_counter()
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            times.append(time.perf_counter() - began)
+            times.append(take(command).wall)
     # The first of each finds cold disks.
     return [statistics.median(times[1:]) for times in took]

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from fuzz.target import READ
+from marked_page import write_between
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,13 +41,9 @@ def _row(result: Result) -> tuple[str, ...]:
 
 def write(path: Path, results: Sequence[Result]) -> None:
     """Put the table between its two marks in a page."""
-    before, _begin, rest = path.read_text().partition(BEGIN)
-    _old, end, after = rest.partition(END)
-    if not end:
-        raise SystemExit(f"fuzz: {path} has no place for the table: {BEGIN} ... {END}")
     engines = ", ".join(sorted({result.engine for result in results}))
     seconds = sum(result.cpu_seconds for result in results)
     when = datetime.now(UTC).date().isoformat()
     python = platform.python_version()
     note = f"Of {when}, Python {python}, engine {engines}, {seconds / 60:.0f} minutes of CPU time."
-    path.write_text(f"{before}{BEGIN}\n\n{table(results)}\n\n{note}\n\n{END}{after}")
+    write_between(path, BEGIN, END, f"{table(results)}\n\n{note}")

@@ -8,6 +8,7 @@ Anything else means that the files are read again. `docs/performance.md` says wh
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import platform
@@ -89,6 +90,7 @@ def _key(listing: Listing, more: tuple[str, ...]) -> str:
     return listing.key(_readers(), *more)
 
 
+@functools.cache
 def _readers() -> str:
     """Return a hash of the code that reads: what another version read is not what this one would."""
     package = Path(__file__).resolve().parents[2]
