@@ -26,7 +26,7 @@ _NOT_A_NUMBER = re.compile(r"(:\s*)-?(?:nan|inf)(?=\s*[,}\]\n])", re.IGNORECASE)
 LARGEST = 2.0**64
 """fio's counters are 64 bits wide."""
 _MOST_DIGITS = 40
-_PATIENCE = 2_000_000
+_PATIENCE = 200_000
 _FAR = 100
 _NUMBERS = (int, float)
 _JOB_LISTS = ("jobs", "client_stats")

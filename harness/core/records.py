@@ -236,6 +236,8 @@ def why_not_planned(record: SessionRecord, planned: PlannedSession) -> tuple[str
             return where, f"the plan of {planned.directory} has no such iteration"
         if not 0 <= entry.boot < len(record.boots):
             return f"{where}.boot", f"there was no boot {entry.boot}"
+        if (entry.file is None) != (entry.sha256 is None):
+            return where, "an output and its checksum are kept together, and one of them is missing"
         if entry.state is IterationState.OK and (entry.boot, entry.number) in counted:
             return where, f"iteration {entry.number} counts twice"
         counted |= {(entry.boot, entry.number)} if entry.state is IterationState.OK else set()

@@ -11,6 +11,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from harness.core.domain_xml import kernel_cmdline
+from harness.core.model import Accel
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -79,7 +82,7 @@ class BareGuest:
             self.build.emulator, "-machine", "q35,accel=tcg,usb=off,hpet=off", "-cpu", "max",
             "-m", str(_MEMORY_MIB), "-smp", str(_VCPUS), "-display", "none", "-no-user-config", "-nodefaults",
             "-kernel", self.image.kernel, "-initrd", self.image.initrd,
-            "-append", "console=ttyS0 quiet panic=-1 cryptomgr.notests no_timer_check",
+            "-append", kernel_cmdline(Accel.TCG, is_micro=True),
             "-serial", f"file:{self.place / 'console.log'}",
             "-device", "virtio-serial-pci",
             "-chardev", f"socket,id=agent,path={self.socket},server=on,wait=off",

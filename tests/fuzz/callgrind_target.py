@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from random import Random
 
-_POSITION = re.compile(r"(?:[+-][0-9]+|\*|[0-9]+|0x[0-9a-fA-F]+) [0-9]+")
+_POSITION = re.compile(r"(?:[+-][0-9]+|\*|[0-9]+|0x[0-9a-fA-F]+) ([0-9]+)(?: [0-9]+)*")
 
 
 def check(data: bytes, _directory: Path) -> str:
@@ -53,8 +53,9 @@ def _simple_costs(text: str) -> tuple[int, int]:
     for line in text.splitlines():
         if line.startswith("calls="):
             call = True
-        elif _POSITION.fullmatch(line):
-            cost = int(line.split(" ")[1])
+        elif costs := _POSITION.fullmatch(line):
+            # Further numbers are of other events.
+            cost = int(costs[1])
             own, called = (own, called + cost) if call else (own + cost, called)
             call = False
         elif line.isdecimal() or (

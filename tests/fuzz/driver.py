@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import resource
 import sys
 import time
+import traceback
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,8 @@ NO_ATHERIS = (
     "fuzz: there is no atheris here, which guides the search by coverage. It has wheels for CPython 3.11 to "
     "3.13 on Linux (x86_64): pip install -c constraints.txt -e '.[dev,fuzz]'. Without it: --engine random"
 )
+MUTATOR_FAILED = 3
+"""The exit code where the fuzz itself is at fault; no input of it was tried then."""
 _MOST_MEMORY = 4 * 2**30
 _REPORT_EVERY = 500
 _CHAINED = (1, 1, 1, 2, 3)
@@ -150,8 +154,12 @@ def run_atheris(load_target: Callable[[], Target], runs: int, seed: int, directo
         chance = random.Random(number)
         if chance.random() < 0.1:
             return bytes(atheris.Mutate(data, most))
-        for _ in range(chance.choice(_CHAINED)):
-            data = target.mutate(data, chance)
+        try:
+            for _ in range(chance.choice(_CHAINED)):
+                data = target.mutate(data, chance)
+        except Exception:  # noqa: BLE001 - atheris would say what it was, and then wait for ever
+            traceback.print_exc()
+            os._exit(MUTATOR_FAILED)
         return data[:most]
 
     arguments = [

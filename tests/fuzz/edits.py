@@ -187,7 +187,8 @@ def mutator(files: Callable[[], Files]) -> Callable[[bytes, Random], bytes]:
 
 
 def _again(edit: Edit, random: Random) -> None:
-    if edit[0] == "text":
+    # atheris changes bytes, too: an edit may be one no longer.
+    if edit[0] == "text" and len(edit) > 2:
         edit[2] = mutate_json(str(edit[2]).encode("latin-1", "replace"), random).decode("latin-1")
     elif len(edit) > 2 and isinstance(edit[2], int):
         edit[2] += random.choice((-1, 1, 8, -8, 100))

@@ -45,7 +45,8 @@ _NO_ROWS = "no rows of a table"
 
 @functools.cache
 def _database() -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(":memory:")
+    # Threads cost more than they save with a handful of rows.
+    connection = duckdb.connect(":memory:", config={"threads": 1})
     connection.execute(history_rows.SCHEMA)
     connection.execute("INSERT INTO format VALUES (?)", [HISTORY_FORMAT])
     return connection

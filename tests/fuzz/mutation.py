@@ -6,6 +6,7 @@ before, and written again by a writer that can write what no sound one does: equ
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -221,9 +222,16 @@ def _changed_list(value: list[Any], random: Random) -> Any:
     return [*value, random.choice(NASTY)]
 
 
+_TOO_DEEP = 2000
+
+
 def write(tree: Any) -> bytes:
     """Return JSON, or nearly: what `Raw` and `Pairs` stand for is in it."""
-    return _text(tree).encode("utf-8", "surrogatepass")
+    try:
+        return _text(tree).encode("utf-8", "surrogatepass")
+    except RecursionError:
+        # Nested lists were put into nested lists: of such an input the depth is what counts.
+        return b"[" * _TOO_DEEP + b"]" * _TOO_DEEP
 
 
 def _text(tree: Any) -> str:
@@ -250,4 +258,8 @@ def parsed(data: bytes) -> Any:
 def mutate_json(data: bytes, random: Random) -> bytes:
     """Change JSON as a tree, or, where it is none any more and now and then, as bytes."""
     tree = parsed(data) if random.random() < 0.8 else None
-    return mutate_bytes(data, random) if tree is None else write(mutate_tree(tree, random))
+    # A tree may be as deep as json can follow, which is deeper than what changes it can.
+    with contextlib.suppress(RecursionError):
+        if tree is not None:
+            return write(mutate_tree(tree, random))
+    return mutate_bytes(data, random)

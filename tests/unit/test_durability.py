@@ -236,6 +236,15 @@ def test_an_output_that_was_damaged_is_marked_and_its_iteration_kept_on_record(r
     assert record.iterations[0].reason == "its output was damaged afterwards"
 
 
+def test_an_output_whose_checksum_is_missing_is_not_left_out_without_a_word(run: RunDirectory) -> None:
+    planned = run.plan.sessions[0]
+    record = run.load_session(planned)
+    record.iterations[1].sha256 = None
+    run.save_session(planned, record)
+    with pytest.raises(DamagedError, match="an output and its checksum are kept together"):
+        read_samples(run)
+
+
 def test_a_torn_session_does_not_lose_the_run_that_was_cut_off(tmp_path: Path) -> None:
     run = new_run(tmp_path / "r")
     measure(run)

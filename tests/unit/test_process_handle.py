@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -16,11 +17,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LONG = 30.0
+GONE = -1
+"""What the kernel says instead of the number of a process that has ended and was waited for."""
 IGNORES = "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(60)"
 
 
-def descriptors() -> set[str]:
-    return {path.name for path in Path("/proc/self/fd").iterdir()}
+def handles_on(pid: int) -> list[str]:
+    """The descriptors of this process that hold that one, whatever other files are opened meanwhile."""
+    holding = []
+    for path in Path("/proc/self/fdinfo").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if f"\nPid:\t{pid}\n" in path.read_text():
+                holding.append(path.name)
+    return holding
 
 
 @pytest.fixture
@@ -46,11 +55,11 @@ def test_it_ends_a_process_and_waits_until_it_has(sleeper: subprocess.Popen[byte
 
 
 def test_it_does_not_wait_for_ever_and_asks_once(deaf: subprocess.Popen[bytes]) -> None:
-    before = descriptors()
     handle = ProcessHandle(deaf.pid)
+    assert handles_on(deaf.pid)
     handle.end(0.01)
     assert deaf.poll() is None
-    assert descriptors() == before
+    assert not handles_on(deaf.pid)
     handle.end(LONG)
     assert deaf.poll() is None
 
@@ -63,11 +72,11 @@ def test_it_kills_what_does_not_end_where_it_is_told_to(deaf: subprocess.Popen[b
 def test_a_process_that_has_ended_meanwhile_is_fine_and_its_number_is_nobody(
     sleeper: subprocess.Popen[bytes],
 ) -> None:
-    before = descriptors()
     handle = ProcessHandle(sleeper.pid)
     sleeper.kill()
     sleeper.wait()
+    assert handles_on(GONE)
     handle.end(LONG)
-    assert descriptors() == before
+    assert not handles_on(GONE)
     # The number is free: whoever gets it next is none of ours.
     ProcessHandle(sleeper.pid).end(LONG)

@@ -75,10 +75,13 @@ def read_files(paths: Sequence[str]) -> FioTable:
 def pool() -> Iterator[ProcessPoolExecutor]:
     """Give a process for every core that this one may use, for the duration of the ``with`` block."""
     cores = len(os.sched_getaffinity(0))
-    # Not fork: numpy's threads do not survive it. What the readers make has no cycles to be looked for.
+    # Not fork: this process has threads, which do not survive it. The server has none, and reads this module
+    # once for all that it starts. What the readers make has no cycles to be looked for.
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     with (
         _nameless_main(),
-        ProcessPoolExecutor(cores, mp_context=get_context("forkserver"), initializer=gc.disable) as workers,
+        ProcessPoolExecutor(cores, mp_context=context, initializer=gc.disable) as workers,
     ):
         yield workers
 

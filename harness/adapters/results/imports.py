@@ -86,7 +86,7 @@ def read_results(path: Path, variant: str, *, accept_differences: bool = False) 
     if is_run_directory(path):
         raise InputError.single(str(path), "is a run directory of the harness", "read it as one")
     if path.is_dir():
-        listing = list_tree(path)
+        listing = list_tree(path, look=table_cache.is_allowed())
         _refuse_runs_inside(path, listing.files)
         return _imported(path, listing, variant, accept_differences=accept_differences)
     if not path.is_file():

@@ -7,6 +7,7 @@ import os
 import time
 from array import array
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,7 +37,7 @@ class Listing:
     Attributes:
         files: their paths.
         states: size, mtime and ctime in ns, inode and device of each, shape (N, 5); -1 for inode and device
-            of what cannot be looked at.
+            of what cannot be looked at, or was not.
     """
 
     files: list[str]
@@ -64,16 +65,22 @@ class Listing:
         return known and newest < time.time_ns() - _MOMENT_NS
 
 
-def list_tree(root: Path) -> Listing:
-    """Return every file of a tree, as `find_files` does; with every core where there are many."""
+def list_tree(root: Path, *, look: bool = True) -> Listing:
+    """Return every file of a tree, as `find_files` does; with every core where there are many.
+
+    Args:
+        root: of the tree.
+        look: whether the state of each is asked for, which takes most of the time.
+    """
     begun = [root.as_posix(), *_directories_in(root)]
-    found = [_scan([begun[0]], deep=False)]
+    found = [_scan([begun[0]], deep=False, look=look)]
+    scan = partial(_scan, look=look)
     while (rest := begun[len(found) :]) and sum(len(part.files) for part in found) < _FEW:
-        found.append(_scan(rest[:1]))
+        found.append(scan(rest[:1]))
     if rest:
         with pool() as workers:
             found += workers.map(
-                _scan, [rest[first : first + _AT_ONCE] for first in range(0, len(rest), _AT_ONCE)]
+                scan, [rest[first : first + _AT_ONCE] for first in range(0, len(rest), _AT_ONCE)]
             )
     files = [file for part in found for file in part.files]
     unreadable = [directory for part in found for directory in part.unreadable]
@@ -97,7 +104,7 @@ class _Scanned:
     unreadable: list[str]
 
 
-def _scan(roots: Sequence[str], *, deep: bool = True) -> _Scanned:
+def _scan(roots: Sequence[str], *, deep: bool = True, look: bool) -> _Scanned:
     """Return what is in some trees, or in the directories themselves only."""
     files: list[str] = []
     states = array("q")
@@ -105,7 +112,10 @@ def _scan(roots: Sequence[str], *, deep: bool = True) -> _Scanned:
     for root in roots:
         for directory, names in walk_tree(root, unreadable.append, deep=deep):
             files += names
-            _add_states(directory, names, states)
+            if look:
+                _add_states(directory, names, states)
+            else:
+                states.extend(_UNKNOWN * len(names))
     return _Scanned(files, states, unreadable)
 
 

@@ -40,9 +40,14 @@ _SUFFIX = ".samples"
 _READERS = ("core/fio_*.py", "adapters/results/fio_files.py", "adapters/results/run_outputs.py")
 
 
+def is_allowed() -> bool:
+    """Return whether the user did not forbid it."""
+    return not os.environ.get(NO_CACHE)
+
+
 def is_on(files: int) -> bool:
     """Return whether so many files are worth an entry, and the user did not forbid it."""
-    return files >= WORTH_IT and not os.environ.get(NO_CACHE)
+    return files >= WORTH_IT and is_allowed()
 
 
 def load(source: Path, listing: Listing, *more: str) -> FioTable | None:

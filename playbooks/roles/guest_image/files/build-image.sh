@@ -158,6 +158,13 @@ kernel_version=${modules##*/}
 printf 'kernel=%s\nfio=%s\n' "$kernel_version" "$fio_version" >"$root/etc/harness-guest"
 echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
 echo 'root:x:0:' >"$root/etc/group"
+cat >"$root/etc/fstab" <<'END'
+proc /proc proc defaults 0 0
+sysfs /sys sysfs defaults 0 0
+run /run tmpfs mode=0755 0 0
+shm /dev/shm tmpfs defaults 0 0
+devpts /dev/pts devpts defaults 0 0
+END
 cp "$here/init" "$root/init"
 # The agent's guest-shutdown calls this.
 printf '#!/bin/sh\ncase " $* " in *" -r "*) exec reboot -f ;; *) exec poweroff -f ;; esac\n' >"$root/usr/sbin/shutdown"
