@@ -12,8 +12,8 @@ from hypothesis import settings
 
 from harness.adapters.workspace import NO_CACHE
 
-# A busy host must not fail a property by the clock. Where changes are judged (CI is set), the same inputs are tried
-# each time: a change is not refused for what an older one got wrong. Everywhere else new ones are looked for.
+# A busy host must not fail a property by the clock. Where changes are judged (CI is set), the same inputs are
+# tried each time: a change is not refused for what an older one got wrong. Elsewhere new ones are looked for.
 settings.register_profile("harness", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("harness")
 

@@ -227,6 +227,10 @@ def why_not_planned(record: SessionRecord, planned: PlannedSession) -> tuple[str
             return key, f"it is of another session than {planned.directory}"
     if record.guest != dict(planned.guest):
         return "guest", f"it is of another guest than {planned.directory}"
+    return _wrong_iteration(record, planned)
+
+
+def _wrong_iteration(record: SessionRecord, planned: PlannedSession) -> tuple[str, str] | None:
     cells = {iteration.number: iteration for iteration in planned.iterations}
     # Rounds that were interrupted begin anew: they count in every boot, and the last one is looked at.
     counted: set[tuple[int, int]] = set()

@@ -46,7 +46,7 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     """Measure what the command line asks for."""
     asked = _arguments()
-    # A user's Python keeps what it compiled; told not to, it compiles the harness at each start, never pandas.
+    # A user's Python keeps what it compiled; told not to, it compiles the harness each time, never pandas.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     here, works, curves = machine(), [], []
     for name in asked.names or NAMES:

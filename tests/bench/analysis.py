@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from bench import bare, reports
+from bench import bare, others, reports
 from bench.figures import Curve, Target, Who, Work
 from bench.processes import Taken, take
 
@@ -20,6 +20,8 @@ _HARNESS = Path(sys.executable).with_name("harness")
 _FILES = 100_000
 _CURVE = (1000, 10_000, 100_000, 1_000_000)
 _QUICKLY = 100
+_BESIDE_FIO_PLOT = 10_000
+_FIO_PLOT_PARSE = Path(__file__).with_name("fio_plot_parse.py")
 
 
 def measure(*, quick: bool) -> Iterator[Work | Curve]:
@@ -35,6 +37,7 @@ def measure(*, quick: bool) -> Iterator[Work | Curve]:
         run = place / "run"
         name = f"{reports.write_run(run, files):,} iterations of a run"
         yield from _first_and_again(name, [run], [run / "sessions"], place=place, repeats=repeats)
+        yield _beside_fio_plot(_BESIDE_FIO_PLOT // less, place, repeats=repeats)
         yield from _growth([size // less for size in _CURVE], place, quick=quick)
 
 
@@ -75,6 +78,27 @@ def _by_turns(
 def _work(name: str, unit: str, took: tuple[float, float], most: float | None, note: str) -> Work:
     targets = [] if most is None else [Target(Who.BARE, most)]
     return Work(name, unit, dict(zip((Who.BARE, Who.HARNESS), took, strict=True)), targets, note)
+
+
+def _beside_fio_plot(files: int, place: Path, *, repeats: int) -> Work:
+    """Read what fio-plot can hold, as it does before it draws."""
+    sides = reports.write_trees(place / "few", files)
+    programs = others.install_fio_plot(place)
+    directories = sorted({file.parent for side in sides for file in side.rglob("*.json")})
+    commands: list[list[str | Path]] = [
+        [sys.executable, bare.__file__, *sides],
+        [_HARNESS, "compare", *sides, "--no-cache"],
+        [programs / "python", _FIO_PLOT_PARSE, *directories],
+    ]
+    took = [[take(command).wall for command in commands] for _ in range(repeats)]
+    walls = [statistics.median(each) for each in zip(*took, strict=True)]
+    return Work(
+        f"{files:,} files of fio's output: wall",
+        "s",
+        dict(zip((Who.BARE, Who.HARNESS, Who.FIO_PLOT), walls, strict=True)),
+        [Target(Who.FIO_PLOT, 1.0)],
+        f"{others.FIO_PLOT}: its reader and parser alone, without a chart; it holds all files at once.",
+    )
 
 
 def _growth(sizes: Sequence[int], place: Path, *, quick: bool) -> Iterator[Work | Curve]:

@@ -16,7 +16,7 @@ class Who(StrEnum):
     BARE = "the limit"
     HARNESS = "this project"
     ANSIBLE = "an Ansible loop"
-    BENCH_FIO = "bench-fio (fio-plot)"
+    FIO_PLOT = "fio-plot"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
-import subprocess
 import sys
 import time
-import venv
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from bench import others
 from bench.figures import Target, Who, Work
 from bench.processes import take
 from harness.adapters.ceiling import measure_ceiling
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _BIN = Path(sys.executable).parent
-_FIO_PLOT = "fio-plot==1.1.21"
 _RUNTIME_S = 1
 _FILE_MIB = 64
 
@@ -40,7 +38,7 @@ def measure(*, quick: bool) -> Iterator[Work]:
             Who.BARE: _by_shell(cells, target),
             Who.HARNESS: _by_harness(cells, target),
             Who.ANSIBLE: _by_ansible(cells, target, place),
-            Who.BENCH_FIO: _by_bench_fio(cells, target, place),
+            Who.FIO_PLOT: _by_bench_fio(cells, target, place),
         }
     yield Work(
         "a cell on the host, without a guest, beyond fio's runtime",
@@ -48,7 +46,7 @@ def measure(*, quick: bool) -> Iterator[Work]:
         {who: seconds / len(cells) - _RUNTIME_S for who, seconds in took.items()},
         [Target(Who.BARE, 1.15), Target(Who.ANSIBLE, 0.2)],
         f"{len(cells)} cells of {_RUNTIME_S} s on a file. This project: what `harness run --ceiling` uses; "
-        f"bench-fio: {_FIO_PLOT}, its start included, as is the playbook's.",
+        f"bench-fio: {others.FIO_PLOT}, its start included, as is the playbook's.",
     )
 
 
@@ -86,14 +84,11 @@ def _by_ansible(cells: Sequence[Cell], target: Path, place: Path) -> float:
 
 
 def _by_bench_fio(cells: Sequence[Cell], target: Path, place: Path) -> float:
-    # In an environment of its own: nothing of it is the project's.
-    venv.create(place / "venv", with_pip=True)
-    pip = [f"{place}/venv/bin/pip", "install", "-q", "--disable-pip-version-check", _FIO_PLOT]
-    subprocess.run(pip, check=True)
+    programs = others.install_fio_plot(place)
     sizes = dict.fromkeys(cell.bs for cell in cells)
     depths = dict.fromkeys(str(cell.iodepth) for cell in cells)
     argv = f"""
-        {place}/venv/bin/bench-fio --target {target} --type file --size {_FILE_MIB}m --mode randread
+        {programs}/bench-fio --target {target} --type file --size {_FILE_MIB}m --mode randread
         --output {place}/bench-fio --block-size {" ".join(sizes)} --iodepth {" ".join(depths)} --numjobs 1
         --runtime {_RUNTIME_S} --engine libaio --quiet
     """

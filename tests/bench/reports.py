@@ -72,7 +72,7 @@ def _template(cell: Cell) -> str:
     """Return the real report of a cell with ``%(NAME)s`` in place of what changes from one to another."""
     report = json.loads(_REAL.read_text())
     (job,) = report["jobs"]
-    job["job options"] |= {"bs": cell.bs, "iodepth": str(cell.iodepth), "rw": cell.rw}
+    job["job options"] |= {"bs": cell.bs, "iodepth": str(cell.iodepth), "rw": cell.rw, "numjobs": "1"}
     job |= {"usr_cpu": "%(USR)s", "job_runtime": _RUNTIME_MS}
     # All requests in one bucket that any mean fits: the distribution is not what is measured here.
     for unit in ("latency_ns", "latency_us", "latency_ms"):

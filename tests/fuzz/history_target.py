@@ -26,7 +26,7 @@ from harness.report.history_page import trends_page
 from harness.shell.history import run_json, trends, trends_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
     from random import Random
 
@@ -66,13 +66,33 @@ def _filled(tables: Any) -> bool:
         database.execute(f"DELETE FROM {name}")  # noqa: S608 - our own names
     try:
         for name, columns in _COLUMNS.items():
-            marks = ", ".join("?" * len(columns))
-            names = ", ".join(f'"{column}"' for column in columns)
-            for row in tables[name]:
-                database.execute(f"INSERT INTO {name} ({names}) VALUES ({marks})", row)  # noqa: S608
+            rows = [tuple(row) for row in tables[name]]
+            if any(len(row) != len(columns) for row in rows):
+                return False
+            for together in [rows] if _alike(rows) else [[row] for row in rows]:
+                _insert(database, name, columns, together)
     except (duckdb.Error, LookupError, TypeError, ValueError, AttributeError, RuntimeError):
         return False
     return True
+
+
+def _alike(rows: list[tuple[Any, ...]]) -> bool:
+    """Return whether each column holds one type: of several, the database would make one of its own choice."""
+    return bool(rows) and all(
+        len({type(v) for v in column} - {type(None)}) < 2 for column in zip(*rows, strict=True)
+    )
+
+
+def _insert(
+    database: duckdb.DuckDBPyConnection, name: str, columns: Iterable[str], rows: list[tuple[Any, ...]]
+) -> None:
+    # A statement a row takes most of the time of an input.
+    names = ", ".join(f'"{column}"' for column in columns)
+    marks = ", ".join([f"({', '.join('?' * len(rows[0]))})"] * len(rows))
+    database.execute(
+        f"INSERT INTO {name} ({names}) VALUES {marks}",  # noqa: S608 - our own names
+        [value for row in rows for value in row],
+    )
 
 
 def check(data: bytes, directory: Path) -> str:
