@@ -21,6 +21,7 @@ from harness.core.model import TABLE_FACTORS
 from harness.core.records import RunRecord, RunState
 from harness.core.units import format_duration
 from harness.shell.noise_floor import check_applies, place_of
+from harness.shell.results import check_builds
 from harness.shell.roles import Roles
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def compare_alone(run: RunDirectory, judgement: Judgement, found: RunSamples | N
     path, record = run.path, run.present
     refuse_running(path, record)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
-    _check_variants(path, experiment, record)
+    check_builds(path, experiment.variants, record.builds)
     found = adjacent(found or read_samples(run))
     _require_metric(found.frame, judgement.metric, path, found.unmeasured)
     differing = disagreements(found.sessions)
@@ -183,16 +184,6 @@ def compare_alone(run: RunDirectory, judgement: Judgement, found: RunSamples | N
             "guest_image": record.guest_image,
         },
     )
-
-
-def _check_variants(path: Path, experiment: Experiment, record: RunRecord) -> None:
-    unknown = [name for name in experiment.variants if name not in record.builds]
-    if unknown:
-        raise InputError.single(
-            f"{path}/experiment.yml",
-            f"has the build {unknown[0]}, of which {path}/run.json knows nothing",
-            "restore the files",
-        )
 
 
 def _require_metric(

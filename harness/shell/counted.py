@@ -12,6 +12,7 @@ from harness.core.errors import InputError
 from harness.core.experiment import Experiment, load_experiment
 from harness.core.model import Counter, CountLoad
 from harness.core.records import IterationState
+from harness.shell.results import check_builds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -110,6 +111,7 @@ def read_counted(path: Path) -> Counted:
     """
     run = CountDirectory.open(path)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
+    check_builds(path, experiment.variants, run.record.builds)
     accepted: list[Accepted] = []
     warnings: list[str] = []
     for planned in run.plan.counts:

@@ -5,12 +5,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.adapters.results.store import RunDirectory, is_run_directory
+from harness.core.errors import InputError
 from harness.core.experiment import load_experiment
 
 if TYPE_CHECKING:
+    from collections.abc import Container, Iterable
     from pathlib import Path
 
     from harness.core.model import Workload
+
+
+def check_builds(path: Path, variants: Iterable[str], builds: Container[str]) -> None:
+    """Refuse a run whose head does not know the builds of its experiment.
+
+    Raises:
+        InputError: that is so.
+    """
+    unknown = [name for name in variants if name not in builds]
+    if unknown:
+        raise InputError.single(
+            f"{path}/experiment.yml",
+            f"has the build {unknown[0]}, of which {path}/run.json knows nothing",
+            "restore the files",
+        )
 
 
 def workload_of(path: Path) -> Workload | None:

@@ -65,7 +65,7 @@ def lay_out(files: Files, edits: list[Edit], root: Path) -> set[str]:
             touched.add(str(name))
             if path.is_symlink() or not path.is_file():
                 continue  # it may be without end
-            with contextlib.suppress(OSError, TypeError, ValueError, IndexError):
+            with contextlib.suppress(OSError, TypeError, ValueError, IndexError, AttributeError):
                 _APPLY[kind](path, *rest)
     # What was done to one file's directory was done to all files in it.
     places = {name.rpartition("/")[0] for name in touched}
