@@ -44,7 +44,12 @@ def check_new(path: Path) -> None:
 
 def is_run_directory(path: Path) -> bool:
     """Return whether a path looks like a run directory."""
-    return (path / HEAD).is_file()
+    try:
+        return (path / HEAD).is_file()
+    except PermissionError:
+        raise
+    except OSError:  # no file can have such a name
+        return False
 
 
 def holds_counts(path: Path) -> bool:
