@@ -364,6 +364,7 @@ def domain_spec(
         raise ValueError("the accelerator is not decided")
     guest = experiment.guest
     booted = guest.kernel or kernel or None
+    is_micro = root is None and guest.kernel is None and guest.initrd is None
     threads = _iothreads(experiment.disk) if iothreads is None else iothreads
     chosen = (_disk(experiment, disk_path),) if disks is None else disks
     if sum(disk.backend is Backend.NULL_CO for disk in chosen) > _SLOTS * _FUNCTIONS:
@@ -383,11 +384,7 @@ def domain_spec(
         vcpus=guest.vcpus,
         kernel=booted,
         initrd=(guest.initrd or initrd or None) if booted else None,
-        cmdline=kernel_cmdline(
-            accel, extra_cmdline, guest.cmdline, is_micro=root is None and guest.kernel is None
-        )
-        if booted
-        else None,
+        cmdline=kernel_cmdline(accel, extra_cmdline, guest.cmdline, is_micro=is_micro) if booted else None,
         console_log=console_log,
         iothreads=threads,
         disks=tuple(
