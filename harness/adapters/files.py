@@ -12,11 +12,14 @@ import re
 import shutil
 import stat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from harness.core.errors import HarnessError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 _CHUNK_BYTES = 2**20
 _TEMPORARY = re.compile(r"^\..+\.\d+\.tmp$")
@@ -64,6 +67,16 @@ def write_json(path: Path, value: Any, *, private: bool = False) -> None:
     write_atomic(path, data, private=private)
 
 
+def files_below(directory: Path) -> Iterator[Path]:
+    """Return all that is below a directory but directories, in any order; links are not followed.
+
+    Unlike `Path.rglob`, it is not stopped by a link whose target no file system could name.
+    """
+    for place, _directories, names in os.walk(directory):
+        for name in names:
+            yield Path(place, name)
+
+
 def half_written(directory: Path, *, deep: bool = True) -> list[Path]:
     """Return the files that a process which was killed did not finish writing.
 
@@ -73,8 +86,12 @@ def half_written(directory: Path, *, deep: bool = True) -> list[Path]:
         directory: where.
         deep: at any depth; otherwise in it and in the directories in it.
     """
-    found = directory.rglob(".*.tmp") if deep else (*directory.glob(".*.tmp"), *directory.glob("*/.*.tmp"))
-    return sorted(path for path in found if _TEMPORARY.match(path.name) and path.is_file())
+    found: Iterable[Path] = files_below(directory)
+    if not deep:
+        found = (*directory.glob(".*.tmp"), *directory.glob("*/.*.tmp"))
+    return sorted(
+        path for path in found if _TEMPORARY.match(path.name) and not path.is_symlink() and path.is_file()
+    )
 
 
 def remove_tree(path: Path) -> None:

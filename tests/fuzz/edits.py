@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fuzz.mutation import mutate_bytes, mutate_json, mutate_lines
+from harness.adapters.files import files_below
 from harness.adapters.results.run_layout import HEAD
 from harness.core import seals
 
@@ -136,7 +137,7 @@ _APPLY: dict[str, Callable[..., None]] = {
 def _sign(root: Path) -> None:
     """Write into every record the checksums that its files have now, and then its own."""
     for name in _RECORDS:
-        for record in root.rglob(name):
+        for record in sorted(file for file in files_below(root) if file.name == name):
             with contextlib.suppress(ValueError, OSError):
                 if not record.is_file() or record.is_symlink():
                     continue

@@ -172,6 +172,8 @@ def _decode(status: dict[str, Any], key: str) -> str:
     # Python's own strictness lets padding stand where none belongs: then something is missing before it.
     if len(text) % 4:
         raise _odd(f"sent {key} that is not base64: {len(text)} characters are no multiple of 4")
+    if text.endswith("==="):
+        raise _odd(f"sent {key} that is not base64: nothing is padded by three or more")
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import orjson
 import zstandard
 
-from harness.adapters.files import read_bytes
+from harness.adapters.files import files_below, read_bytes
 from harness.adapters.results.run_layout import DAMAGED
 from harness.core.errors import InputError
 
@@ -86,7 +86,7 @@ def files_of_run(path: Path, *, logs: bool) -> dict[str, bytes]:
 
 
 def _names(path: Path, *, logs: bool) -> Iterator[str]:
-    for file in path.rglob("*"):
+    for file in files_below(path):
         name = file.relative_to(path)
         if any(part.startswith(".") for part in name.parts) or file.is_symlink() or not file.is_file():
             continue

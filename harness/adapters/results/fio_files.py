@@ -76,7 +76,7 @@ def pool() -> Iterator[ProcessPoolExecutor]:
     """Give a process for every core that this one may use, for the duration of the ``with`` block."""
     cores = len(os.sched_getaffinity(0))
     # Not fork: this process may have threads, which do not survive it. The server has only numpy's, which are
-    # stopped before it forks, and imports this module once for all. What readers make has no cycles to look for.
+    # stopped before it forks, and imports this module once for all. What readers make has no cycles to find.
     context = get_context("forkserver")
     context.set_forkserver_preload([__name__])
     with (

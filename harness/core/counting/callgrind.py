@@ -29,6 +29,7 @@ _SHARED = {
 }
 UNKNOWN = "???"
 _MOST_DIGITS = 20
+_TWO_TOTALS = "it has more than one total: it is of several threads or dumps"
 
 _CYCLES = {
     "Ir": 1,
@@ -142,13 +143,18 @@ def parse_total(text: str) -> int:
         CallgrindFormatError: there is no total: callgrind did not finish writing.
     """
     # It stands at the end of megabytes.
-    return _total_of(text[max(text.rfind("\ntotals:"), 0) :].splitlines())
+    at = max(text.rfind("\ntotals:"), 0)
+    if at and (text.startswith("totals:") or text.find("\ntotals:") < at):
+        raise CallgrindFormatError(_TWO_TOTALS)
+    return _total_of(text[at:].splitlines())
 
 
 def _total_of(lines: Iterable[str]) -> int:
-    # The summary in the head is of the process for the first thread: only the last line is of this thread.
+    # The summary in the head is of the process for the first thread: only the totals are of this thread.
     totals = [line.removeprefix("totals:").strip(" ") for line in lines if line.startswith("totals:")]
-    number = totals[-1] if totals else None
+    if len(totals) > 1:
+        raise CallgrindFormatError(_TWO_TOTALS)
+    number = totals[0] if totals else None
     if number is None:
         raise CallgrindFormatError("there is no total: callgrind did not finish writing it")
     # Instructions come first, then misses of simulated caches.
