@@ -142,7 +142,7 @@ def compare_alone(run: RunDirectory, judgement: Judgement, found: RunSamples | N
     path, record = run.path, run.present
     refuse_running(path, record)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
-    check_builds(path, experiment.variants, record.builds)
+    check_builds(path / "experiment.yml", experiment.variants, record.builds)
     found = adjacent(found or read_samples(run))
     _require_metric(found.frame, judgement.metric, path, found.unmeasured)
     differing = disagreements(found.sessions)

@@ -159,7 +159,7 @@ def _footer(
             f"wall {format_duration(head.wall_seconds)}; {head.stopped or 'still running'}."
         ),
         *([] if pool is None else _pool_lines(run, pool)),
-        *(f"{name}: {head.builds[name]['version']}" for name in experiment.variants),
+        *(f"{name}: {head.builds[name]['version']}" for name in run.plan.variants),
     ]
     if len({build["sha256"] for build in head.builds.values()}) == 1:
         lines.append("A/A: both variants are the same build.")

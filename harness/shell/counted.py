@@ -111,7 +111,8 @@ def read_counted(path: Path) -> Counted:
     """
     run = CountDirectory.open(path)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
-    check_builds(path, experiment.variants, run.record.builds)
+    # A bisection counts one of the experiment's builds.
+    check_builds(path / "plan.json", run.plan.variants, run.record.builds)
     accepted: list[Accepted] = []
     warnings: list[str] = []
     for planned in run.plan.counts:

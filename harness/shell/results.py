@@ -15,8 +15,13 @@ if TYPE_CHECKING:
     from harness.core.model import Workload
 
 
-def check_builds(path: Path, variants: Iterable[str], builds: Container[str]) -> None:
-    """Refuse a run whose head does not know the builds of its experiment.
+def check_builds(file: Path, variants: Iterable[str], builds: Container[str]) -> None:
+    """Refuse a run whose head does not know a build that was to be measured.
+
+    Args:
+        file: which names the variants.
+        variants: those.
+        builds: by the head.
 
     Raises:
         InputError: that is so.
@@ -24,8 +29,8 @@ def check_builds(path: Path, variants: Iterable[str], builds: Container[str]) ->
     unknown = [name for name in variants if name not in builds]
     if unknown:
         raise InputError.single(
-            f"{path}/experiment.yml",
-            f"has the build {unknown[0]}, of which {path}/run.json knows nothing",
+            str(file),
+            f"has the build {unknown[0]}, of which {file.with_name('run.json')} knows nothing",
             "restore the files",
         )
 
