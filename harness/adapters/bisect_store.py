@@ -7,8 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter
-
 from harness.adapters.files import make_directory, read_json, read_text, write_atomic, write_json
 from harness.adapters.host.locks import exclusive
 from harness.adapters.results.record_files import validated
@@ -19,7 +17,6 @@ from harness.core.errors import InputError
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-_SEARCH = TypeAdapter(Search)
 _HEAD = "bisect.json"
 
 
@@ -94,7 +91,7 @@ class BisectDirectory:
         raw = read_json(path)
         if isinstance(raw, dict) and raw.get("format_version", 0) > FORMAT_VERSION:
             raise InputError.single(str(path), "was written by a newer version", "use that version")
-        return validated(_SEARCH, raw, path)
+        return validated(Search, raw, path)
 
     def save(self, search: Search) -> None:
         """Put on disk what was found out."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import collections
 from typing import Annotated, Any, NotRequired, TypeVar
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, Field, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from harness.core.model import Counter, FactorValue  # noqa: TC001 - pydantic reads these annotations
+from harness.core.type_adapters import adapter_of
 
 _Number = Annotated[int, Field(ge=0)]
 _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -70,31 +71,27 @@ class CountPlanDocument(TypedDict):
     iterations: list[CountEntry]
 
 
-_PLAN = TypeAdapter(PlanDocument)
-_COUNT_PLAN = TypeAdapter(CountPlanDocument)
-
-
 def read_plan(data: Any) -> PlanDocument:
     """Return a plan's JSON as what it is.
 
     Raises:
         ValueError: it is no plan, or contradicts itself; says where.
     """
-    plan = _validated(_PLAN, data)
+    plan = _validated(PlanDocument, data)
     _check(plan["variants"], plan["sessions"], plan["iterations"])
     return plan
 
 
 def read_count_plan(data: Any) -> CountPlanDocument:
     """Return a plan of counts; otherwise as `read_plan`."""
-    plan = _validated(_COUNT_PLAN, data)
+    plan = _validated(CountPlanDocument, data)
     _check(plan["variants"], plan["sessions"], plan["iterations"])
     return plan
 
 
-def _validated(adapter: TypeAdapter[_T], data: Any) -> _T:
+def _validated(kind: type[_T], data: Any) -> _T:
     try:
-        return adapter.validate_python(data)
+        return adapter_of(kind).validate_python(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"])) or "its top"

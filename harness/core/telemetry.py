@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from harness.core.mappings import Mappings
 from harness.core.perf_events import ThreadCounts  # noqa: TC001 - pydantic reads the annotation
+from harness.core.type_adapters import adapter_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -183,10 +184,6 @@ class TelemetryRecord:
         return self.cpu_seconds / self.seconds if self.seconds > 0 else None
 
 
-_HEADER = TypeAdapter(TelemetryHeader)
-_READING = TypeAdapter(Reading)
-
-
 def parse_telemetry(data: bytes) -> Telemetry:
     """Read a telemetry file.
 
@@ -199,15 +196,15 @@ def parse_telemetry(data: bytes) -> Telemetry:
     if not lines:
         raise ValueError("has no header")
     try:
-        header = _HEADER.validate_json(lines[0])
+        header = adapter_of(TelemetryHeader).validate_json(lines[0])
     except ValidationError as error:
         raise ValueError(f"line 1: {_first(error)}") from None
     if header.format_version > TELEMETRY_VERSION:
         raise ValueError(f"has format version {header.format_version}; known are up to {TELEMETRY_VERSION}")
-    readings = []
+    readings, as_reading = [], adapter_of(Reading)
     for number, line in enumerate(lines[1:], start=2):
         try:
-            reading = _READING.validate_json(line)
+            reading = as_reading.validate_json(line)
         except ValidationError as error:
             raise ValueError(f"line {number}: {_first(error)}") from None
         # Where the header names none, nobody looks at them.

@@ -90,7 +90,7 @@ def _by_bench_fio(cells: Sequence[Cell], target: Path, place: Path) -> float:
     argv = f"""
         {programs}/bench-fio --target {target} --type file --size {_FILE_MIB}m --mode randread
         --output {place}/bench-fio --block-size {" ".join(sizes)} --iodepth {" ".join(depths)} --numjobs 1
-        --runtime {_RUNTIME_S} --engine libaio --quiet
+        --runtime {_RUNTIME_S} --time-based --engine libaio --quiet
     """
     seconds = take(shlex.split(argv)).wall
     # It may leave some out: a cell's time is that of one it measured.

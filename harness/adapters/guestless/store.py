@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from pydantic import TypeAdapter
 
 from harness.adapters.files import inside, is_there, make_directory, read_bytes, write_atomic
 from harness.adapters.results.record_files import (
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-_COUNT = TypeAdapter(CountRecord)
-_TIMES = TypeAdapter(list[TimeRecord])
 _TIMES_FILE = "times.json"
 
 
@@ -41,7 +38,7 @@ class CountDirectory(RunFiles[CountingRun]):
     ``counts/<NNN>-<variant>/`` with ``count.json`` and callgrind's untouched output of every thread.
     """
 
-    _head = TypeAdapter(CountingRun)
+    _head = CountingRun
 
     @classmethod
     def create(
@@ -76,7 +73,7 @@ class CountDirectory(RunFiles[CountingRun]):
         if not is_there(path):
             self._check_not_lost(path.parent, path.name, self._count_again)
             return None
-        record = read_record(_COUNT, path, sealed=self.sealed, remedy=self._count_again)
+        record = read_record(CountRecord, path, sealed=self.sealed, remedy=self._count_again)
         if wrong := why_not_planned(record, planned):
             raise damaged(path, wrong[1], at=wrong[0], remedy=self._count_again)
         return record
@@ -147,7 +144,7 @@ class CountDirectory(RunFiles[CountingRun]):
         """
         if not self._names_file(_TIMES_FILE):
             return []
-        return validated(_TIMES, self.read_json(_TIMES_FILE), self.path / _TIMES_FILE)
+        return validated(list[TimeRecord], self.read_json(_TIMES_FILE), self.path / _TIMES_FILE)
 
     def save_times(self, times: Iterable[TimeRecord]) -> None:
         """Put what was timed on disk."""

@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from pydantic import TypeAdapter
 
 from harness.adapters.files import is_there, read_bytes
 from harness.core import seals
 from harness.core.errors import HarnessError
 from harness.core.quiet.drift import Look, Moment, changed, drift_sentences
 from harness.core.quiet.snapshot import Change
+from harness.core.type_adapters import adapter_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from harness.core.quiet.drift import Values
 
 HOST_LOG = "host.jsonl"
-_LOOK = TypeAdapter(Look)
-_TUNED = TypeAdapter(list[Change])
 
 
 class HostLog:
@@ -113,8 +111,8 @@ class HostHistory:
         self.seal = seal or self.seal
         try:
             raw = orjson.loads(line)
-            look = _LOOK.validate_python(raw)
-            tuned = _TUNED.validate_python(raw["tuned"]) if "tuned" in raw else self.tuned
+            look = adapter_of(Look).validate_python(raw)
+            tuned = adapter_of(list[Change]).validate_python(raw["tuned"]) if "tuned" in raw else self.tuned
         except ValueError:  # pydantic's and orjson's errors are such
             self.remarks.append(f"line {number} of {HOST_LOG} is torn, as a crash leaves it")
             return seals.Seal.BROKEN

@@ -6,11 +6,12 @@ import hashlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from harness.adapters.files import read_bytes, write_atomic
 from harness.core import seals
 from harness.core.errors import DamagedError
+from harness.core.type_adapters import adapter_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,11 +27,11 @@ def write_record(path: Path, record: dict[str, Any]) -> None:
     write_atomic(path, seals.seal(record))
 
 
-def read_record(adapter: TypeAdapter[_T], path: Path, *, sealed: bool, remedy: str) -> _T:
+def read_record(kind: type[_T], path: Path, *, sealed: bool, remedy: str) -> _T:
     """Return a record as it was written.
 
     Args:
-        adapter: what it is.
+        kind: what it is.
         path: its file.
         sealed: whether there has to be a checksum in it; one that is there has to be right in any case.
         remedy: what to do about a damaged one.
@@ -48,7 +49,7 @@ def read_record(adapter: TypeAdapter[_T], path: Path, *, sealed: bool, remedy: s
         raise DamagedError.single(str(path), "is torn, or was edited: it has no SHA-256 in it", remedy)
     if found is seals.Seal.WHOLE:
         del value[seals.KEY]
-    return validated(adapter, value, path, remedy)
+    return validated(kind, value, path, remedy)
 
 
 def parsed(data: bytes, path: Path, remedy: str) -> Any:
@@ -63,7 +64,7 @@ def parsed(data: bytes, path: Path, remedy: str) -> Any:
         raise DamagedError.single(str(path), f"is not whole JSON: {error}", remedy) from error
 
 
-def validated(adapter: TypeAdapter[_T], value: Any, path: Path, remedy: str = RESTORE) -> _T:
+def validated(kind: type[_T], value: Any, path: Path, remedy: str = RESTORE) -> _T:
     """Return what JSON said, as a type, taken at its word: no text for a number, no number for a truth.
 
     Raises:
@@ -71,7 +72,7 @@ def validated(adapter: TypeAdapter[_T], value: Any, path: Path, remedy: str = RE
     """
     try:
         # By way of text: only then pydantic takes names for enumerations, and nothing else for anything else.
-        return adapter.validate_json(orjson.dumps(value), strict=True)
+        return adapter_of(kind).validate_json(orjson.dumps(value), strict=True)
     except orjson.JSONEncodeError as error:
         raise damaged(path, str(error), remedy=remedy) from error
     except ValidationError as error:

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import orjson
-from pydantic import TypeAdapter
 
 from harness.adapters.files import (
     half_written,
@@ -59,7 +58,6 @@ if TYPE_CHECKING:
 
 _Plan = TypeVar("_Plan")
 _Head = TypeVar("_Head", RunRecord, CountingRun)
-_ENVIRONMENT = TypeAdapter(dict[str, Any])
 CUT_OFF = "cut off: it was killed, or could not write how it ended"
 
 
@@ -70,7 +68,7 @@ class RunFiles(Generic[_Head]):
         path: the run directory.
     """
 
-    _head: ClassVar[TypeAdapter[Any]]
+    _head: ClassVar[type[Any]]
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -202,7 +200,7 @@ class RunFiles(Generic[_Head]):
 
         Of any workload's head.
         """
-        raw = read_record(_ENVIRONMENT, self.path / HEAD, sealed=False, remedy=RESTORE)
+        raw = read_record(dict[str, Any], self.path / HEAD, sealed=False, remedy=RESTORE)
         version, files, begun = raw.get("format_version"), raw.get("files"), raw.get("begun")
         return (
             version if isinstance(version, int) else 0,
@@ -278,7 +276,7 @@ class RunFiles(Generic[_Head]):
     def environment(self) -> dict[str, Any]:
         """What was recorded of the host."""
         path = self.path / ENVIRONMENT
-        environment = validated(_ENVIRONMENT, self.read_json(ENVIRONMENT), path)
+        environment = validated(dict[str, Any], self.read_json(ENVIRONMENT), path)
         host = environment.get("host", {})
         if not isinstance(host, dict) or not isinstance(host.get("cpu", {}), dict):
             raise damaged(path, "is no description of a host", at="host")

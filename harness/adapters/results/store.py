@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from pydantic import TypeAdapter
 
 from harness.adapters.files import (
     inside,
@@ -54,8 +53,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CUT_OFF", "RunDirectory", "check_new", "is_run_directory"]
 
-_SESSION = TypeAdapter(SessionRecord)
-_CEILINGS = TypeAdapter(list[dict[str, Any]])
 _CEILING = "ceiling.json"
 _DOMAIN = "domain.xml"
 _LEFT_BESIDE = (_DOMAIN, "console.log", "qemu.log")
@@ -70,7 +67,7 @@ class RunDirectory(RunFiles[RunRecord]):
     fio JSON per iteration.
     """
 
-    _head = TypeAdapter(RunRecord)
+    _head = RunRecord
 
     @classmethod
     def create(
@@ -119,7 +116,7 @@ class RunDirectory(RunFiles[RunRecord]):
         """
         path = self._session(planned) / "session.json"
         if is_there(path):
-            record = read_record(_SESSION, path, sealed=self.sealed, remedy=self._measure_again)
+            record = read_record(SessionRecord, path, sealed=self.sealed, remedy=self._measure_again)
             if wrong := why_not_planned(record, planned):
                 raise damaged(path, wrong[1], at=wrong[0], remedy=self._measure_again)
             return record
@@ -252,7 +249,7 @@ class RunDirectory(RunFiles[RunRecord]):
         if not self.has_file(_CEILING):
             return []
         path = self.path / _CEILING
-        ceilings = validated(_CEILINGS, self.read_json(_CEILING), path)
+        ceilings = validated(list[dict[str, Any]], self.read_json(_CEILING), path)
         for index, ceiling in enumerate(ceilings):
             if type(ceiling.get("iops")) not in {int, float} or not _is_cell(ceiling):
                 raise damaged(path, "is no ceiling of a cell", at=str(index))

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import orjson
 import zstandard
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from harness.adapters.files import read_bytes
 from harness.adapters.results.bundle import BUNDLE_FORMAT, BUNDLE_SUFFIX, BUNDLE_VERSION, MANIFEST, Manifest
 from harness.adapters.scratch import scratch
 from harness.core.errors import InputError
+from harness.core.type_adapters import adapter_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 _MAGIC = b"\x28\xb5\x2f\xfd"
-_MANIFEST = TypeAdapter(Manifest)
 _WINDOW_BYTES = 2**27
 _CHUNK_BYTES = 2**20
 _BLOCK = tarfile.BLOCKSIZE
@@ -230,7 +230,7 @@ class _Unpacking:
                 "use a newer qemu-ab-harness",
             )
         try:
-            return _MANIFEST.validate_python(data)
+            return adapter_of(Manifest).validate_python(data)
         except ValidationError as error:
             first = error.errors()[0]
             at = ".".join(str(part) for part in first["loc"])

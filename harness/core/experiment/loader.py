@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -34,8 +35,10 @@ _ROUNDS = 8
 """Far more often than taking out what is wrong uncovers something else."""
 
 
+# A command asks several times for the experiment of the run that it shows.
+@functools.lru_cache(maxsize=4)
 def load_experiment(text: str, source: str) -> Experiment:
-    """Return the experiment that a text describes.
+    """Return the experiment that a text describes; nobody changes it.
 
     Args:
         text: the YAML.
