@@ -149,17 +149,17 @@ def _pool_lines(run: CountDirectory, costs: Mapping[tuple[str, CellKey], PoolCos
 def _footer(
     run: CountDirectory, experiment: Experiment, pool: Mapping[tuple[str, CellKey], PoolCost] | None
 ) -> list[str]:
-    head, settings = run.record, experiment.instructions
-    points = sorted({count.requests for count in run.plan.counts})
+    head, plan, settings = run.record, run.plan, experiment.instructions
+    points = sorted({count.requests for count in plan.counts})
     ring = f", {settings.ring} ring" + (", indirect descriptors" if settings.indirect else "")
     lines = [
         (
-            f"{len(run.plan.counts)} counts of {points[0]} to {points[-1]} requests, "
+            f"{len(plan.counts)} counts of {points[0]} to {points[-1]} requests, "
             f"{settings.repeats} repeats{ring if settings.load is CountLoad.VIRTIO_BLK else ''}, "
             f"wall {format_duration(head.wall_seconds)}; {head.stopped or 'still running'}."
         ),
         *([] if pool is None else _pool_lines(run, pool)),
-        *(f"{name}: {head.builds[name]['version']}" for name in run.plan.variants),
+        *(f"{name}: {head.builds[name]['version']}" for name in plan.variants),
     ]
     if len({build["sha256"] for build in head.builds.values()}) == 1:
         lines.append("A/A: both variants are the same build.")

@@ -7,6 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from harness.adapters.guestless.store import CountDirectory
+from harness.adapters.results.run_layout import PLAN
 from harness.analysis.costs import CellKey, Cost, Count, costs_of
 from harness.core.errors import InputError
 from harness.core.experiment import Experiment, load_experiment
@@ -111,11 +112,12 @@ def read_counted(path: Path) -> Counted:
     """
     run = CountDirectory.open(path)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
+    plan = run.plan
     # A bisection counts one of the experiment's builds.
-    check_builds(path / "plan.json", run.plan.variants, run.record.builds)
+    check_builds(path / PLAN, plan.variants, run.record.builds)
     accepted: list[Accepted] = []
     warnings: list[str] = []
-    for planned in run.plan.counts:
+    for planned in plan.counts:
         record = run.load(planned)
         if record is not None and record.state is IterationState.OK:
             accepted.append(Accepted(planned, key_of(planned.cell, experiment), record))

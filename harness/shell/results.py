@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.adapters.results.run_layout import HEAD
 from harness.adapters.results.store import RunDirectory, is_run_directory
 from harness.core.errors import InputError
 from harness.core.experiment import load_experiment
@@ -30,7 +31,7 @@ def check_builds(file: Path, variants: Iterable[str], builds: Container[str]) ->
     if unknown:
         raise InputError.single(
             str(file),
-            f"has the build {unknown[0]}, of which {file.with_name('run.json')} knows nothing",
+            f"has the build {unknown[0]}, of which {file.with_name(HEAD)} knows nothing",
             "restore the files",
         )
 

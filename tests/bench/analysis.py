@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench import bare, others, reports
 from bench.figures import Curve, Target, Who, Work
-from bench.processes import Taken, take
+from bench.processes import Taken, take, walls_by_turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -90,12 +90,10 @@ def _beside_fio_plot(files: int, place: Path, *, repeats: int) -> Work:
         [_HARNESS, "compare", *sides, "--no-cache"],
         [programs / "python", _FIO_PLOT_PARSE, *directories],
     ]
-    took = [[take(command).wall for command in commands] for _ in range(repeats)]
-    walls = [statistics.median(each) for each in zip(*took, strict=True)]
     return Work(
         f"{files:,} files of fio's output: wall",
         "s",
-        dict(zip((Who.BARE, Who.HARNESS, Who.FIO_PLOT), walls, strict=True)),
+        dict(zip((Who.BARE, Who.HARNESS, Who.FIO_PLOT), walls_by_turns(commands, repeats), strict=True)),
         [Target(Who.FIO_PLOT, 1.0)],
         f"{others.FIO_PLOT}: its reader and parser alone, without a chart; it holds all files at once.",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import statistics
 import subprocess
 import threading
 import time
@@ -73,6 +74,16 @@ def _reap() -> None:
             os.waitpid(-1, 0)
         except ChildProcessError:
             return
+
+
+def walls_by_turns(commands: Sequence[Sequence[str | Path]], repeats: int) -> list[float]:
+    """Return the median wall time of each; by turns, so that what disturbs one disturbs all."""
+    took: list[list[float]] = [[] for _ in commands]
+    for _ in range(repeats + 1):
+        for command, times in zip(commands, took, strict=True):
+            times.append(take(command).wall)
+    # The first of each finds cold disks.
+    return [statistics.median(times[1:]) for times in took]
 
 
 class _Peak:

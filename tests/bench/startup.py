@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import statistics
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from bench.figures import Target, Who, Work
-from bench.processes import take
+from bench.processes import walls_by_turns
 from fakes import FakeLab, campaign, new_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 _HARNESS = Path(sys.executable).with_name("harness")
 
@@ -25,7 +24,7 @@ def measure(*, quick: bool) -> Iterator[Work]:
     with TemporaryDirectory() as place:
         run = Path(place) / "run"
         campaign(new_run(run, blocks=8), FakeLab())
-        helped, compared, imported = _medians(
+        helped, compared, imported = walls_by_turns(
             [[_HARNESS, "--help"], [_HARNESS, "compare", run], pandas], repeats
         )
     note = f"Medians of {repeats} starts each, by turns."
@@ -43,13 +42,3 @@ def measure(*, quick: bool) -> Iterator[Work]:
         [Target(Who.BARE, 2.0)],
         note,
     )
-
-
-def _medians(commands: Sequence[Sequence[str | Path]], repeats: int) -> list[float]:
-    """Return the median wall time of each; by turns, so that what disturbs one disturbs all."""
-    took: list[list[float]] = [[] for _ in commands]
-    for _ in range(repeats + 1):
-        for command, times in zip(commands, took, strict=True):
-            times.append(take(command).wall)
-    # The first of each finds cold disks.
-    return [statistics.median(times[1:]) for times in took]

@@ -101,9 +101,10 @@ def _compare(found: Execution, lines: list[str]) -> None:
 def _says(end: dict[str, Any], found: Execution) -> bool:
     if end.get("exited") is not True or end.get("out-truncated") or end.get("err-truncated"):
         return False
-    signal = end.get("signal") or 0
+    told, signal = end.get("exitcode"), end.get("signal") or 0
     # Beside an exit code, whatever is said of a signal is not looked at.
-    told = end.get("exitcode") if "exitcode" in end or not isinstance(signal, int) else 128 + signal
+    if "exitcode" not in end and isinstance(signal, int):
+        told = 128 + signal
     outputs = [end.get(name, "") for name in ("out-data", "err-data")]
     return told == found.exit_code and [_plain(text) for text in outputs] == [found.stdout, found.stderr]
 

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from harness.adapters import process
 from harness.adapters.files import make_directory, read_json, sync_directory, write_json
@@ -36,13 +36,13 @@ from harness.core.quiet.snapshot import (
     merged,
     plan_changes,
 )
+from harness.core.type_adapters import adapter_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from harness.core.model import Tuning
 
-_SNAPSHOT = TypeAdapter(Snapshot)
 _HOST = HostSettings()
 
 _GUARD = 'trap "" HUP INT TERM; read -r word; [ "$word" = done ] && exit 0; exec "$@"'
@@ -167,7 +167,7 @@ def waiting(state: Path, owner: Owner) -> Snapshot | None:
     if not path.exists():
         return None
     try:
-        found = _SNAPSHOT.validate_python(read_json(path))
+        found = adapter_of(Snapshot).validate_python(read_json(path))
     except (InputError, ValidationError) as error:
         raise HarnessError(
             f"{path} holds what has to be put back on this host, and cannot be read",
@@ -280,7 +280,7 @@ def _locked(state: Path) -> Iterator[None]:
 
 
 def _keep(state: Path, snapshot: Snapshot) -> None:
-    write_json(_path(state, snapshot.owner), _SNAPSHOT.dump_python(snapshot, mode="json"))
+    write_json(_path(state, snapshot.owner), adapter_of(Snapshot).dump_python(snapshot, mode="json"))
 
 
 def _forget(state: Path, owner: Owner) -> None:

@@ -6,14 +6,14 @@ import math
 from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from harness.core.history import FiledBuild, FiledNumber, FiledRun
+from harness.core.type_adapters import adapter_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_CONDITIONS = TypeAdapter(dict[str, str])
 _SHOWN = 100
 
 SCHEMA = """
@@ -67,7 +67,7 @@ def run_of(row: Sequence[Any], builds: Sequence[FiledBuild]) -> FiledRun:
     if not math.isfinite(named["margin"]) or named["margin"] < 0:
         raise _error(run_id, "margin", named["margin"])
     try:
-        named["conditions"] = _CONDITIONS.validate_json(named["conditions"], strict=True)
+        named["conditions"] = adapter_of(dict[str, str]).validate_json(named["conditions"], strict=True)
     except ValidationError as error:
         raise _error(run_id, "conditions", named["conditions"]) from error
     return FiledRun(**(named | {"started": started.replace(tzinfo=UTC)}), builds=tuple(builds))

@@ -29,7 +29,6 @@ _SHARED = {
 }
 UNKNOWN = "???"
 _MOST_DIGITS = 20
-_TWO_TOTALS = "it has more than one total: it is of several threads or dumps"
 
 _CYCLES = {
     "Ir": 1,
@@ -143,9 +142,7 @@ def parse_total(text: str) -> int:
         CallgrindFormatError: there is no total: callgrind did not finish writing.
     """
     # It stands at the end of megabytes.
-    at = max(text.rfind("\ntotals:"), 0)
-    if at and (text.startswith("totals:") or text.find("\ntotals:") < at):
-        raise CallgrindFormatError(_TWO_TOTALS)
+    at = 0 if text.startswith("totals:") else max(text.find("\ntotals:"), 0)
     return _total_of(text[at:].splitlines())
 
 
@@ -153,7 +150,7 @@ def _total_of(lines: Iterable[str]) -> int:
     # The summary in the head is of the process for the first thread: only the totals are of this thread.
     totals = [line.removeprefix("totals:").strip(" ") for line in lines if line.startswith("totals:")]
     if len(totals) > 1:
-        raise CallgrindFormatError(_TWO_TOTALS)
+        raise CallgrindFormatError("it has more than one total: it is of several threads or dumps")
     number = totals[0] if totals else None
     if number is None:
         raise CallgrindFormatError("there is no total: callgrind did not finish writing it")
