@@ -42,7 +42,7 @@ bench: setup ## how fast is the harness itself? ratios against bare loops; ONLY=
 faults: setup ## kill anything at any moment, N=200 times (hours); writes docs/reliability.md
 	@./bootstrap.sh test
 	rm -f $(FAULTS_LOG)
-	.venv/bin/pytest -q tests/system/test_fault_campaign.py --faults $(or $(N),200) --faults-seed $(SEED) \
+	.venv/bin/pytest -q tests/system/test_fault_campaign.py tests/system/test_killed_starts.py --faults $(or $(N),200) --faults-seed $(SEED) \
 		--faults-log $(FAULTS_LOG); status=$$?; \
 	.venv/bin/python tests/system/fault_figures.py docs/reliability.md $(FAULTS_LOG); exit $$status
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pwd
 import signal
-import stat
 import threading
 import time
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ import libvirt
 import libvirt_qemu
 import orjson
 
-from harness.adapters.files import PASSABLE, make_directory, write_atomic
+from harness.adapters import embedded
 from harness.adapters.host.processes import head_of
 from harness.adapters.process_handle import ProcessHandle
 from harness.adapters.reaper import Reaper
@@ -37,16 +35,6 @@ _ENDING_SECONDS = 0.5
 """For QEMU to end by itself when it is told to, as it does in a hundredth of that unless it hangs."""
 
 _SHOWN, _MOST_SAID = 60, 1000
-_QEMU_CONF = """\
-# Written by qemu-ab-harness: this driver lives inside the harness, for the run's own guests only.
-user = "{user}"
-group = "{group}"
-security_driver = "none"
-stdio_handler = "file"
-namespaces = []
-cgroup_controllers = []
-remember_owner = 0
-"""
 
 
 def _quiet(_context: object, _error: object) -> None:
@@ -113,7 +101,7 @@ class Hypervisor:
         self._logs = _log_directory(uri, embed_root)
         self._reaper: Reaper | None = None
         if uri.startswith("qemu:///embed"):
-            prepare_embed_root(embed_root)
+            embedded.prepare_root(embed_root)
             self._reaper = Reaper.running()
             uri = f"qemu:///embed?root={embed_root}"
         _EventLoop.ensure()
@@ -366,54 +354,6 @@ def _log_directory(uri: str, embed_root: Path) -> Path | None:
         cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         return Path(cache) / "libvirt" / "qemu" / "log"
     return None
-
-
-def prepare_embed_root(root: Path) -> None:
-    """Make the directory and the configuration of an embedded driver.
-
-    Raises:
-        HypervisorError: the directory is somebody else's, so nothing in it can be trusted.
-    """
-    # QEMU runs as an ordinary user below it: the way down must be passable.
-    make_directory(root, PASSABLE)
-    if root.is_symlink() or root.stat().st_uid != os.geteuid():
-        raise HypervisorError(
-            f"{root} belongs to somebody else",
-            remedy="remove it, or name another state directory (--state-dir)",
-        )
-    if os.geteuid() == 0:
-        user = group = _qemu_user()
-        conf = _QEMU_CONF.format(user=user, group=group).encode()
-        path = make_directory(root / "etc") / "qemu.conf"
-        if not path.exists() or path.read_bytes() != conf:
-            write_atomic(path, conf)
-
-
-def _qemu_user() -> str:
-    """Return the user QEMU runs as: libvirt's own, or root where that one may not open /dev/kvm.
-
-    libvirt throws away what it found out about a QEMU binary whenever that QEMU says KVM and the user
-    may not use it; each start of a guest then takes 12 s longer. So it is on hosts without udev.
-    """
-    for name in ("libvirt-qemu", "qemu"):
-        with contextlib.suppress(KeyError):
-            user = pwd.getpwnam(name)
-            return name if _may_use_kvm(user) else "root"
-    raise HypervisorError(
-        "neither user libvirt-qemu nor qemu exists: libvirt's QEMU driver is not installed",
-        remedy="run `harness provision EXPERIMENT`",
-    )
-
-
-def _may_use_kvm(user: pwd.struct_passwd) -> bool:
-    try:
-        status = Path("/dev/kvm").stat()
-    except FileNotFoundError:
-        return True
-    for_all, for_group = stat.S_IROTH | stat.S_IWOTH, stat.S_IRGRP | stat.S_IWGRP
-    if status.st_gid in os.getgrouplist(user.pw_name, user.pw_gid):
-        return status.st_mode & for_group == for_group
-    return status.st_mode & for_all == for_all
 
 
 def _qemu_pid(uuid: str) -> int | None:

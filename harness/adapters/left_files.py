@@ -27,6 +27,7 @@ def left_in_state(workspace: Workspace, prefix: str) -> tuple[list[Path], list[P
     directories = [
         *([workspace.guest] if workspace.guest.exists() else []),
         *root.glob(f"lib/qemu/domain-*-{prefix}*"),
+        *root.glob("lib/qemu/qmp-*"),
         *root.glob(f"lib/qemu/channel/target/domain-*-{prefix}*"),
     ]
     files = [

@@ -99,7 +99,7 @@ def playbooks_left() -> list[Process]:
 
 
 def emulators_left(embed_root: Path, prefix: str) -> list[Process]:
-    """Return the QEMU processes of this project's guests below a root of the embedded libvirt.
+    """Return the QEMU processes of an embedded libvirt: guests, and those it asks what QEMU can.
 
     Only those that see the same files as this process: one in another container has another host's lock.
 
@@ -110,8 +110,9 @@ def emulators_left(embed_root: Path, prefix: str) -> list[Process]:
     found = []
     for pid in _pids():
         argv = _read(pid, "cmdline")
-        ours = f"guest={prefix}".encode() in argv and f"{embed_root}/".encode() in argv
-        if ours and _is_neighbour(pid):
+        is_guest = f"guest={prefix}".encode() in argv and f"{embed_root}/".encode() in argv
+        is_asked = f"\0-pidfile\0{embed_root}/lib/qemu/qmp-".encode() in argv
+        if (is_guest or is_asked) and _is_neighbour(pid):
             found.append(_process(pid, argv))
     return [process for process in found if process.began is not None]
 

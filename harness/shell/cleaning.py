@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.adapters import scratch
+from harness.adapters import embedded, scratch
 from harness.adapters.build_cache import BuildCache
 from harness.adapters.files import remove_tree
 from harness.adapters.host import tuning
@@ -40,25 +41,30 @@ class Find:
     remove: Callable[[], object]
 
 
-def clean_host(hypervisor: Hypervisor, workspace: Workspace, say: Callable[[str], None]) -> None:
-    """Take away what dead runs left on this host, at the start of another.
+@contextlib.contextmanager
+def clean_hypervisor(uri: str, workspace: Workspace, say: Callable[[str], None]) -> Iterator[Hypervisor]:
+    """Open libvirt for a run, with what dead runs left on this host taken away.
 
     Only who is alone on the host may.
 
     Args:
-        hypervisor: the run's own.
+        uri: of the libvirt.
         workspace: of this host.
         say: told of what was still running.
 
     Raises:
         HarnessError: a guest cannot be ended, which would disturb the measurement.
     """
-    for find in (*_guests(hypervisor), *_emulators(workspace), *_playbooks()):
-        say(f"ending {find.name}, {WHOSE}")
+    for find in _starts_cut_off(uri, workspace):
         find.remove()
-    for find in _state_files(workspace):
-        find.remove()
-    scratch.sweep()
+    with Hypervisor(uri, workspace.embed_root) as hypervisor:
+        for find in (*_guests(hypervisor), *_emulators(workspace), *_playbooks()):
+            say(f"ending {find.name}, {WHOSE}")
+            find.remove()
+        for find in _state_files(workspace):
+            find.remove()
+        scratch.sweep()
+        yield hypervisor
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,8 @@ class Cleaner:
         known = _known_to_libvirt(self.workspace) if embedded else []
         if embedded and (self.dry_run or not known):
             return [Leftover(LeftoverKind.GUEST, name, LeftoverFate.LISTED) for name in known]
+        for find in _starts_cut_off(self.libvirt, self.workspace):
+            find.remove()
         with Hypervisor(self.libvirt, self.workspace.embed_root) as hypervisor:
             found = self._met(_guests(hypervisor))
         # Of one whose QEMU had died, libvirt took notice itself.
@@ -169,7 +177,17 @@ def _guests(hypervisor: Hypervisor) -> Iterator[Find]:
 
 def _known_to_libvirt(workspace: Workspace) -> list[str]:
     """Return the guests that the embedded libvirt would find when it is opened."""
-    return sorted(path.stem for path in workspace.embed_root.glob(f"run/qemu/{DOMAIN_PREFIX}*.xml"))
+    return [path.stem for path in embedded.statuses(workspace.embed_root, DOMAIN_PREFIX)]
+
+
+def _starts_cut_off(uri: str, workspace: Workspace) -> Iterator[Find]:
+    """Find the guests which have no QEMU yet: libvirt, once opened, would wait for it for ever.
+
+    The daemons outlive the run that asked them for a guest, and start it.
+    """
+    if uri == EMBED:
+        for status in embedded.starts_cut_off(workspace.embed_root, DOMAIN_PREFIX):
+            yield Find(LeftoverKind.GUEST, status.stem, status.unlink)
 
 
 def _emulators(workspace: Workspace) -> Iterator[Find]:

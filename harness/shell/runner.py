@@ -20,7 +20,6 @@ from harness.adapters.guest.disk_guest import disk_guest
 from harness.adapters.host import accel as accel_probe
 from harness.adapters.host.facts import environment
 from harness.adapters.host.locks import IMPATIENT, Patience
-from harness.adapters.hypervisor import Hypervisor
 from harness.adapters.lab import LibvirtLab, Timeouts
 from harness.adapters.manifest import Manifest
 from harness.adapters.paths import check_paths
@@ -36,7 +35,7 @@ from harness.core.planning import PlannedSession
 from harness.core.records import FORMAT_VERSION, RunRecord, RunState
 from harness.resources import resource_dir
 from harness.shell.campaign import Campaign, Outcome, fio_judge, round_judge
-from harness.shell.cleaning import clean_host
+from harness.shell.cleaning import clean_hypervisor
 from harness.shell.declare import Declared, plan_of
 from harness.shell.noise_floor import check_applies, place_of
 from harness.shell.preparing import Preparation, check_image_unchanged, check_networks
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from harness.adapters.host.accel import AccelDecision
+    from harness.adapters.hypervisor import Hypervisor
     from harness.adapters.playbook_events import TaskEvent
     from harness.adapters.workspace import Workspace
     from harness.shell.events import Event
@@ -294,10 +294,9 @@ class Runner:
         """
         with (
             host_for_run(self.workspace, experiment, mappings, self.say, self.patience),
-            Hypervisor(experiment.libvirt, self.workspace.embed_root) as hypervisor,
-        ):
             # Only a dead run can have left anything: the host's lock is ours.
-            clean_host(hypervisor, self.workspace, self.say)
+            clean_hypervisor(experiment.libvirt, self.workspace, self.say) as hypervisor,
+        ):
             yield hypervisor
 
     def _lab(

@@ -251,7 +251,7 @@ def _processes(world: World, directory: Path) -> list[str]:
         with contextlib.suppress(OSError):
             argv = (entry / "cmdline").read_bytes()
             environment = (entry / "environ").read_bytes().split(b"\0")
-            if mark in environment or (b"guest=qemu-ab-" in argv and str(world.place).encode() in argv):
+            if mark in environment or (b"qemu-system" in argv and f"{world.state}/".encode() in argv):
                 found.append(argv.replace(b"\0", b" ").decode(errors="replace"))
     return found
 

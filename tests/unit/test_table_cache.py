@@ -21,7 +21,7 @@ from fio_writer import text
 from harness.adapters.results import imports, run_outputs, table_cache
 from harness.adapters.results.fio_files import find_files
 from harness.adapters.results.imports import read_results
-from harness.adapters.results.listing import Listing, list_tree, listing_of
+from harness.adapters.results.listing import list_tree, listing_of
 from harness.adapters.results.samples import read_samples
 from harness.adapters.results.store import RunDirectory
 from harness.adapters.workspace import NO_CACHE, cache_directory
@@ -309,16 +309,37 @@ def test_many_files_are_listed_as_few_are(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "c/gone").symlink_to(tmp_path / "nowhere")
     (tmp_path / "linked").symlink_to(tmp_path / "b/1.json")
     few = list_tree(tmp_path)
-    assert few.files == list(find_files(tmp_path))
-    assert np.array_equal(few.states, listing_of(few.files).states)
+    assert list(few.files) == list(find_files(tmp_path))
+    assert few.key() == listing_of(list(few.files)).key()
     monkeypatch.setattr("harness.adapters.results.listing._FEW", 1)
     many = list_tree(tmp_path)
-    assert many.files == few.files
-    assert np.array_equal(many.states, few.states)
+    assert list(many.files) == list(few.files)
+    assert many.key() == few.key()
     assert not few.is_settled(), "one of them leads nowhere"
 
 
 def test_equal_names_elsewhere_are_other_files(tree: Path, tmp_path: Path) -> None:
     shutil.copytree(tree, tmp_path / "copy")
     one, other = list_tree(tree), list_tree(tmp_path / "copy")
-    assert one.key() != other.key() != Listing(other.files[:-1], other.states[:-1]).key()
+    assert one.key() != other.key() != listing_of(list(other.files)[:-1]).key()
+
+
+names = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=8).filter(
+    lambda name: not name.startswith(".")
+)
+
+
+@given(st.dictionaries(names, st.lists(names, min_size=1, max_size=4, unique=True), max_size=4))
+def test_paths_are_the_same_one_by_one_and_all_at_once(tree: dict[str, list[str]]) -> None:
+    files = [f"{directory}/{name}" for directory, names in tree.items() for name in names]
+    paths = listing_of(files).files
+    assert list(paths) == files
+    assert [paths[number] for number in range(len(paths))] == files
+    assert paths[1:3] == files[1:3]
+    where, places = paths.directories_of(np.arange(len(files)))
+    assert [places[code] for code in where] == [file.rpartition("/")[0] for file in files]
+    for name in ("run.json", *(file.rpartition("/")[2] for file in files[:1])):
+        wanted = [file[: -len(name)] for file in files if file.endswith(f"/{name}")]
+        assert paths.called(name) == wanted
+    with pytest.raises(IndexError):
+        paths[len(files)]

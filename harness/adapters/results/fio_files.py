@@ -46,19 +46,19 @@ def find_files(root: Path) -> Iterator[str]:
     files, `Path` alone would take longer than to read them.
     """
     unreadable: list[str] = []
-    for _directory, files in walk_tree(str(root), unreadable.append):
-        yield from files
+    for directory, names in walk_tree(str(root), unreadable.append):
+        begin = os.path.join(directory, "")  # noqa: PTH118
+        yield from (begin + name for name in names)
     yield from unreadable
 
 
 def walk_tree(
     root: str, refused: Callable[[str], None], *, deep: bool = True
 ) -> Iterator[tuple[str, list[str]]]:
-    """Return each directory of a tree with its files, as `find_files`; name the unreadable."""
+    """Return each directory of a tree with its files' names, as `find_files`; tell of the unreadable."""
     for directory, names, files in os.walk(root, onerror=lambda error: refused(str(error.filename))):
         names[:] = sorted(name for name in names if deep and not name.startswith("."))
-        begin = os.path.join(directory, "")  # noqa: PTH118
-        yield directory, [begin + name for name in sorted(files) if not name.startswith(".")]
+        yield directory, sorted(name for name in files if not name.startswith("."))
 
 
 def read_files(paths: Sequence[str]) -> FioTable:

@@ -7,7 +7,6 @@ the JSON itself, never from file names. What cannot be read is named with the re
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from harness.adapters.results.listing import Listing
+    from harness.adapters.results.listing import FilePaths, Listing
     from harness.core.fio_table import FioTable
     from harness.core.model import FactorValue
 
@@ -64,7 +63,7 @@ class Imported:
     factors: tuple[str, ...]
     warnings: tuple[str, ...] = ()
     table: FioTable | None = None
-    files: tuple[str, ...] = ()
+    files: Sequence[str] = ()
 
     def origins(self) -> list[tuple[int, Origin]]:
         """Return the first row of each set-up, and where it comes from; in their order."""
@@ -87,7 +86,7 @@ def read_results(path: Path, variant: str, *, accept_differences: bool = False) 
         raise InputError.single(str(path), "is a run directory of the harness", "read it as one")
     if path.is_dir():
         listing = list_tree(path, look=table_cache.is_allowed())
-        _refuse_runs_inside(path, listing.files)
+        _refuse_runs_inside(path, listing)
         return _imported(path, listing, variant, accept_differences=accept_differences)
     if not path.is_file():
         raise InputError.single(str(path), "does not exist", "name a run directory, a directory or a CSV")
@@ -134,15 +133,14 @@ def cells_as_found(imported: Imported) -> list[tuple[FactorValue, ...]]:
     return list(keys.itertuples(index=False, name=None))
 
 
-def _refuse_runs_inside(root: Path, files: Sequence[str]) -> None:
-    inside = [os.path.dirname(file) for file in files if file.endswith("/run.json")]  # noqa: PTH120
-    if inside:
+def _refuse_runs_inside(root: Path, listing: Listing) -> None:
+    if inside := listing.files.called("run.json"):
         raise InputError(
             [
                 Problem(
-                    run,
+                    run.rstrip("/"),
                     f"is a run directory of the harness inside {root}: it holds both variants",
-                    f"compare it by itself: harness compare {run}",
+                    f"compare it by itself: harness compare {run.rstrip('/')}",
                 )
                 for run in inside[:_MOST_PROBLEMS]
             ]
@@ -152,10 +150,10 @@ def _refuse_runs_inside(root: Path, files: Sequence[str]) -> None:
 def _read(path: Path, listing: Listing) -> FioTable:
     """Read the files of a tree, or what is kept of them from the last time."""
     if not table_cache.is_on(len(listing.files)):
-        return read_files(listing.files)
+        return read_files(list(listing.files))
     table = table_cache.load(path, listing)
     if table is None:
-        table = read_files(listing.files)
+        table = read_files(list(listing.files))
         table_cache.store(path, listing, table)
     return table
 
@@ -183,7 +181,7 @@ def _imported(path: Path, listing: Listing, variant: str, *, accept_differences:
     warnings += [f"{variant}: {warning}" for warning in scattered_repeats(_places(table, keys, files))]
     frame = pd.DataFrame(keys).take(table.setup).reset_index(drop=True).assign(**table.numbers)
     imported = _samples(frame, variant, (*_JSON_FACTORS, *columns))
-    return replace(imported, warnings=tuple(warnings), table=table, files=tuple(files))
+    return replace(imported, warnings=tuple(warnings), table=table, files=files)
 
 
 def _reasons(skipped: Sequence[tuple[str, str]]) -> list[Problem]:
@@ -219,14 +217,13 @@ def _origins(table: FioTable, files: Sequence[str]) -> list[tuple[int, Origin]]:
 
 
 def _places(
-    table: FioTable, keys: Sequence[Mapping[str, FactorValue]], files: Sequence[str]
+    table: FioTable, keys: Sequence[Mapping[str, FactorValue]], files: FilePaths
 ) -> list[tuple[tuple[FactorValue, ...], str]]:
     """Return every cell and the directories it was measured in, each pair once."""
     cells = [tuple(key.values()) for key in keys]
-    directories = [file.rpartition("/")[0] or "/" for file in files]
-    where, places = pd.factorize(np.array(directories, dtype=object))
-    _codes, pairs = pd.factorize(table.setup * len(places) + where[table.file])
-    named = ((cells[pair // len(places)], str(places[pair % len(places)])) for pair in pairs.tolist())
+    where, places = files.directories_of(table.file)
+    _codes, pairs = pd.factorize(table.setup * len(places) + where)
+    named = ((cells[pair // len(places)], places[pair % len(places)]) for pair in pairs.tolist())
     return list(dict.fromkeys(named))
 
 

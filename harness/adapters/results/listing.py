@@ -2,32 +2,102 @@
 
 from __future__ import annotations
 
+import bisect
+import functools
 import hashlib
 import os
 import time
-from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
+from itertools import accumulate, chain, groupby
+from operator import attrgetter
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
+import orjson
 
 from harness.adapters.results.fio_files import pool, walk_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     import numpy.typing as npt
 
     IntArray = npt.NDArray[np.int64]
+    State = tuple[int, int, int, int, int]
 
 _FEW = 20_000
 _AT_ONCE = 8
-_FIELDS = 5
-_POSITIVE = 2**63 - 1
 _MOMENT_NS = 2_000_000_000
-_UNKNOWN = (0, 0, 0, -1, -1)
+_UNKNOWN: State = (0, 0, 0, 0, 0)
+_state_of: Callable[[os.stat_result], State] = attrgetter(
+    "st_size", "st_mtime_ns", "st_ctime_ns", "st_ino", "st_dev"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The files of one directory, in the order of their names.
+
+    Attributes:
+        directory: what their paths begin with: a slash at its end, or nothing at all.
+        names: theirs, each with a NUL behind it, which no name has. One text: a million would take longer
+            from one process to another than to be looked at.
+        count: of them.
+        digest: a hash of the names and of what each file's state is.
+        newest: when one was last touched or changed, in ns; 0 where nobody looked.
+        is_known: whether the state of each is known.
+    """
+
+    directory: str
+    names: str
+    count: int
+    digest: bytes
+    newest: int
+    is_known: bool
+
+
+class FilePaths(Sequence[str]):
+    """The paths of many files, each made when it is asked for."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts = parts
+        self._ends = list(accumulate(part.count for part in parts))
+        self._names = functools.lru_cache(maxsize=4)(self._split)
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @overload
+    def __getitem__(self, number: int) -> str: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[str]: ...
+    def __getitem__(self, number: int | slice) -> str | list[str]:
+        if isinstance(number, slice):
+            return [self[one] for one in range(*number.indices(len(self)))]
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        which = bisect.bisect_right(self._ends, number)
+        part = self._parts[which]
+        return part.directory + self._names(which)[number - self._ends[which] + part.count]
+
+    def __iter__(self) -> Iterator[str]:
+        for which, part in enumerate(self._parts):
+            yield from (part.directory + name for name in self._split(which))
+
+    def _split(self, which: int) -> list[str]:
+        return self._parts[which].names.split("\0")[:-1]
+
+    def called(self, name: str) -> list[str]:
+        """Return the directories that have a file of this name, as they begin its path."""
+        return [part.directory for part in self._parts if f"\0{name}\0" in f"\0{part.names}"]
+
+    def directories_of(self, numbers: IntArray) -> tuple[IntArray, list[str]]:
+        """Return which directory each of some files is in: the place of its path in the list behind."""
+        return np.searchsorted(np.array(self._ends), numbers, side="right"), [
+            part.directory.rstrip("/") or "/" for part in self._parts
+        ]
 
 
 @dataclass(frozen=True)
@@ -35,21 +105,25 @@ class Listing:
     """Files, and their state.
 
     Attributes:
-        files: their paths.
-        states: size, mtime and ctime in ns, inode and device of each, shape (N, 5); -1 for inode and device
-            of what cannot be looked at, or was not.
+        parts: of which they are.
     """
 
-    files: list[str]
-    states: IntArray
+    parts: Sequence[Part]
+
+    @functools.cached_property
+    def files(self) -> FilePaths:
+        """Their paths."""
+        return FilePaths(self.parts)
 
     def key(self, *more: str) -> str:
         """Return a hash of all of it, and of what else is given: the same as long as nothing changed."""
         digest = hashlib.sha256()
-        for parts in (self.files, more):
-            # No path has a NUL in it: nothing else makes the same text.
-            digest.update("\0".join((str(len(parts)), *parts, "")).encode(errors="surrogatepass"))
-        digest.update(self.states.tobytes())
+        # No path has a NUL in it: nothing else makes the same text.
+        directories = [part.directory for part in self.parts]
+        for texts in (directories, more):
+            digest.update("\0".join((str(len(texts)), *texts, "")).encode(errors="surrogatepass"))
+        for part in self.parts:
+            digest.update(part.digest)
         return digest.hexdigest()
 
     def is_settled(self) -> bool:
@@ -58,11 +132,8 @@ class Listing:
         A file system's clock ticks some hundred times a second, on some only every two seconds: what is
         written twice within a tick looks the same.
         """
-        if not len(self.states):
-            return True
-        newest = int(self.states[:, 1:3].max())
-        known = bool((self.states[:, 3] >= 0).all())
-        return known and newest < time.time_ns() - _MOMENT_NS
+        newest = max((part.newest for part in self.parts), default=0)
+        return all(part.is_known for part in self.parts) and newest < time.time_ns() - _MOMENT_NS
 
 
 def list_tree(root: Path, *, look: bool = True) -> Listing:
@@ -74,19 +145,20 @@ def list_tree(root: Path, *, look: bool = True) -> Listing:
     """
     begun = [root.as_posix(), *_directories_in(root)]
     found = [_scan([begun[0]], deep=False, look=look)]
-    scan = partial(_scan, look=look)
-    while (rest := begun[len(found) :]) and sum(len(part.files) for part in found) < _FEW:
+    scan = functools.partial(_scan, look=look)
+    while (rest := begun[len(found) :]) and sum(part.count for part in chain(*found)) < _FEW:
         found.append(scan(rest[:1]))
     if rest:
         with pool() as workers:
             found += workers.map(
                 scan, [rest[first : first + _AT_ONCE] for first in range(0, len(rest), _AT_ONCE)]
             )
-    files = [file for part in found for file in part.files]
-    unreadable = [directory for part in found for directory in part.unreadable]
-    states = [np.frombuffer(part.states, dtype=np.int64) for part in found]
-    unknown = np.array(_UNKNOWN * len(unreadable), dtype=np.int64)
-    return Listing(files + unreadable, np.concatenate([*states, unknown]).reshape(-1, _FIELDS))
+    # What could not be listed comes last.
+    return Listing(sorted(chain(*found), key=_is_unlisted))
+
+
+def _is_unlisted(part: Part) -> bool:
+    return not part.directory
 
 
 def _directories_in(root: Path) -> list[str]:
@@ -97,53 +169,55 @@ def _directories_in(root: Path) -> list[str]:
     return [path for path in paths if not os.path.islink(path)]  # noqa: PTH114
 
 
-@dataclass(frozen=True)
-class _Scanned:
-    files: list[str]
-    states: array[int]
-    unreadable: list[str]
-
-
-def _scan(roots: Sequence[str], *, deep: bool = True, look: bool) -> _Scanned:
+def _scan(roots: Sequence[str], *, deep: bool = True, look: bool) -> list[Part]:
     """Return what is in some trees, or in the directories themselves only."""
-    files: list[str] = []
-    states = array("q")
     unreadable: list[str] = []
+    parts = []
     for root in roots:
-        for directory, names in walk_tree(root, unreadable.append, deep=deep):
-            files += names
-            if look:
-                _add_states(directory, names, states)
-            else:
-                states.extend(_UNKNOWN * len(names))
-    return _Scanned(files, states, unreadable)
+        for directory, files in walk_tree(root, unreadable.append, deep=deep):
+            if files:
+                parts.append(_part(os.path.join(directory, ""), files, look=look))  # noqa: PTH118
+    return parts + [_part("", [directory], look=False) for directory in unreadable]
 
 
-def _add_states(directory: str, files: Sequence[str], states: array[int]) -> None:
+def _part(directory: str, names: Sequence[str], *, look: bool) -> Part:
+    states = _states(directory, names) if look else [_UNKNOWN] * len(names)
+    text = "\0".join((*names, ""))
+    digest = hashlib.sha256(text.encode(errors="surrogatepass"))
+    digest.update(orjson.dumps(states))
+    return Part(
+        directory,
+        text,
+        len(names),
+        digest.digest(),
+        newest=max(max(touched, changed) for _size, touched, changed, _inode, _device in states),
+        is_known=_UNKNOWN not in states,
+    )
+
+
+def _states(directory: str, names: Iterable[str]) -> list[State]:
     # Relative to the open directory: looking up a path of some parts takes as long as the rest.
-    begin = len(directory) + (not directory.endswith("/"))
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if files else -1
     try:
-        for file in files:
-            states.extend(_state(file[begin:], descriptor))
+        descriptor = os.open(directory or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return [_UNKNOWN for _name in names]
+    try:
+        return [_state(name, descriptor) for name in names]
     finally:
-        if descriptor >= 0:
-            os.close(descriptor)
+        os.close(descriptor)
 
 
-def _state(file: str, directory: int | None = None) -> tuple[int, int, int, int, int]:
+def _state(name: str, directory: int) -> State:
     try:
-        found = os.stat(file, dir_fd=directory)
+        return _state_of(os.stat(name, dir_fd=directory))
     except OSError:
         return _UNKNOWN
-    # The two last may need all of 64 bits, and have no sign.
-    inode, device = found.st_ino & _POSITIVE, found.st_dev & _POSITIVE
-    return (found.st_size, found.st_mtime_ns, found.st_ctime_ns, inode, device)
 
 
 def listing_of(files: Sequence[str]) -> Listing:
     """Return files that are known, with their state now."""
-    states = array("q")
-    for file in files:
-        states.extend(_state(file))
-    return Listing(list(files), np.frombuffer(states, dtype=np.int64).reshape(-1, _FIELDS))
+    parts = []
+    for directory, paths in groupby(files, key=lambda file: file[: file.rfind("/") + 1]):
+        names = [path[len(directory) :] for path in paths]
+        parts.append(_part(directory, names, look=True))
+    return Listing(parts)
