@@ -92,8 +92,10 @@ RULES = (
 )
 """What must be equal in what; a fact that no rule names (a process number) is one session's own."""
 
-_OWN = ("name", "uuid", "title", "metadata", "devices/emulator")
-"""What of a domain belongs to one session, or to the build."""
+_QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
+_OWN = ("name", "uuid", "title", "metadata", "devices/emulator", f"{_QEMU}capabilities")
+"""What of a domain belongs to one session, or to the build; or says how libvirt is to ask QEMU, whose command
+line and answers are compared for themselves."""
 
 _OPEN = "qemu.devices."
 """Where a build may know what another does not."""
