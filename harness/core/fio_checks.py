@@ -221,20 +221,23 @@ def edges(*names: tuple[str, ...]) -> tuple[tuple[float, float], ...]:
     """Return from where to where each bucket of a distribution reaches, in ns; (-1, -1) for what is none.
 
     Args:
-        names: those of the buckets under each of `UNITS`: their upper edges, in that unit.
+        names: those of the buckets under each of `UNITS`: their upper edges, in that unit; in any order, as
+            whoever wrote the text again may have sorted its keys.
     """
-    found: list[tuple[float, float]] = []
-    edge = 0.0
-    for unit, keys in zip(UNITS.values(), names, strict=True):
-        for name in keys:
-            try:
-                upper = math.inf if name.startswith(">=") else float(name) * unit
-            except ValueError:
-                found.append((-1.0, -1.0))
-                continue
-            found.append((edge, upper))
-            edge = upper
-    return tuple(found)
+    uppers = [_upper(name, unit) for unit, keys in zip(UNITS.values(), names, strict=True) for name in keys]
+    known = sorted({upper for upper in uppers if upper is not None})
+    lowers = dict(zip(known, [0.0, *known], strict=False))
+    return tuple((-1.0, -1.0) if upper is None else (lowers[upper], upper) for upper in uppers)
+
+
+def _upper(name: str, unit: float) -> float | None:
+    if name.startswith(">="):
+        return math.inf
+    try:
+        upper = float(name) * unit
+    except ValueError:
+        return None
+    return upper if upper > 0 else None
 
 
 def _agree(what: str, value: float, expected: float, slack: float) -> None:

@@ -8,6 +8,7 @@ shape, or fails any of it, is left to the careful way: it decides, and says why.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from array import array
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import numpy as np
 import orjson
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET
 
 from harness.core.fio_cells import Setup, asked_ms_of, identity_of, named, setup_of
 from harness.core.fio_checks import block_limits, edges, fio_release, in_flight
@@ -36,71 +37,23 @@ from harness.core.fio_predicates import (
     stands_behind,
 )
 from harness.core.fio_result import read_document
+from harness.core.fio_shapes import Keys, Report, Shape, active, decode, decoder_of, numbers, shape_of
 from harness.core.fio_snapshots import UNKNOWN_ETA
 from harness.core.fio_table import FioTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     import numpy.typing as npt
+
+    from harness.core.fio_shapes import Direction, Job
 
     FloatArray = npt.NDArray[np.float64]
     BoolArray = npt.NDArray[np.bool_]
 
 _SINCE = (3, 2)
 _KEYS = tuple(f'"{key}"'.encode() for key in COUNTED)
+_SHORT = (b'"iops"', b'_bytes"')
+_MOST_TRIED = 4
 _KIB = 1024
-
-
-class _Latency(msgspec.Struct, frozen=True, gc=False):
-    min: float = math.nan
-    max: float = math.nan
-    mean: float = math.nan
-    samples: float = msgspec.field(name="N", default=math.nan)
-    percentile: dict[str, float] | None = None
-
-
-class _Direction(msgspec.Struct, gc=False):
-    iops: float
-    bw: float
-    bw_bytes: float
-    io_bytes: float
-    io_kbytes: float
-    runtime: float
-    total_ios: float
-    slat_ns: _Latency = _Latency()
-    clat_ns: _Latency = _Latency()
-    lat_ns: _Latency = _Latency()
-    clat: Raw | UnsetType = UNSET
-    lat: Raw | UnsetType = UNSET
-
-
-class _Job(msgspec.Struct, gc=False):
-    jobname: str
-    groupid: int
-    error: int
-    eta: int
-    read: _Direction
-    write: _Direction
-    trim: _Direction
-    job_runtime: float
-    usr_cpu: float
-    sys_cpu: float
-    options: Raw = msgspec.field(name="job options")
-    latency_ns: dict[str, float] = {}
-    latency_us: dict[str, float] = {}
-    latency_ms: dict[str, float] = {}
-    total_err: float = 0.0
-    mixed: Raw | UnsetType = UNSET
-    hostname: Raw | UnsetType = UNSET
-
-
-class _Report(msgspec.Struct, gc=False):
-    timestamp_ms: float
-    jobs: list[_Job]
-    version: str = msgspec.field(name="fio version")
-    shared: Raw = msgspec.field(name="global options", default=Raw(b"{}"))
-    client_stats: Raw | UnsetType = UNSET
 
 
 class _Asked(NamedTuple):
@@ -145,31 +98,40 @@ class _Values(NamedTuple):
     no_eta: Number
 
 
-class _Groups:
-    """Rows of values under the same keys."""
+class _Rows:
+    """Rows of values under the same keys.
 
-    def __init__(self) -> None:
-        self._groups: dict[tuple[tuple[str, ...], ...], tuple[list[int], array[float]]] = {}
+    Args:
+        width: how many these are.
+    """
 
-    def add(self, row: int, keys: tuple[tuple[str, ...], ...], *parts: Iterable[float]) -> None:
-        group = self._groups.get(keys)
-        if group is None:
-            group = self._groups[keys] = [], array("d")
-        rows, found = group
-        rows.append(row)
-        for part in parts:
-            found.extend(part)
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self.rows: list[int] = []
+        self.values = array("d")
 
-    def matrices(self) -> Iterator[tuple[tuple[tuple[str, ...], ...], npt.NDArray[np.int64], FloatArray]]:
-        for keys, (rows, found) in self._groups.items():
-            yield keys, np.array(rows), np.frombuffer(found).reshape(len(rows), sum(map(len, keys)))
+    def matrix(self) -> tuple[npt.NDArray[np.int64], FloatArray]:
+        """Return which rows, and their values: shape (rows, keys)."""
+        return _index(self.rows), np.frombuffer(self.values).reshape(len(self.rows), self._width)
+
+
+class _Known:
+    """A shape that was met: how reports of it are decoded, and what is kept of them."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.direction = shape.direction
+        self.decoder = decoder_of(shape)
+        self.clat, self.lat = _Rows(len(shape.clat)), _Rows(len(shape.lat))
+        self.shares = _Rows(sum(map(len, shape.shares)))
+        self.keys = shape
 
 
 class PlainReports:
     """Takes reports one by one and gives those that are plain, as a table."""
 
     def __init__(self) -> None:
-        self._decoder = msgspec.json.Decoder(_Report)
+        self._shapes: dict[Shape, _Known] = {}
+        self._latest: list[_Known] = []
         self._setups: list[Setup] = []
         self._asked: dict[tuple[str, str, bytes, bytes], _Asked | None] = {}
         self._named: dict[tuple[int, str, int], int] = {}
@@ -177,21 +139,18 @@ class PlainReports:
         self._codes: list[int] = []
         self._files: list[int] = []
         self._identities: list[int] = []
-        self._percentiles = {"clat": _Groups(), "lat": _Groups()}
-        self._shares = _Groups()
 
     def take(self, file: int, data: bytes) -> bool:
         """Read what a file holds; False where it is not plain."""
         if not data.startswith(b"{") or not data.isascii():
             return False
+        if not _stand_once(data):
+            return False
         try:
-            report = self._decoder.decode(data)
+            report, known = self._decoded(data)
         except (msgspec.DecodeError, RecursionError):
             return False
-        if len(report.jobs) != 1 or report.client_stats is not UNSET or not report.timestamp_ms > 0:
-            return False
-        # As `fio_document`: the last of equal keys wins, and nothing is said.
-        if any(data.count(key) != 3 for key in _KEYS):  # noqa: PLR2004 - once in each direction
+        if known is None or report.client_stats is not UNSET or not report.timestamp_ms > 0:
             return False
         job = report.jobs[0]
         if (
@@ -202,30 +161,47 @@ class PlainReports:
             or job.hostname is not UNSET
         ):
             return False
-        return self._add(file, data, report, job)
+        return self._add(file, data, report, known)
 
-    def _add(self, file: int, data: bytes, report: _Report, job: _Job) -> bool:
-        name, section = "read", job.read
-        silent: tuple[_Direction, ...] = (job.write, job.trim)
-        if not (section.iops or section.total_ios):
-            name, section, silent = "write", job.write, (job.trim,)
-        if not (section.iops or section.total_ios):
-            name, section, silent = "trim", job.trim, ()
-        if any(other.iops or other.total_ios for other in silent):
-            return False
-        if not (section.iops or section.total_ios):
-            return False
-        asked = self._asked_of(name, data, report, job)
+    def _decoded(self, data: bytes) -> tuple[Report, _Known | None]:
+        """Decode a report, and say what shape it has; None where it has none of a plain one.
+
+        Raises:
+            msgspec.DecodeError, RecursionError: it is no report.
+        """
+        for known in self._latest:
+            with contextlib.suppress(msgspec.DecodeError):
+                report = known.decoder.decode(data)
+                if len(report.jobs) == 1 and active(report.jobs[0]) == known.direction:
+                    return report, known
+        report = decode(data)
+        direction = active(report.jobs[0]) if len(report.jobs) == 1 else None
+        if direction is None:
+            return report, None
+        shape = shape_of(report.jobs[0], direction)
+        known = self._shapes.setdefault(shape, _Known(shape))
+        self._latest = [known, *self._latest][:_MOST_TRIED]
+        return known.decoder.decode(data), known
+
+    def _add(self, file: int, data: bytes, report: Report, known: _Known) -> bool:
+        job = report.jobs[0]
+        section: Direction = getattr(job, known.direction)
+        asked = self._asked_of(known.direction, data, report, job)
         if asked is None or section.clat is not UNSET or section.lat is not UNSET:
             return False
         slat, clat, lat = section.slat_ns, section.clat_ns, section.lat_ns
         row = len(self._codes)
-        for kind, latency in (("clat", clat), ("lat", lat)):
-            if latency.percentile:
-                keys = (tuple(latency.percentile),)
-                self._percentiles[kind].add(row, keys, latency.percentile.values())
-        ns, us, ms = job.latency_ns, job.latency_us, job.latency_ms
-        self._shares.add(row, (tuple(ns), tuple(us), tuple(ms)), ns.values(), us.values(), ms.values())
+        if known.keys.clat:
+            known.clat.rows.append(row)
+            known.clat.values.extend(numbers(clat.percentile))
+        if known.keys.lat:
+            known.lat.rows.append(row)
+            known.lat.values.extend(numbers(lat.percentile))
+        shares = known.shares.values
+        known.shares.rows.append(row)
+        shares.extend(numbers(job.latency_ns))
+        shares.extend(numbers(job.latency_us))
+        shares.extend(numbers(job.latency_ms))
         self._values.extend(
             (  # as `_Values`
                 section.iops, section.bw, section.bw_bytes, section.io_bytes, section.io_kbytes,
@@ -247,7 +223,7 @@ class PlainReports:
         )
         return True
 
-    def _asked_of(self, direction: str, data: bytes, report: _Report, job: _Job) -> _Asked | None:
+    def _asked_of(self, direction: str, data: bytes, report: Report, job: Job) -> _Asked | None:
         key = (direction, report.version, bytes(report.shared), bytes(job.options))
         if key not in self._asked:
             try:
@@ -287,7 +263,7 @@ class PlainReports:
         columns = _Values(
             *np.frombuffer(self._values).reshape(len(self._codes), len(_Values._fields)).T.copy()
         )
-        spread = {kind: self._spread(kind, len(self._codes)) for kind in self._percentiles}
+        spread = {kind: self._spread(kind, len(self._codes)) for kind in ("clat", "lat")}
         good = _agree(columns) & self._distributed(columns)
         for kind, (least, most, _found) in spread.items():
             good &= _between(columns, kind, least, most)
@@ -306,7 +282,11 @@ class PlainReports:
         """Return least and most percentile, but for those that are 0, and the named ones; NaN for none."""
         least, most = np.full(rows, np.nan), np.full(rows, np.nan)
         named: dict[str, FloatArray] = {}
-        for (keys,), where, values in self._percentiles[kind].matrices():
+        for known in self._shapes.values():
+            keys: Keys = getattr(known.keys, kind)
+            if not keys:
+                continue
+            where, values = getattr(known, kind).matrix()
             seen = np.where(values > 0, values, np.nan)
             # fmin and fmax leave NaN out, and say nothing where there is nothing else.
             least[where] = np.fmin.reduce(seen, axis=1)
@@ -326,20 +306,31 @@ class PlainReports:
     def _distributed(self, columns: _Values) -> BoolArray:
         """Return where the mean completion latency is one that its distribution can have."""
         good = np.ones(len(self._codes), dtype=bool)
-        for names, where, shares in self._shares.matrices():
-            buckets = np.array(edges(*names), dtype=np.float64).reshape(-1, 2)
+        for known in self._shapes.values():
+            where, shares = known.shares.matrix()
+            buckets = np.array(edges(*known.keys.shares), dtype=np.float64).reshape(-1, 2)
             sane = np.all((shares >= 0) & (shares <= LARGEST), axis=1)
-            known = (shares > 0) & (buckets[:, 1] >= 0)
-            counted = known & (shares > LEAST_SHARE)
+            told = (shares > 0) & (buckets[:, 1] >= 0)
+            counted = told & (shares > LEAST_SHARE)
             # Infinity times no share, and what is not sane.
             with np.errstate(all="ignore"):
                 low = np.sum(np.where(counted, buckets[:, 0] * shares, 0.0), axis=1) / 100
-                high = np.sum(np.where(known, buckets[:, 1] * shares, 0.0), axis=1) / 100
-                whole = np.sum(np.where(known, shares, 0.0), axis=1)
+                high = np.sum(np.where(told, buckets[:, 1] * shares, 0.0), axis=1) / 100
+                whole = np.sum(np.where(told, shares, 0.0), axis=1)
             mean = columns.clat_mean[where]
             silent = (whole < LEAST_WHOLE) | ~_measured(columns, "clat")[where]
             good[where] = sane & (silent | is_mean_of(mean, low, high))
         return good
+
+
+def _stand_once(data: bytes) -> bool:
+    """Return whether the keys of `COUNTED` stand once in each direction, if they stand there at all.
+
+    As `fio_document`: the last of equal keys wins, and nothing is said.
+    """
+    # To look for what two keys have in common is faster, and enough where nothing else has it.
+    iops, others = map(data.count, _SHORT)
+    return iops == 3 and (others == 6 or all(data.count(key) == 3 for key in _KEYS))  # noqa: PLR2004
 
 
 def _is_plain(*options: object) -> bool:

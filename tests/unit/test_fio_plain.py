@@ -53,6 +53,24 @@ def assert_never_different(output: str) -> bool:
     return True
 
 
+def assert_the_same_behind(first: str, output: str) -> None:
+    """Hold what is read of an output against what is read of it once the shape of another one is known."""
+    alone, behind = plain(output), plain(first, output)
+    (rows,) = np.nonzero(behind.file == 1)
+    second = behind.take(rows)
+    # Where the first cannot be used, the careful way may read all with its options.
+    assert len(second) <= len(alone)
+    if len(second):
+        assert second.setups[second.setup[0]] == alone.setups[alone.setup[0]]
+        assert numbers_in(second) == numbers_in(alone)
+        assert second.identity.tolist() == alone.identity.tolist()
+
+
+def numbers_in(table: FioTable) -> dict[str, list[float]]:
+    """Return what a table of one row says; a column of NaN alone says nothing."""
+    return {name: values.tolist() for name, values in table.numbers.items() if not np.isnan(values).all()}
+
+
 @pytest.mark.parametrize("name", RECORDED)
 def test_what_fio_really_printed_reads_the_same(name: str) -> None:
     assert_never_different((DATA / name).read_text())
@@ -104,7 +122,33 @@ def test_whatever_is_changed_both_ways_agree(data: st.DataObject) -> None:
                 section[key] = data.draw(STRANGE)
             else:
                 section[key] *= data.draw(st.sampled_from([0.5, 0.98, 0.999, 1.0005, 1.02, 2, 1000, 1024]))
-    assert_never_different(json.dumps(document, indent=1))
+    output = json.dumps(document, indent=1)
+    assert_never_different(output)
+    assert_the_same_behind(json.dumps(DOCUMENT, indent=1), output)
+    assert_the_same_behind(output, json.dumps(DOCUMENT, indent=1))
+
+
+def test_reports_of_many_shapes_give_what_they_give_alone() -> None:
+    outputs = []
+    for number in range(60):
+        document = report(
+            iops=1000 + number, moment=number + 1, rw=("randread", "randwrite", "write")[number % 3]
+        )
+        direction = ("read", "write", "write")[number % 3]
+        for kind in ("clat_ns", "lat_ns"):
+            latency = document["jobs"][0][direction][kind]
+            if percentile := latency.get("percentile"):
+                # As with other lists of percentiles, and with none.
+                kept = list(percentile)[: number % 7]
+                latency["percentile"] = {key: percentile[key] for key in kept}
+        outputs.append(json.dumps(document))
+    table = plain(*outputs)
+    assert table.file.tolist() == list(range(60))
+    shapes = {tuple(sorted(numbers_in(table.take(np.array([row]))))) for row in range(60)}
+    assert len(shapes) > 1
+    for row, output in enumerate(outputs):
+        assert assert_never_different(output)
+        assert numbers_in(table.take(np.array([row]))) == numbers_in(plain(output))
 
 
 def test_many_give_the_rows_they_give_alone() -> None:
@@ -135,3 +179,13 @@ def test_parts_are_joined_in_the_order_of_their_files() -> None:
     after = join([(0, together), (6, together)])
     assert after.file.tolist() == list(range(12))
     assert after.problems == ((3, "odd"), (9, "odd"))
+
+
+def test_the_order_of_keys_means_nothing() -> None:
+    """`jq -S` sorts them as texts: 10 comes before 2."""
+    sorted_again = json.dumps(DOCUMENT, sort_keys=True)
+    (one,), problems = carefully(sorted_again)
+    (other,), _problems = carefully(json.dumps(DOCUMENT))
+    assert problems == []
+    assert (one.numbers, one.identity) == (other.numbers, other.identity)
+    assert assert_never_different(sorted_again)

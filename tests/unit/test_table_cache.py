@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from bench.reports import write_run, write_trees
 from fio_writer import text
 from harness.adapters.results import imports, run_outputs, table_cache
-from harness.adapters.results.fio_files import find_files
+from harness.adapters.results.fio_files import find_files, get_ready
 from harness.adapters.results.imports import read_results
 from harness.adapters.results.listing import list_tree, listing_of
 from harness.adapters.results.samples import read_samples
@@ -324,9 +324,8 @@ def test_equal_names_elsewhere_are_other_files(tree: Path, tmp_path: Path) -> No
     assert one.key() != other.key() != listing_of(list(other.files)[:-1]).key()
 
 
-names = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=8).filter(
-    lambda name: not name.startswith(".")
-)
+letters = st.characters(exclude_characters="/\0", exclude_categories=["Cs"])
+names = st.text(letters, min_size=1, max_size=8).filter(lambda name: not name.startswith("."))
 
 
 @given(st.dictionaries(names, st.lists(names, min_size=1, max_size=4, unique=True), max_size=4))
@@ -343,3 +342,19 @@ def test_paths_are_the_same_one_by_one_and_all_at_once(tree: dict[str, list[str]
         assert paths.called(name) == wanted
     with pytest.raises(IndexError):
         paths[len(files)]
+
+
+def test_what_reads_many_files_is_started_beside_the_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[bool] = []
+    monkeypatch.setattr("multiprocessing.forkserver.ensure_running", lambda: begun.append(True))
+    monkeypatch.setattr("harness.adapters.results.fio_files._WORTH_A_POOL", 8)
+    few, many = write_trees(tmp_path / "few", 6)[0], write_trees(tmp_path / "many", 40)[0]
+    get_ready(tmp_path / "nowhere", few, None)
+    assert begun == []
+    get_ready(few, many)
+    assert begun == [True]
+    write_run(tmp_path / "run", 100)
+    get_ready(tmp_path / "run")
+    assert begun == [True, True]

@@ -13,7 +13,7 @@ import sys
 import zlib
 from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 from typing import IO, TYPE_CHECKING
 
 import zstandard
@@ -25,6 +25,7 @@ from harness.core.fio_table import FioTable, join, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from multiprocessing.context import ForkServerContext
     from pathlib import Path
 
 MOST_BYTES = 256 * 2**20
@@ -71,17 +72,40 @@ def read_files(paths: Sequence[str]) -> FioTable:
         return join(list(zip(parts, tables, strict=True)))
 
 
+def get_ready(*roots: Path | None) -> None:
+    """Begin to start what `pool` needs, where it seems that it will be needed: beside other imports."""
+    if any(_looks_large(str(root)) for root in roots if root is not None):
+        _server()
+        with _nameless_main():
+            forkserver.ensure_running()
+
+
+def _looks_large(root: str) -> bool:
+    """Return whether a tree or a run directory seems to have many files, after a look at the first few."""
+    place = next((place for place in (f"{root}/sessions", root) if os.path.isdir(place)), "")  # noqa: PTH112
+    _place, names, files = next(os.walk(place), ("", [], []))
+    _first, _names, inside = next(os.walk(f"{place}/{names[0]}"), ("", [], [])) if names else ("", [], [])
+    return len(files) + len(names) * len(inside) >= _WORTH_A_POOL
+
+
+def _server() -> ForkServerContext:
+    """Return how to start processes: not with fork, as this one may have threads, which do not survive it.
+
+    The server has only numpy's, which are stopped before it forks, and imports this module once for all.
+    """
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
 @contextlib.contextmanager
 def pool() -> Iterator[ProcessPoolExecutor]:
     """Give a process for every core that this one may use, for the duration of the ``with`` block."""
     cores = len(os.sched_getaffinity(0))
-    # Not fork: this process may have threads, which do not survive it. The server has only numpy's, which are
-    # stopped before it forks, and imports this module once for all. What readers make has no cycles to find.
-    context = get_context("forkserver")
-    context.set_forkserver_preload([__name__])
     with (
         _nameless_main(),
-        ProcessPoolExecutor(cores, mp_context=context, initializer=gc.disable) as workers,
+        # What readers make has no cycles to find.
+        ProcessPoolExecutor(cores, mp_context=_server(), initializer=gc.disable) as workers,
     ):
         yield workers
 

@@ -188,6 +188,9 @@ class _Asked:
 
 
 def _of_samples(asked: _Asked) -> int:
+    from harness.adapters.results.fio_files import get_ready
+
+    get_ready(asked.old, asked.new)
     from harness.analysis.tables import render_all
     from harness.shell.comparing import compare_metrics, compare_two
 
