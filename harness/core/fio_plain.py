@@ -53,6 +53,9 @@ _SINCE = (3, 2)
 _KEYS = tuple(f'"{key}"'.encode() for key in COUNTED)
 _SHORT = (b'"iops"', b'_bytes"')
 _MOST_TRIED = 4
+_MOST_SHAPES = 50
+_LARGEST_SHAPE = 200
+"""Keys; fio has 32 shares and twice 20 percentiles. A decoder is made in the time of forty reports."""
 _KIB = 1024
 
 
@@ -119,11 +122,10 @@ class _Known:
     """A shape that was met: how reports of it are decoded, and what is kept of them."""
 
     def __init__(self, shape: Shape) -> None:
-        self.direction = shape.direction
+        self.shape = shape
         self.decoder = decoder_of(shape)
         self.clat, self.lat = _Rows(len(shape.clat)), _Rows(len(shape.lat))
         self.shares = _Rows(sum(map(len, shape.shares)))
-        self.keys = shape
 
 
 class PlainReports:
@@ -142,9 +144,7 @@ class PlainReports:
 
     def take(self, file: int, data: bytes) -> bool:
         """Read what a file holds; False where it is not plain."""
-        if not data.startswith(b"{") or not data.isascii():
-            return False
-        if not _stand_once(data):
+        if not data.startswith(b"{") or not data.isascii() or not _stand_once(data):
             return False
         try:
             report, known = self._decoded(data)
@@ -169,32 +169,35 @@ class PlainReports:
         Raises:
             msgspec.DecodeError, RecursionError: it is no report.
         """
-        for known in self._latest:
+        for latest in self._latest:
             with contextlib.suppress(msgspec.DecodeError):
-                report = known.decoder.decode(data)
-                if len(report.jobs) == 1 and active(report.jobs[0]) == known.direction:
-                    return report, known
+                report = latest.decoder.decode(data)
+                if len(report.jobs) == 1 and active(report.jobs[0]) == latest.shape.direction:
+                    return report, latest
         report = decode(data)
         direction = active(report.jobs[0]) if len(report.jobs) == 1 else None
         if direction is None:
             return report, None
         shape = shape_of(report.jobs[0], direction)
-        known = self._shapes.setdefault(shape, _Known(shape))
+        if (known := self._shapes.get(shape)) is None:
+            if shape.size > _LARGEST_SHAPE or len(self._shapes) >= _MOST_SHAPES:
+                return report, None
+            known = self._shapes[shape] = _Known(shape)
         self._latest = [known, *self._latest][:_MOST_TRIED]
         return known.decoder.decode(data), known
 
     def _add(self, file: int, data: bytes, report: Report, known: _Known) -> bool:
         job = report.jobs[0]
-        section: Direction = getattr(job, known.direction)
-        asked = self._asked_of(known.direction, data, report, job)
+        section: Direction = getattr(job, known.shape.direction)
+        asked = self._asked_of(known.shape.direction, data, report, job)
         if asked is None or section.clat is not UNSET or section.lat is not UNSET:
             return False
         slat, clat, lat = section.slat_ns, section.clat_ns, section.lat_ns
         row = len(self._codes)
-        if known.keys.clat:
+        if known.shape.clat:
             known.clat.rows.append(row)
             known.clat.values.extend(numbers(clat.percentile))
-        if known.keys.lat:
+        if known.shape.lat:
             known.lat.rows.append(row)
             known.lat.values.extend(numbers(lat.percentile))
         shares = known.shares.values
@@ -283,7 +286,7 @@ class PlainReports:
         least, most = np.full(rows, np.nan), np.full(rows, np.nan)
         named: dict[str, FloatArray] = {}
         for known in self._shapes.values():
-            keys: Keys = getattr(known.keys, kind)
+            keys: Keys = getattr(known.shape, kind)
             if not keys:
                 continue
             where, values = getattr(known, kind).matrix()
@@ -308,7 +311,7 @@ class PlainReports:
         good = np.ones(len(self._codes), dtype=bool)
         for known in self._shapes.values():
             where, shares = known.shares.matrix()
-            buckets = np.array(edges(*known.keys.shares), dtype=np.float64).reshape(-1, 2)
+            buckets = np.array(edges(*known.shape.shares), dtype=np.float64).reshape(-1, 2)
             sane = np.all((shares >= 0) & (shares <= LARGEST), axis=1)
             told = (shares > 0) & (buckets[:, 1] >= 0)
             counted = told & (shares > LEAST_SHARE)

@@ -97,6 +97,11 @@ class Shape(NamedTuple):
     lat: Keys
     shares: tuple[Keys, Keys, Keys]
 
+    @property
+    def size(self) -> int:
+        """How many keys these are."""
+        return len(self.clat) + len(self.lat) + sum(map(len, self.shares))
+
 
 _ANY = msgspec.json.Decoder(Report)
 

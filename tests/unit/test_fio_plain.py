@@ -181,6 +181,23 @@ def test_parts_are_joined_in_the_order_of_their_files() -> None:
     assert after.problems == ((3, "odd"), (9, "odd"))
 
 
+def with_percentiles(number: int, keys: list[str]) -> str:
+    document = report(iops=1000 + number, moment=number + 1)
+    latency = document["jobs"][0]["read"]["clat_ns"]
+    latency["percentile"] = dict.fromkeys(keys, round(latency["mean"]))
+    return json.dumps(document)
+
+
+def test_shapes_without_end_are_left_to_the_careful_way() -> None:
+    endless = with_percentiles(0, [f"{number / 100:f}" for number in range(1000)])
+    assert len(carefully(endless)[0]) == 1
+    assert not assert_never_different(endless)
+    others = [with_percentiles(number, [f"{number}.5"]) for number in range(80)]
+    table = plain(*others)
+    assert 0 < len(table) < len(others)
+    assert len(carefully(others[-1])[0]) == 1
+
+
 def test_the_order_of_keys_means_nothing() -> None:
     """`jq -S` sorts them as texts: 10 comes before 2."""
     sorted_again = json.dumps(DOCUMENT, sort_keys=True)
