@@ -165,7 +165,10 @@ class Hypervisor:
             handle.destroy()
         except libvirt.libvirtError as error:
             if name in self.domains(name):
-                raise HypervisorError(f"{name} could not be ended: {_first_line(error)}") from error
+                raise HypervisorError(
+                    f"{name} could not be ended: {_first_line(error)}",
+                    remedy="if libvirt says that it is locked, restart virtqemud or libvirtd, and try again",
+                ) from error
 
 
 class Domain:

@@ -55,7 +55,10 @@ def check(data: bytes, directory: Path) -> str:
         frame = read_results(path, "OLD").samples
     except HarnessError as error:
         return outcome_of(error)
-    require(len(frame) == len(found), "not a row a measurement")
+    # The same measurement twice is one.
+    known = table.identity[table.identity != 0]
+    copies = len(known) - len(set(known.tolist()))
+    require(len(frame) == len(found) - copies, "not a row a measurement")
     return READ
 
 
