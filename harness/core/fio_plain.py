@@ -110,12 +110,18 @@ class _Rows:
 
     def __init__(self, width: int) -> None:
         self._width = width
-        self.rows: list[int] = []
-        self.values = array("d")
+        self._rows: list[int] = []
+        self._values = array("d")
+
+    def add(self, row: int, *parts: object) -> None:
+        """Take the values of a row, as the decoder of a shape left them."""
+        self._rows.append(row)
+        for part in parts:
+            self._values.extend(numbers(part))
 
     def matrix(self) -> tuple[npt.NDArray[np.int64], FloatArray]:
         """Return which rows, and their values: shape (rows, keys)."""
-        return _index(self.rows), np.frombuffer(self.values).reshape(len(self.rows), self._width)
+        return _index(self._rows), np.frombuffer(self._values).reshape(len(self._rows), self._width)
 
 
 class _Known:
@@ -195,16 +201,10 @@ class PlainReports:
         slat, clat, lat = section.slat_ns, section.clat_ns, section.lat_ns
         row = len(self._codes)
         if known.shape.clat:
-            known.clat.rows.append(row)
-            known.clat.values.extend(numbers(clat.percentile))
+            known.clat.add(row, clat.percentile)
         if known.shape.lat:
-            known.lat.rows.append(row)
-            known.lat.values.extend(numbers(lat.percentile))
-        shares = known.shares.values
-        known.shares.rows.append(row)
-        shares.extend(numbers(job.latency_ns))
-        shares.extend(numbers(job.latency_us))
-        shares.extend(numbers(job.latency_ms))
+            known.lat.add(row, lat.percentile)
+        known.shares.add(row, job.latency_ns, job.latency_us, job.latency_ms)
         self._values.extend(
             (  # as `_Values`
                 section.iops, section.bw, section.bw_bytes, section.io_bytes, section.io_kbytes,

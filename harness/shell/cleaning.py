@@ -55,9 +55,7 @@ def clean_hypervisor(uri: str, workspace: Workspace, say: Callable[[str], None])
     Raises:
         HarnessError: a guest cannot be ended, which would disturb the measurement.
     """
-    for find in _starts_cut_off(uri, workspace):
-        find.remove()
-    with Hypervisor(uri, workspace.embed_root) as hypervisor:
+    with _opened(uri, workspace) as hypervisor:
         for find in (*_guests(hypervisor), *_emulators(workspace), *_playbooks()):
             say(f"ending {find.name}, {WHOSE}")
             find.remove()
@@ -126,9 +124,7 @@ class Cleaner:
         known = _known_to_libvirt(self.workspace) if embedded else []
         if embedded and (self.dry_run or not known):
             return [Leftover(LeftoverKind.GUEST, name, LeftoverFate.LISTED) for name in known]
-        for find in _starts_cut_off(self.libvirt, self.workspace):
-            find.remove()
-        with Hypervisor(self.libvirt, self.workspace.embed_root) as hypervisor:
+        with _opened(self.libvirt, self.workspace) as hypervisor:
             found = self._met(_guests(hypervisor))
         # Of one whose QEMU had died, libvirt took notice itself.
         noticed = [name for name in known if name not in {one.name for one in found}]
@@ -180,14 +176,17 @@ def _known_to_libvirt(workspace: Workspace) -> list[str]:
     return [path.stem for path in embedded.statuses(workspace.embed_root, DOMAIN_PREFIX)]
 
 
-def _starts_cut_off(uri: str, workspace: Workspace) -> Iterator[Find]:
-    """Find the guests which have no QEMU yet: libvirt, once opened, would wait for it for ever.
+@contextlib.contextmanager
+def _opened(uri: str, workspace: Workspace) -> Iterator[Hypervisor]:
+    """Open libvirt without the guests which have no QEMU yet: it would wait for it for ever.
 
     The daemons outlive the run that asked them for a guest, and start it.
     """
     if uri == EMBED:
         for status in embedded.starts_cut_off(workspace.embed_root, DOMAIN_PREFIX):
-            yield Find(LeftoverKind.GUEST, status.stem, status.unlink)
+            status.unlink()
+    with Hypervisor(uri, workspace.embed_root) as hypervisor:
+        yield hypervisor
 
 
 def _emulators(workspace: Workspace) -> Iterator[Find]:

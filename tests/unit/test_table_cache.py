@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from bench.reports import write_run, write_trees
 from fio_writer import text
 from harness.adapters.results import imports, run_outputs, table_cache
-from harness.adapters.results.fio_files import find_files, get_ready
+from harness.adapters.results.fio_files import get_ready
 from harness.adapters.results.imports import read_results
 from harness.adapters.results.listing import list_tree, listing_of
 from harness.adapters.results.samples import read_samples
@@ -31,7 +31,7 @@ from harness.core.fio_table import FioTable
 from harness.shell.cli.main import run_cli
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 FILES = 40
@@ -301,6 +301,13 @@ def test_a_forged_entry_points_at_nothing_else() -> None:
     assert table_cache.unpacked(table_cache.packed(table, "key"), "key", 7) is None
 
 
+def find_files(root: Path) -> Iterator[str]:
+    """What `list_tree` has to find, one directory after another."""
+    for directory, names, files in os.walk(root):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        yield from (f"{directory}/{name}" for name in sorted(files) if not name.startswith("."))
+
+
 def test_many_files_are_listed_as_few_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("b/1.json", "a/x/2.json", "a/3.json", "4.json", ".hidden/5.json", "c/6.json", "a/.7.json"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -338,7 +345,7 @@ def test_paths_are_the_same_one_by_one_and_all_at_once(tree: dict[str, list[str]
     where, places = paths.directories_of(np.arange(len(files)))
     assert [places[code] for code in where] == [file.rpartition("/")[0] for file in files]
     for name in ("run.json", *(file.rpartition("/")[2] for file in files[:1])):
-        wanted = [file[: -len(name)] for file in files if file.endswith(f"/{name}")]
+        wanted = [file.removesuffix(f"/{name}") for file in files if file.endswith(f"/{name}")]
         assert paths.called(name) == wanted
     with pytest.raises(IndexError):
         paths[len(files)]

@@ -24,7 +24,7 @@ from harness.core.fio_plain import PlainReports
 from harness.core.fio_table import FioTable, join, table_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from multiprocessing.context import ForkServerContext
     from pathlib import Path
 
@@ -38,28 +38,6 @@ _WORTH_A_POOL = 6000
 """Starting processes takes as long as to read so many files."""
 _AT_ONCE = 1000
 _UNREADABLE = (FioOutputError, OSError, EOFError, zlib.error, lzma.LZMAError, UnicodeDecodeError)
-
-
-def find_files(root: Path) -> Iterator[str]:
-    """Return every file of a tree in the order of names, but for hidden ones and links to directories.
-
-    A directory that cannot be listed is there as itself, at the end. All are text: of a hundred thousand
-    files, `Path` alone would take longer than to read them.
-    """
-    unreadable: list[str] = []
-    for directory, names in walk_tree(str(root), unreadable.append):
-        begin = os.path.join(directory, "")  # noqa: PTH118
-        yield from (begin + name for name in names)
-    yield from unreadable
-
-
-def walk_tree(
-    root: str, refused: Callable[[str], None], *, deep: bool = True
-) -> Iterator[tuple[str, list[str]]]:
-    """Return each directory of a tree with its files' names, as `find_files`; tell of the unreadable."""
-    for directory, names, files in os.walk(root, onerror=lambda error: refused(str(error.filename))):
-        names[:] = sorted(name for name in names if deep and not name.startswith("."))
-        yield directory, sorted(name for name in files if not name.startswith("."))
 
 
 def read_files(paths: Sequence[str]) -> FioTable:

@@ -138,9 +138,9 @@ def _refuse_runs_inside(root: Path, listing: Listing) -> None:
         raise InputError(
             [
                 Problem(
-                    run.rstrip("/"),
+                    run,
                     f"is a run directory of the harness inside {root}: it holds both variants",
-                    f"compare it by itself: harness compare {run.rstrip('/')}",
+                    f"compare it by itself: harness compare {run}",
                 )
                 for run in inside[:_MOST_PROBLEMS]
             ]
@@ -149,12 +149,12 @@ def _refuse_runs_inside(root: Path, listing: Listing) -> None:
 
 def _read(path: Path, listing: Listing) -> FioTable:
     """Read the files of a tree, or what is kept of them from the last time."""
-    if not table_cache.is_on(len(listing.files)):
-        return read_files(list(listing.files))
-    table = table_cache.load(path, listing)
+    kept = table_cache.is_on(len(listing.files))
+    table = table_cache.load(path, listing) if kept else None
     if table is None:
         table = read_files(list(listing.files))
-        table_cache.store(path, listing, table)
+        if kept:
+            table_cache.store(path, listing, table)
     return table
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 import orjson
 
-from harness.adapters.results.fio_files import pool, walk_tree
+from harness.adapters.results.fio_files import pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -57,6 +57,11 @@ class Part:
     newest: int
     is_known: bool
 
+    @property
+    def path(self) -> str:
+        """Of the directory, without a slash behind it."""
+        return self.directory.rstrip("/") or "/"
+
 
 class FilePaths(Sequence[str]):
     """The paths of many files, each made when it is asked for."""
@@ -90,13 +95,13 @@ class FilePaths(Sequence[str]):
         return self._parts[which].names.split("\0")[:-1]
 
     def called(self, name: str) -> list[str]:
-        """Return the directories that have a file of this name, as they begin its path."""
-        return [part.directory for part in self._parts if f"\0{name}\0" in f"\0{part.names}"]
+        """Return the paths of the directories that have a file of this name."""
+        return [part.path for part in self._parts if f"\0{name}\0" in f"\0{part.names}"]
 
     def directories_of(self, numbers: IntArray) -> tuple[IntArray, list[str]]:
         """Return which directory each of some files is in: the place of its path in the list behind."""
         return np.searchsorted(np.array(self._ends), numbers, side="right"), [
-            part.directory.rstrip("/") or "/" for part in self._parts
+            part.path for part in self._parts
         ]
 
 
@@ -137,7 +142,10 @@ class Listing:
 
 
 def list_tree(root: Path, *, look: bool = True) -> Listing:
-    """Return every file of a tree, as `find_files` does; with every core where there are many.
+    """Return every file of a tree in the order of names, but for hidden ones and links to directories.
+
+    A directory that cannot be listed is there as itself, at the end. Where there are many, every core looks.
+    All are text: of a hundred thousand files, `Path` alone would take longer than to read them.
 
     Args:
         root: of the tree.
@@ -162,7 +170,7 @@ def _is_unlisted(part: Part) -> bool:
 
 
 def _directories_in(root: Path) -> list[str]:
-    """Return the directories that a tree has at its top, in the order of `find_files`."""
+    """Return the directories that a tree has at its top, in the order of `list_tree`."""
     _root, names, _files = next(os.walk(root), ("", [], []))
     inside = sorted(name for name in names if not name.startswith("."))
     paths = [f"{root}/{name}" for name in inside]
@@ -174,10 +182,17 @@ def _scan(roots: Sequence[str], *, deep: bool = True, look: bool) -> list[Part]:
     unreadable: list[str] = []
     parts = []
     for root in roots:
-        for directory, files in walk_tree(root, unreadable.append, deep=deep):
+        for directory, files in _walk(root, unreadable.append, deep=deep):
             if files:
                 parts.append(_part(os.path.join(directory, ""), files, look=look))  # noqa: PTH118
     return parts + [_part("", [directory], look=False) for directory in unreadable]
+
+
+def _walk(root: str, refused: Callable[[str], None], *, deep: bool) -> Iterator[tuple[str, list[str]]]:
+    """Return each directory of a tree with its files' names, as `list_tree`; tell of the unreadable."""
+    for directory, names, files in os.walk(root, onerror=lambda error: refused(str(error.filename))):
+        names[:] = sorted(name for name in names if deep and not name.startswith("."))
+        yield directory, sorted(name for name in files if not name.startswith("."))
 
 
 def _part(directory: str, names: Sequence[str], *, look: bool) -> Part:
