@@ -8,7 +8,6 @@ shape, or fails any of it, is left to the careful way: it decides, and says why.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from array import array
 from typing import TYPE_CHECKING, NamedTuple
@@ -117,7 +116,8 @@ class _Rows:
         """Take the values of a row, as the decoder of a shape left them."""
         self._rows.append(row)
         for part in parts:
-            self._values.extend(numbers(part))
+            # A list is taken in half the time of anything else.
+            self._values.fromlist([*numbers(part)])
 
     def matrix(self) -> tuple[npt.NDArray[np.int64], FloatArray]:
         """Return which rows, and their values: shape (rows, keys)."""
@@ -176,10 +176,12 @@ class PlainReports:
             msgspec.DecodeError, RecursionError: it is no report.
         """
         for latest in self._latest:
-            with contextlib.suppress(msgspec.DecodeError):
+            try:
                 report = latest.decoder.decode(data)
-                if len(report.jobs) == 1 and active(report.jobs[0]) == latest.shape.direction:
-                    return report, latest
+            except msgspec.DecodeError:
+                continue
+            if len(report.jobs) == 1 and active(report.jobs[0]) == latest.shape.direction:
+                return report, latest
         report = decode(data)
         direction = active(report.jobs[0]) if len(report.jobs) == 1 else None
         if direction is None:
@@ -205,13 +207,13 @@ class PlainReports:
         if known.shape.lat:
             known.lat.add(row, lat.percentile)
         known.shares.add(row, job.latency_ns, job.latency_us, job.latency_ms)
-        self._values.extend(
-            (  # as `_Values`
+        self._values.fromlist(
+            [  # as `_Values`
                 section.iops, section.bw, section.bw_bytes, section.io_bytes, section.io_kbytes,
                 section.runtime, section.total_ios, job.job_runtime, job.usr_cpu, job.sys_cpu,
                 slat.mean, clat.min, clat.max, clat.mean, clat.samples,
                 lat.min, lat.max, lat.mean, lat.samples, *asked.limits, float(job.eta > 0),
-            )
+            ]
         )  # fmt: skip
         self._codes.append(asked.number)
         self._files.append(file)

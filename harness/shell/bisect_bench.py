@@ -281,7 +281,8 @@ class BisectBench:
 
     def _sampled(self, path: Path, variant: str, threshold: float, asked: Asked) -> list[Measured]:
         """Return a variant's samples against those of the good commit in the same run, a cell each."""
-        from harness.shell.comparing import Judgement, compare_run
+        from harness.shell.comparing import compare_run
+        from harness.shell.judging import Judgement
 
         comparison = compare_run(path, Judgement(asked.metric, margin=threshold))
         found = []

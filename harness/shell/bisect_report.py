@@ -12,10 +12,11 @@ from harness.analysis.bisect_text import head_lines, step_lines
 from harness.analysis.cost_tables import render_costs
 from harness.analysis.tables import render
 from harness.core.errors import InputError
-from harness.shell.comparing import Judgement, compare_run
+from harness.shell.comparing import compare_run
 from harness.shell.costing import compare_counted
 from harness.shell.counted import read_counted
 from harness.shell.explaining import explanations
+from harness.shell.judging import Judgement
 
 if TYPE_CHECKING:
     from pathlib import Path

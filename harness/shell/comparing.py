@@ -1,25 +1,25 @@
-"""From a run directory, or from anybody's results, to a comparison."""
+"""From a run directory to a comparison."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.adapters.results.bundle import was_unpacked
 from harness.adapters.results.host_log import read_looks
-from harness.adapters.results.imports import NOT_INTERLEAVED, Imported, cells_as_found, read_results, together
+from harness.adapters.results.imports import Imported
 from harness.adapters.results.samples import RunSamples, read_samples
 from harness.adapters.results.store import RunDirectory, is_run_directory
-from harness.analysis.metrics import METRICS, find_metric
 from harness.analysis.ordering import scattered_blocks, why_not_interleaved
 from harness.analysis.result import Comparison, build
 from harness.core.agreement import disagreements, summary_of
-from harness.core.errors import InputError, Problem
+from harness.core.errors import InputError
 from harness.core.experiment import Experiment, load_experiment
 from harness.core.model import TABLE_FACTORS
 from harness.core.records import RunRecord, RunState
 from harness.core.units import format_duration
+from harness.shell.judging import TCG_NOTICE, require_metric
 from harness.shell.noise_floor import check_applies, place_of
 from harness.shell.results import check_builds
 from harness.shell.roles import Roles
@@ -31,31 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.analysis.ordering import CellKey
-
-TCG_NOTICE = (
-    "Measured under TCG (emulation): the numbers compare builds only roughly, and say nothing of KVM."
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """How to judge; None takes what the experiment says.
-
-    Attributes:
-        accept_differences: whether to judge although sessions differ in more than the build, or measurements
-            of one cell in what was set up.
-        roles: which variant is compared with which.
-    """
-
-    metric: str = "iops"
-    margin: float | None = None
-    alpha: float | None = None
-    accept_differences: bool = False
-    roles: Roles = field(default_factory=Roles)
-
-
-class NotMeasuredError(InputError):
-    """Results lack the metric that was asked for."""
+    from harness.shell.judging import Judgement
 
 
 def compare_run(
@@ -144,7 +120,7 @@ def compare_alone(run: RunDirectory, judgement: Judgement, found: RunSamples | N
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
     check_builds(path / "experiment.yml", experiment.variants, record.builds)
     found = adjacent(found or read_samples(run))
-    _require_metric(found.frame, judgement.metric, path, found.unmeasured)
+    require_metric(found.frame, judgement.metric, path, found.unmeasured)
     differing = disagreements(found.sessions)
     refused = None if judgement.accept_differences else _refused(differing)
     factors = experiment.varied_factors()
@@ -184,22 +160,6 @@ def compare_alone(run: RunDirectory, judgement: Judgement, found: RunSamples | N
             "guest_image": record.guest_image,
         },
     )
-
-
-def _require_metric(
-    frame: pd.DataFrame, metric: str, path: Path, reasons: Mapping[str, str] | None = None
-) -> None:
-    """Refuse to compare by what was not measured.
-
-    Raises:
-        NotMeasuredError: says what there is, and why this is not.
-    """
-    name = find_metric(metric).name
-    have = [known for known in METRICS if known in frame.columns and frame[known].notna().any()]
-    if name not in have:
-        why = (reasons or {}).get(name, "these results do not tell it")
-        problem = Problem(str(path), f"has no {name}: {why}", f"it has {', '.join(have)}")
-        raise NotMeasuredError([problem])
 
 
 def refuse_running(path: Path, record: RunRecord) -> None:
@@ -252,50 +212,18 @@ def drift_warnings(run: RunDirectory) -> list[str]:
     return told + [f"{remark}: what it said of the host is left out" for remark in found.remarks]
 
 
-def compare_two(old: Path, new: Path, judgement: Judgement) -> Comparison:
-    """Compare two sets of results: run directories, trees of fio JSON, CSV files.
-
-    They were not interleaved, so there are estimates and no verdict.
+def run_as_side(path: Path, variant: str, judgement: Judgement) -> Imported:
+    """Return one variant of a run as one of two sets of results: OLD is its baseline, NEW the other one.
 
     Raises:
-        InputError: one of them cannot be read, or they do not fit together.
+        InputError: it is damaged, still being measured, or lacks the metric; or several could be meant.
     """
-    _refuse_nested(old, new)
-    both = together(_side(old, "OLD", judgement), _side(new, "NEW", judgement))
-    return build(
-        both.samples,
-        baseline="OLD",
-        contenders=["NEW"],
-        margin=0.02 if judgement.margin is None else judgement.margin,
-        alpha=0.05 if judgement.alpha is None else judgement.alpha,
-        metric=judgement.metric,
-        factors=both.factors,
-        cells=cells_as_found(both),
-        no_verdict=NOT_INTERLEAVED,
-        warnings=both.warnings,
-    )
-
-
-def _refuse_nested(old: Path, new: Path) -> None:
-    """Refuse a side that holds the other's files as its own."""
-    for side, other in ((old, new), (new, old)):
-        if side.is_dir() and other.resolve() in side.resolve().parents:
-            raise InputError.single(
-                str(other), f"holds the other side, {side}, as well", "give each side a directory of its own"
-            )
-
-
-def _side(path: Path, variant: str, judgement: Judgement) -> Imported:
-    if not is_run_directory(path):
-        results = read_results(path, variant, accept_differences=judgement.accept_differences)
-        _require_metric(results.samples, judgement.metric, path)
-        return results
     run = RunDirectory.open(path)
     refuse_running(path, run.present)
     experiment = load_experiment(run.experiment, f"{path}/experiment.yml")
     found = read_samples(run)
     frame = found.frame
-    _require_metric(frame, judgement.metric, path, found.unmeasured)
+    require_metric(frame, judgement.metric, path, found.unmeasured)
     chosen = _variant_of(frame, experiment, variant, path)
     frame = frame[frame["variant"] == chosen].assign(variant=variant, block=float("nan"))
     # Where a bundle was unpacked is nobody's business.

@@ -24,9 +24,10 @@ from harness.core.errors import InputError
 from harness.core.experiment import load_experiment
 from harness.core.model import Workload
 from harness.core.records import RunState
-from harness.shell.comparing import Judgement, NotMeasuredError, adjacent, compare_metrics
+from harness.shell.comparing import adjacent, compare_metrics
 from harness.shell.costing import compare_counts
 from harness.shell.counted import key_of, read_counted
+from harness.shell.judging import Judgement, NotMeasuredError
 from harness.shell.pool_report import pool_report
 
 if TYPE_CHECKING:

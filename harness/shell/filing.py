@@ -21,8 +21,9 @@ from harness.core.experiment import load_experiment
 from harness.core.history import FiledNumber, FiledRun, comparability, filed_build, host_identity
 from harness.core.model import TABLE_FACTORS, Workload
 from harness.core.records import RunState
-from harness.shell.comparing import Judgement, NotMeasuredError, compare_alone
+from harness.shell.comparing import compare_alone
 from harness.shell.costing import compare_counts
+from harness.shell.judging import Judgement, NotMeasuredError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -12,7 +12,8 @@ from harness.analysis.fleet import FleetComparison, compare_hosts
 from harness.core.errors import HarnessError, InputError, Problem
 from harness.core.experiment import Experiment, load_experiment
 from harness.core.records import RunState
-from harness.shell.comparing import Judgement, NotMeasuredError, compare_run
+from harness.shell.comparing import compare_run
+from harness.shell.judging import Judgement, NotMeasuredError
 from harness.shell.noise_floor import place_of
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ from harness.report.page import GENERATOR, render_page
 from harness.report.pool_page import PoolStory, pool_page
 from harness.report.run_charts import Watched, percentile_of
 from harness.shell.background import background
-from harness.shell.comparing import Judgement, compare_alone, compare_run, compare_two, refuse_running
+from harness.shell.comparing import compare_alone, compare_run, refuse_running
+from harness.shell.comparing_two import compare_two
 from harness.shell.costing import compare_counted, trend_of_counts
 from harness.shell.counted import read_counted
 from harness.shell.explaining import explained
@@ -35,12 +36,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from harness.adapters.results.fio_trees import Ahead
     from harness.analysis.build_trend import BuildTrend
     from harness.analysis.costs import CostComparison
     from harness.analysis.result import Comparison
     from harness.core.planning import PlannedSession
     from harness.core.telemetry import Telemetry
     from harness.shell.counted import Counted
+    from harness.shell.judging import Judgement
 
 _MARK_BYTES = 2048
 _MARK = f'<meta name="generator" content="{GENERATOR}'.encode()
@@ -99,13 +102,21 @@ def report_pool(path: Path) -> str:
     return render_page(pool_page(PoolStory(behind.run_id, pool_report(path), behind)))
 
 
-def two_reports(old: Path, new: Path, judgements: Sequence[Judgement]) -> MatrixReport:
+def two_reports(
+    old: Path, new: Path, judgements: Sequence[Judgement], ahead: Ahead | None = None
+) -> MatrixReport:
     """Return what the page of two sets of results is made from.
+
+    Args:
+        old: one of them.
+        new: the other one.
+        judgements: how to judge, by a metric each.
+        ahead: readings that were begun before.
 
     Raises:
         InputError: as `compare_two`.
     """
-    comparisons = [compare_two(old, new, judgement) for judgement in judgements]
+    comparisons = [compare_two(old, new, judgement, ahead) for judgement in judgements]
     title = f"{new.name} against {old.name}"
     return MatrixReport(title, comparisons, sources=(f"OLD: {old}", f"NEW: {new}"))
 

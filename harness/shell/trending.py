@@ -16,7 +16,7 @@ from harness.core.experiment import load_experiment
 from harness.report.build_trend import trend_charts
 from harness.report.page import colours
 from harness.report.vega import svg
-from harness.shell.comparing import Judgement, compare_alone, refuse_running
+from harness.shell.comparing import compare_alone, refuse_running
 from harness.shell.costing import compare_counted, require_trend, trend_of_counts
 from harness.shell.counted import read_counted
 from harness.shell.explaining import explanations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.analysis.costs import CostComparison
+    from harness.shell.judging import Judgement
 
 
 def trend_of_run(path: Path, judgement: Judgement) -> BuildTrend:

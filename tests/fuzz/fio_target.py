@@ -14,7 +14,7 @@ import zstandard
 import fio_writer
 from fuzz.mutation import mutate_bytes, mutate_json, parsed
 from fuzz.target import READ, Target, Violation, outcome_of, require, same_number
-from harness.adapters.results.fio_files import read_files, read_text
+from harness.adapters.results.fio_files import read_some, read_text
 from harness.adapters.results.imports import read_results
 from harness.core.errors import HarnessError
 from harness.core.fio_cells import read_measurements
@@ -36,7 +36,7 @@ def check(data: bytes, directory: Path) -> str:
     outcome = _as_a_run_reads_it(text)
     path = directory / "out.json"
     path.write_bytes(data)
-    table = read_files([str(path)])
+    table = read_some([str(path)])
     numbers = list(table.numbers.get("iops", ()))
     found = [float(value) for value in numbers]
     require(all(value > 0 for value in found), f"a measurement without IOPS: {found}")
@@ -140,7 +140,7 @@ def _irrelevant_fields_change_nothing(data: bytes, path: Path, found: list[float
                 job[name] |= {"zz_new": 5, "drop_ios": 3}
         job.update(_IRRELEVANT)
     path.write_bytes(json.dumps(document | _IRRELEVANT).encode("utf-8", "surrogatepass"))
-    again = [float(value) for value in read_files([str(path)]).numbers.get("iops", [])]
+    again = [float(value) for value in read_some([str(path)]).numbers.get("iops", [])]
     path.write_bytes(data)
     if again != found:
         raise Violation(f"fields that mean nothing changed IOPS {found}: {again}")

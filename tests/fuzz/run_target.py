@@ -22,7 +22,8 @@ from harness.core import seals
 from harness.core.errors import HarnessError
 from harness.core.experiment import Experiment, load_experiment
 from harness.shell import comparing
-from harness.shell.comparing import Judgement, compare_run
+from harness.shell.comparing import compare_run
+from harness.shell.judging import Judgement
 from harness.shell.summary import summarise
 from recorded import DOMAIN
 

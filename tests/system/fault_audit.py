@@ -20,7 +20,8 @@ from harness.adapters.results.store import RunDirectory
 from harness.analysis.tables import render
 from harness.core.records import IterationState, SessionRecord, SessionState
 from harness.shell.cli.main import run_cli
-from harness.shell.comparing import Judgement, compare_run
+from harness.shell.comparing import compare_run
+from harness.shell.judging import Judgement
 
 if TYPE_CHECKING:
     from fault_world import World

@@ -18,7 +18,9 @@ from harness.core.errors import GuestError, InputError
 from harness.core.model import Cell
 from harness.core.protocols import Execution
 from harness.core.records import RunState
-from harness.shell.comparing import TCG_NOTICE, Judgement, compare_run, compare_two
+from harness.shell.comparing import compare_run
+from harness.shell.comparing_two import compare_two
+from harness.shell.judging import TCG_NOTICE, Judgement
 from resealed import rewrite
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from fakes import EXPERIMENT, FakeLab, campaign, new_run
 from harness.adapters.files import write_json
 from harness.core.errors import InputError
 from harness.shell.cli.main import run_cli
-from harness.shell.comparing import Judgement
 from harness.shell.fleet import FLEET_FILE, compare_fleet
+from harness.shell.judging import Judgement
 from resealed import rewrite
 
 if TYPE_CHECKING:

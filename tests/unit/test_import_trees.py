@@ -14,11 +14,12 @@ import pytest
 import zstandard
 
 from fio_writer import report, text
-from harness.adapters.results import fio_files
+from harness.adapters.results import fio_files, fio_trees
 from harness.adapters.results.imports import read_results, together
 from harness.core.errors import InputError
 from harness.shell.cli.main import run_cli
-from harness.shell.comparing import Judgement, compare_two
+from harness.shell.comparing_two import compare_two
+from harness.shell.judging import Judgement
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -283,7 +284,8 @@ def test_many_files_are_read_by_several_processes_alike(
     for number in range(12):
         put(tmp_path / f"{number:02}.json", text(iops=1000 + number, moment=number) if number != 5 else "{")
     alone = read_results(tmp_path, "OLD")
-    monkeypatch.setattr(fio_files, "_WORTH_A_POOL", 10)
+    monkeypatch.setattr(fio_trees, "WORTH_IT", 10)
+    monkeypatch.setattr(fio_trees, "_AT_ONCE", 5)
     shared = read_results(tmp_path, "OLD")
     assert shared.samples.equals(alone.samples)
     assert shared.warnings == alone.warnings

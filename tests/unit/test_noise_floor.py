@@ -16,7 +16,8 @@ from harness.adapters.results.store import RunDirectory
 from harness.analysis.tables import render
 from harness.core.errors import InputError
 from harness.shell.cli.main import run_cli
-from harness.shell.comparing import Judgement, compare_run
+from harness.shell.comparing import compare_run
+from harness.shell.judging import Judgement
 from resealed import reseal, rewrite
 
 if TYPE_CHECKING:

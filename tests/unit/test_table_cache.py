@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import stat
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,8 +19,8 @@ from hypothesis import strategies as st
 
 from bench.reports import write_run, write_trees
 from fio_writer import text
-from harness.adapters.results import imports, run_outputs, table_cache
-from harness.adapters.results.fio_files import get_ready
+from harness.adapters.results import fio_trees, run_outputs, table_cache, workers
+from harness.adapters.results.fio_trees import reading_ahead
 from harness.adapters.results.imports import read_results
 from harness.adapters.results.listing import list_tree, listing_of
 from harness.adapters.results.samples import read_samples
@@ -61,7 +62,7 @@ def nothing_is_read(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         raise AssertionError("raw files are read again")
 
     def forbid() -> None:
-        monkeypatch.setattr(imports, "read_files", refuse)
+        monkeypatch.setattr(fio_trees, "read_and_look", refuse)
         monkeypatch.setattr(run_outputs, "_read", refuse)
 
     return forbid
@@ -351,17 +352,71 @@ def test_paths_are_the_same_one_by_one_and_all_at_once(tree: dict[str, list[str]
         paths[len(files)]
 
 
-def test_what_reads_many_files_is_started_beside_the_imports(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begun: list[bool] = []
-    monkeypatch.setattr("multiprocessing.forkserver.ensure_running", lambda: begun.append(True))
-    monkeypatch.setattr("harness.adapters.results.fio_files._WORTH_A_POOL", 8)
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return what other processes are asked to do, as it is asked; eight files are many."""
+    found: list[str] = []
+    submit = workers.Workers.submit
+
+    def noted(self: workers.Workers, function: Any, argument: Any) -> Any:
+        found.append(getattr(function, "func", function).__name__)
+        return submit(self, function, argument)
+
+    monkeypatch.setattr(workers.Workers, "submit", noted)
+    monkeypatch.setattr(fio_trees, "WORTH_IT", 8)
+    return found
+
+
+@pytest.mark.usefixtures("cache")
+def test_large_trees_begin_to_be_read_before_anybody_asks(tmp_path: Path, asked: list[str]) -> None:
     few, many = write_trees(tmp_path / "few", 6)[0], write_trees(tmp_path / "many", 40)[0]
-    get_ready(tmp_path / "nowhere", few, None)
-    assert begun == []
-    get_ready(few, many)
-    assert begun == [True]
     write_run(tmp_path / "run", 100)
-    get_ready(tmp_path / "run")
-    assert begun == [True, True]
+    with reading_ahead(tmp_path / "nowhere", few, tmp_path / "run", None):
+        assert asked == []
+    with reading_ahead(few, many) as ahead:
+        assert asked == ["read_and_look"]
+        found = read_results(many, "OLD", ahead=ahead)
+        assert [float(value) for value in found.samples["iops"]] == fresh(many)
+        assert read_results(few, "OLD", ahead=ahead).samples["iops"].tolist() == fresh(few)
+    asked.clear()
+    with reading_ahead(many) as ahead:
+        assert asked == ["_scan"], "what is kept is looked at, and not read"
+        again = read_results(many, "OLD", ahead=ahead)
+    pd.testing.assert_frame_equal(found.samples, again.samples, check_exact=True)
+    assert asked == ["_scan"]
+
+
+def test_what_was_begun_is_left_when_nobody_wants_it(tmp_path: Path, asked: list[str]) -> None:
+    tree = write_trees(tmp_path, 40)[0]
+    with pytest.raises(KeyError), reading_ahead(tree):
+        raise KeyError
+    assert asked
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.usefixtures("cache", "asked")
+def test_a_tree_that_changed_is_read_again_though_it_was_looked_at_ahead(tmp_path: Path) -> None:
+    tree = write_trees(tmp_path, 40)[0]
+    with reading_ahead(tree) as ahead:
+        read_results(tree, "OLD", ahead=ahead)
+    edit(tree)
+    with reading_ahead(tree) as ahead:
+        found = read_results(tree, "OLD", ahead=ahead).samples["iops"]
+    assert [float(value) for value in found] == fresh(tree)
+
+
+@pytest.mark.parametrize("how", ["gone", "a pipe", "no text", "a link to nothing"])
+def test_what_cannot_be_read_is_looked_at_all_the_same(cache: Path, tree: Path, how: str) -> None:
+    """Kept or not, the second time says what the first one said."""
+    file = min(tree.rglob("*.json"))
+    file.unlink()
+    if how == "a pipe":
+        os.mkfifo(file)
+    elif how == "no text":
+        file.write_bytes(b"\0" * 100)
+    elif how == "a link to nothing":
+        file.symlink_to("nowhere")
+    first, second = (read_results(tree, "OLD") for _ in range(2))
+    pd.testing.assert_frame_equal(first.samples, second.samples, check_exact=True)
+    assert first.warnings == second.warnings
+    assert len(list(cache.glob("*"))) == (how != "a link to nothing")

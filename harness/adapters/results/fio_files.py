@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import bz2
-import contextlib
-import gc
 import gzip
 import lzma
 import os
 import stat
-import sys
 import zlib
-from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
-from multiprocessing import forkserver, get_context
 from typing import IO, TYPE_CHECKING
 
+import numpy as np
 import zstandard
 
+from harness.adapters.results.file_state import UNKNOWN, state_of
 from harness.core.fio_cells import Measurement, read_measurements
 from harness.core.fio_document import FioOutputError
 from harness.core.fio_plain import PlainReports
 from harness.core.fio_table import FioTable, join, table_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from multiprocessing.context import ForkServerContext
+    from collections.abc import Sequence
     from pathlib import Path
+
+    import numpy.typing as npt
+
+    from harness.adapters.results.file_state import State
+
+    IntArray = npt.NDArray[np.int64]
 
 MOST_BYTES = 256 * 2**20
 """Of one file, unpacked. A report is 10 kB; an hour of --status-interval=1 is 25 MB."""
@@ -34,89 +36,31 @@ MOST_BYTES = 256 * 2**20
 _HEAD = 4096
 _ZSTD_STEP = 512  # compressed bytes at a time: a step makes 16 MiB at most, whatever the file says
 _SMALL_BYTES = 2**20
-_WORTH_A_POOL = 6000
-"""Starting processes takes as long as to read so many files."""
-_AT_ONCE = 1000
 _UNREADABLE = (FioOutputError, OSError, EOFError, zlib.error, lzma.LZMAError, UnicodeDecodeError)
 
 
-def read_files(paths: Sequence[str]) -> FioTable:
-    """Read files; many of them with every core. What cannot be used is among the table's problems."""
-    if len(paths) < _WORTH_A_POOL:
-        return _read_some(paths)
-    parts = range(0, len(paths), _AT_ONCE)
-    with pool() as workers:
-        tables = workers.map(_read_some, [paths[first : first + _AT_ONCE] for first in parts])
-        return join(list(zip(parts, tables, strict=True)))
+def read_some(paths: Sequence[str]) -> FioTable:
+    """Read files. What cannot be used is among the table's problems."""
+    return read_and_look(paths)[0]
 
 
-def get_ready(*roots: Path | None) -> None:
-    """Begin to start what `pool` needs, where it seems that it will be needed: beside other imports."""
-    if any(_looks_large(str(root)) for root in roots if root is not None):
-        _server()
-        with _nameless_main():
-            forkserver.ensure_running()
-
-
-def _looks_large(root: str) -> bool:
-    """Return whether a tree or a run directory seems to have many files, after a look at the first few."""
-    place = next((place for place in (f"{root}/sessions", root) if os.path.isdir(place)), "")  # noqa: PTH112
-    _place, names, files = next(os.walk(place), ("", [], []))
-    _first, _names, inside = next(os.walk(f"{place}/{names[0]}"), ("", [], [])) if names else ("", [], [])
-    return len(files) + len(names) * len(inside) >= _WORTH_A_POOL
-
-
-def _server() -> ForkServerContext:
-    """Return how to start processes: not with fork, as this one may have threads, which do not survive it.
-
-    The server has only numpy's, which are stopped before it forks, and imports this module once for all.
-    """
-    context = get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
-
-
-@contextlib.contextmanager
-def pool() -> Iterator[ProcessPoolExecutor]:
-    """Give a process for every core that this one may use, for the duration of the ``with`` block."""
-    cores = len(os.sched_getaffinity(0))
-    with (
-        _nameless_main(),
-        # What readers make has no cycles to find.
-        ProcessPoolExecutor(cores, mp_context=_server(), initializer=gc.disable) as workers,
-    ):
-        yield workers
-
-
-@contextlib.contextmanager
-def _nameless_main() -> Iterator[None]:
-    """Keep new processes from running the main program's file again: they need nothing of it.
-
-    It takes time, and one that is a script without ``if __name__ == "__main__"`` would do all its work again.
-    """
-    main = sys.modules["__main__"].__dict__
-    names = [name for name in ("__file__", "__spec__") if name in main]
-    hidden: dict[str, object] = {name: main[name] for name in names}
-    main.update(dict.fromkeys(hidden))
-    try:
-        yield
-    finally:
-        main.update(hidden)
-
-
-def _read_some(paths: Sequence[str]) -> FioTable:
+def read_and_look(paths: Sequence[str]) -> tuple[FioTable, IntArray]:
+    """Read files, and tell the state in which each was, as `file_state.State`; shape (files, 5)."""
     plain = PlainReports()
     measured: list[tuple[int, Sequence[Measurement]]] = []
     problems: list[tuple[int, str]] = []
+    states = [UNKNOWN] * len(paths)
 
     def read(number: int, *, perhaps_plain: bool) -> None:
         try:
-            data = _read_bytes(paths[number])
+            data, status = _read_bytes(paths[number])
+            states[number] = state_of(status)
             if perhaps_plain and plain.take(number, data):
                 return
             found, reasons = read_measurements(_decoded(data))
         except _UNREADABLE as error:
             found, reasons = [], [_words(error)]
+            states[number] = _state_now(paths[number])
         measured.append((number, found))
         problems.extend((number, reason) for reason in reasons)
 
@@ -126,7 +70,14 @@ def _read_some(paths: Sequence[str]) -> FioTable:
     # Rarely any: it looked plain, and contradicts itself.
     for number in refused:
         read(number, perhaps_plain=False)
-    return join([(0, table), (0, table_of(measured, problems))])
+    return join([(0, table), (0, table_of(measured, problems))]), np.array(states, dtype=np.int64)
+
+
+def _state_now(path: str) -> State:
+    try:
+        return state_of(os.stat(path))  # noqa: PTH116
+    except OSError:
+        return UNKNOWN
 
 
 def _words(error: Exception) -> str:
@@ -140,18 +91,18 @@ def read_text(path: str | Path) -> str:
         FioOutputError: too large, or no text.
         OSError, EOFError, zlib.error, lzma.LZMAError, UnicodeDecodeError: unreadable or damaged.
     """
-    return _decoded(_read_bytes(path))
+    return _decoded(_read_bytes(path)[0])
 
 
-def _read_bytes(path: str | Path) -> bytes:
-    """Return what a file holds, unpacked.
+def _read_bytes(path: str | Path) -> tuple[bytes, os.stat_result]:
+    """Return what a file holds, unpacked, and in what state it was then.
 
     Raises:
         FioOutputError, OSError, EOFError, zlib.error, lzma.LZMAError: as `read_text`.
     """
-    descriptor, size = _opened(path)
+    descriptor, status = _opened(path)
     try:
-        data = _small(descriptor, size)
+        data = _small(descriptor, status.st_size)
         if data is None:
             with open(descriptor, "rb", closefd=False) as stream:
                 data = _unpacked(stream)
@@ -161,11 +112,11 @@ def _read_bytes(path: str | Path) -> bytes:
         raise FioOutputError(f"it is larger than any fio output ({MOST_BYTES // 2**20} MiB)")
     if b"\0" in data[:_HEAD]:
         raise FioOutputError("it is no text")
-    return data
+    return data, status
 
 
-def _opened(path: str | Path) -> tuple[int, int]:
-    """Return the descriptor and the size of a regular file."""
+def _opened(path: str | Path) -> tuple[int, os.stat_result]:
+    """Return the descriptor of a regular file, and the file's state."""
     try:
         # A pipe would wait for who writes it.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -177,7 +128,7 @@ def _opened(path: str | Path) -> tuple[int, int]:
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         raise _no_file(path)
-    return descriptor, status.st_size
+    return descriptor, status
 
 
 def _no_file(path: str | Path) -> FioOutputError:

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from harness.adapters.results import table_cache
 from harness.adapters.results.csv_table import NOT_FACTORS, is_csv, read_csv
-from harness.adapters.results.fio_files import read_files
-from harness.adapters.results.listing import list_tree, listing_of
+from harness.adapters.results.fio_files import read_some
+from harness.adapters.results.fio_trees import Ahead
+from harness.adapters.results.listing import listing_of
 from harness.adapters.results.mixing import Origin, different_sides, mixed_cells, scattered_repeats
-from harness.adapters.results.store import is_run_directory
+from harness.adapters.results.run_layout import is_run_directory
+from harness.adapters.results.workers import pool
 from harness.analysis.remarks import SKIPPED, worst_first
 from harness.core.errors import InputError, Problem
 from harness.core.model import TABLE_FACTORS
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from harness.adapters.results.listing import FilePaths, Listing
+    from harness.adapters.results.listing import FilePaths
     from harness.core.fio_table import FioTable
     from harness.core.model import FactorValue
 
@@ -70,13 +71,16 @@ class Imported:
         return _origins(self.table, self.files) if self.table is not None else []
 
 
-def read_results(path: Path, variant: str, *, accept_differences: bool = False) -> Imported:
+def read_results(
+    path: Path, variant: str, *, accept_differences: bool = False, ahead: Ahead | None = None
+) -> Imported:
     """Read a CSV file, a file of fio's output, or a tree of them; packed ones too.
 
     Args:
         path: where the results are.
         variant: the variant they were measured on.
         accept_differences: whether measurements of one cell may differ in what was set up (a warning then).
+        ahead: readings that were begun before.
 
     Raises:
         InputError: nothing there, nothing usable, a damaged CSV, a tree that holds run directories, or a cell
@@ -85,15 +89,19 @@ def read_results(path: Path, variant: str, *, accept_differences: bool = False) 
     if is_run_directory(path):
         raise InputError.single(str(path), "is a run directory of the harness", "read it as one")
     if path.is_dir():
-        listing = list_tree(path, look=table_cache.is_allowed())
-        _refuse_runs_inside(path, listing)
-        return _imported(path, listing, variant, accept_differences=accept_differences)
+        with pool():
+            reading = (ahead or Ahead()).reading(path)
+            files = reading.listing.files
+            _refuse_runs_inside(path, files)
+            table = reading.table
+        return _imported(path, files, table, variant, accept_differences=accept_differences)
     if not path.is_file():
         raise InputError.single(str(path), "does not exist", "name a run directory, a directory or a CSV")
     if is_csv(path):
         rows, factors = read_csv(path)
         return _samples(pd.DataFrame(rows), variant, factors)
-    return _imported(path, listing_of([str(path)]), variant, accept_differences=accept_differences)
+    files = listing_of([str(path)]).files
+    return _imported(path, files, read_some(files), variant, accept_differences=accept_differences)
 
 
 def together(old: Imported, new: Imported) -> Imported:
@@ -133,8 +141,8 @@ def cells_as_found(imported: Imported) -> list[tuple[FactorValue, ...]]:
     return list(keys.itertuples(index=False, name=None))
 
 
-def _refuse_runs_inside(root: Path, listing: Listing) -> None:
-    if inside := listing.files.called("run.json"):
+def _refuse_runs_inside(root: Path, files: FilePaths) -> None:
+    if inside := files.called("run.json"):
         raise InputError(
             [
                 Problem(
@@ -147,20 +155,10 @@ def _refuse_runs_inside(root: Path, listing: Listing) -> None:
         )
 
 
-def _read(path: Path, listing: Listing) -> FioTable:
-    """Read the files of a tree, or what is kept of them from the last time."""
-    kept = table_cache.is_on(len(listing.files))
-    table = table_cache.load(path, listing) if kept else None
-    if table is None:
-        table = read_files(list(listing.files))
-        if kept:
-            table_cache.store(path, listing, table)
-    return table
-
-
-def _imported(path: Path, listing: Listing, variant: str, *, accept_differences: bool) -> Imported:
-    files = listing.files
-    table, skipped = _without_copies(_read(path, listing), files)
+def _imported(
+    path: Path, files: FilePaths, table: FioTable, variant: str, *, accept_differences: bool
+) -> Imported:
+    table, skipped = _without_copies(table, files)
     if not len(table):
         what = "nothing that can be used" if skipped else "no fio JSON"
         raise InputError([Problem(str(path), f"holds {what}", _NOTHING), *_reasons(skipped)])

@@ -10,13 +10,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, groupby
-from operator import attrgetter
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
-import orjson
 
-from harness.adapters.results.fio_files import pool
+from harness.adapters.results.file_state import TOUCHED, UNKNOWN, state_of
+from harness.adapters.results.workers import pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -24,16 +23,13 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from harness.adapters.results.file_state import State
+
     IntArray = npt.NDArray[np.int64]
-    State = tuple[int, int, int, int, int]
 
 _FEW = 20_000
 _AT_ONCE = 8
 _MOMENT_NS = 2_000_000_000
-_UNKNOWN: State = (0, 0, 0, 0, 0)
-_state_of: Callable[[os.stat_result], State] = attrgetter(
-    "st_size", "st_mtime_ns", "st_ctime_ns", "st_ino", "st_dev"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +127,20 @@ class Listing:
             digest.update(part.digest)
         return digest.hexdigest()
 
+    def seen(self, states: IntArray) -> Listing:
+        """Return the same files with their states.
+
+        Args:
+            states: of each, as `State`; shape (files, 5).
+        """
+        ends = list(accumulate(part.count for part in self.parts))
+        return Listing(
+            [
+                _part_of(part.directory, part.names, states[end - part.count : end])
+                for part, end in zip(self.parts, ends, strict=True)
+            ]
+        )
+
     def is_settled(self) -> bool:
         """Return whether each file was last touched long enough ago for its next change to be seen.
 
@@ -141,28 +151,38 @@ class Listing:
         return all(part.is_known for part in self.parts) and newest < time.time_ns() - _MOMENT_NS
 
 
-def list_tree(root: Path, *, look: bool = True) -> Listing:
+def list_tree(root: Path) -> Listing:
     """Return every file of a tree in the order of names, but for hidden ones and links to directories.
 
     A directory that cannot be listed is there as itself, at the end. Where there are many, every core looks.
     All are text: of a hundred thousand files, `Path` alone would take longer than to read them.
+    """
+    with pool():
+        return begin_listing(root, look=True)()
+
+
+def begin_listing(root: Path, *, look: bool, large: bool = False) -> Callable[[], Listing]:
+    """Begin to do what `list_tree` does; the function that is returned waits for its end.
+
+    Call both in a ``with pool()`` block.
 
     Args:
         root: of the tree.
-        look: whether the state of each is asked for, which takes most of the time.
+        look: whether the state of each file is asked for, which takes most of the time.
+        large: whether there seem to be many, so that other processes begin at once.
     """
     begun = [root.as_posix(), *_directories_in(root)]
-    found = [_scan([begun[0]], deep=False, look=look)]
     scan = functools.partial(_scan, look=look)
-    while (rest := begun[len(found) :]) and sum(part.count for part in chain(*found)) < _FEW:
+    found = [scan([begun[0]], deep=False)]
+    while (rest := begun[len(found) :]) and not (
+        look and (large or sum(part.count for part in chain(*found)) >= _FEW)
+    ):
         found.append(scan(rest[:1]))
-    if rest:
-        with pool() as workers:
-            found += workers.map(
-                scan, [rest[first : first + _AT_ONCE] for first in range(0, len(rest), _AT_ONCE)]
-            )
+    groups = [rest[first : first + _AT_ONCE] for first in range(0, len(rest), _AT_ONCE)]
+    with pool() as workers:
+        elsewhere = workers.map(scan, groups)
     # What could not be listed comes last.
-    return Listing(sorted(chain(*found), key=_is_unlisted))
+    return lambda: Listing(sorted(chain(*found, *elsewhere), key=_is_unlisted))
 
 
 def _is_unlisted(part: Part) -> bool:
@@ -196,17 +216,21 @@ def _walk(root: str, refused: Callable[[str], None], *, deep: bool) -> Iterator[
 
 
 def _part(directory: str, names: Sequence[str], *, look: bool) -> Part:
-    states = _states(directory, names) if look else [_UNKNOWN] * len(names)
     text = "\0".join((*names, ""))
-    digest = hashlib.sha256(text.encode(errors="surrogatepass"))
-    digest.update(orjson.dumps(states))
+    states = _states(directory, names) if look else [UNKNOWN] * len(names)
+    return _part_of(directory, text, np.array(states, dtype=np.int64))
+
+
+def _part_of(directory: str, names: str, states: IntArray) -> Part:
+    digest = hashlib.sha256(names.encode(errors="surrogatepass"))
+    digest.update(states.tobytes())
     return Part(
         directory,
-        text,
-        len(names),
+        names,
+        len(states),
         digest.digest(),
-        newest=max(max(touched, changed) for _size, touched, changed, _inode, _device in states),
-        is_known=_UNKNOWN not in states,
+        newest=int(states[:, TOUCHED].max()),
+        is_known=bool(states.any(axis=1).all()),
     )
 
 
@@ -215,7 +239,7 @@ def _states(directory: str, names: Iterable[str]) -> list[State]:
     try:
         descriptor = os.open(directory or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
-        return [_UNKNOWN for _name in names]
+        return [UNKNOWN for _name in names]
     try:
         return [_state(name, descriptor) for name in names]
     finally:
@@ -224,9 +248,9 @@ def _states(directory: str, names: Iterable[str]) -> list[State]:
 
 def _state(name: str, directory: int) -> State:
     try:
-        return _state_of(os.stat(name, dir_fd=directory))
+        return state_of(os.stat(name, dir_fd=directory))
     except OSError:
-        return _UNKNOWN
+        return UNKNOWN
 
 
 def listing_of(files: Sequence[str]) -> Listing:

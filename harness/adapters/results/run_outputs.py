@@ -13,9 +13,9 @@ import numpy as np
 
 from harness.adapters.files import read_bytes
 from harness.adapters.results import table_cache
-from harness.adapters.results.fio_files import pool
 from harness.adapters.results.listing import listing_of
 from harness.adapters.results.record_files import RESTORE, check_digest
+from harness.adapters.results.workers import WORTH_IT, pool
 from harness.core.errors import HarnessError
 from harness.core.fio_output import PERCENTILES, metrics, parse_fio
 from harness.core.fio_plain import PlainReports
@@ -23,15 +23,13 @@ from harness.core.fio_table import FioTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from concurrent.futures import ProcessPoolExecutor
     from pathlib import Path
 
     import numpy.typing as npt
 
-    FloatArray = npt.NDArray[np.float64]
+    from harness.adapters.results.workers import Workers
 
-WORTH_A_POOL = 6000
-"""Outputs from which on several processes read them: starting these takes as long as to read so many."""
+    FloatArray = npt.NDArray[np.float64]
 
 _AT_ONCE = 1000
 _LATENCIES = [f"{kind}_{name}_ns" for kind in ("clat", "lat") for name in ("mean", *PERCENTILES)]
@@ -86,18 +84,17 @@ def read_outputs(run: Path, outputs: Sequence[Output], *, keep: bool) -> Numbers
 
 
 def _read(outputs: Sequence[Output]) -> Numbers | None:
-    if len(outputs) < WORTH_A_POOL:
+    if len(outputs) < WORTH_IT:
         return _read_some(outputs)
     parts = [outputs[first : first + _AT_ONCE] for first in range(0, len(outputs), _AT_ONCE)]
     with pool() as workers:
         return _joined(workers, parts)
 
 
-def _joined(workers: ProcessPoolExecutor, parts: Sequence[Sequence[Output]]) -> Numbers | None:
+def _joined(workers: Workers, parts: Sequence[Sequence[Output]]) -> Numbers | None:
     found: list[Numbers] = []
     for one in workers.map(_read_some, parts):
         if one is None:
-            workers.shutdown(cancel_futures=True)
             return None
         found.append(one)
     names = _in_order(name for one in found for name in one.columns)

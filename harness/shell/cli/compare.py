@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
+    from harness.adapters.results.fio_trees import Ahead
     from harness.analysis.costs import CostComparison
     from harness.analysis.result import Comparison
     from harness.analysis.verdicts import Verdict
-    from harness.shell.comparing import Judgement
+    from harness.shell.judging import Judgement
     from harness.shell.roles import Roles
 
 _EXIT_CODES = {"slower": 3, "unclear": 4}
@@ -96,9 +97,7 @@ def command(
       harness compare runs/releases-X --trend --plot releases.svg
       harness compare --fleet runs/fleet-quick-1a2b3c4d
     """
-    from harness.adapters.results.run_layout import holds_counts
-    from harness.core.model import Workload
-    from harness.shell.results import workload_of
+    from harness.adapters.results.run_layout import holds_counts, is_run_directory
 
     asked = _Asked(old=old, new=new, form="json" if as_json else form, **options)
     given = [path for path in (old, new, *more) if path is not None]
@@ -113,9 +112,16 @@ def command(
         return _of_counts(asked)
     if asked.explain:
         raise click.UsageError("--explain goes with a run of counts (workload: instructions)")
-    if any(workload_of(path) is Workload.POOL_GROWTH for path in given):
+    if any(_holds_rounds(path) for path in given if is_run_directory(path)):
         return _of_rounds(asked)
     return _of_samples(asked)
+
+
+def _holds_rounds(run: Path) -> bool:
+    from harness.core.model import Workload
+    from harness.shell.results import workload_of
+
+    return workload_of(run) is Workload.POOL_GROWTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +185,7 @@ class _Asked:
     def judgements(self) -> list[Judgement]:
         """Return how to judge, a judgement for each metric."""
         from harness.analysis.metrics import find_metrics
-        from harness.shell.comparing import Judgement
+        from harness.shell.judging import Judgement
 
         return [
             Judgement(found.name, self.margin, self.alpha, self.accept_differences, self.roles)
@@ -188,11 +194,16 @@ class _Asked:
 
 
 def _of_samples(asked: _Asked) -> int:
-    from harness.adapters.results.fio_files import get_ready
+    from harness.adapters.results.fio_trees import reading_ahead
 
-    get_ready(asked.old, asked.new)
+    with reading_ahead(asked.old, asked.new) as ahead:
+        return _judged(asked, ahead)
+
+
+def _judged(asked: _Asked, ahead: Ahead) -> int:
     from harness.analysis.tables import render_all
-    from harness.shell.comparing import compare_metrics, compare_two
+    from harness.shell.comparing import compare_metrics
+    from harness.shell.comparing_two import compare_two
 
     if asked.ci and asked.form != "commit":
         raise click.UsageError("--ci goes with --format commit; the other formats have intervals anyway")
@@ -200,9 +211,9 @@ def _of_samples(asked: _Asked) -> int:
         refuse_given(asked.only_for_one_run, "goes with one run directory, not with two sets of results")
     judgements = asked.judgements()
     if asked.form == "html":
-        return _page(asked, judgements)
+        return _page(asked, judgements, ahead)
     if asked.new is not None:
-        comparisons = [compare_two(asked.old, asked.new, judgement) for judgement in judgements]
+        comparisons = [compare_two(asked.old, asked.new, judgement, ahead) for judgement in judgements]
     else:
         comparisons = compare_metrics(asked.old, judgements, asked.noise_floor)
     click.echo(render_all(comparisons, asked.form, ci=asked.ci), nl=False)
@@ -246,7 +257,7 @@ def _require_fio(paths: list[Path]) -> None:
 def _say_beside(form: str, comparisons: Sequence[Comparison]) -> None:
     """Say on stderr what a format that holds only data leaves out: nothing is dropped in silence."""
     from harness.analysis.remarks import shortened
-    from harness.shell.comparing import TCG_NOTICE
+    from harness.shell.judging import TCG_NOTICE
 
     if form not in {"commit", "csv"}:
         return
@@ -257,13 +268,13 @@ def _say_beside(form: str, comparisons: Sequence[Comparison]) -> None:
         click.echo(f"harness: note: {TCG_NOTICE}", err=True)
 
 
-def _page(asked: _Asked, judgements: list[Judgement]) -> int:
+def _page(asked: _Asked, judgements: list[Judgement], ahead: Ahead) -> int:
     from harness.report.matrix_page import matrix_page
     from harness.report.page import render_page
     from harness.shell.reporting import matrix_report, two_reports
 
     if asked.new is not None:
-        report = two_reports(asked.old, asked.new, judgements)
+        report = two_reports(asked.old, asked.new, judgements, ahead)
     else:
         report = matrix_report(asked.old, judgements, asked.noise_floor)
     click.echo(render_page(matrix_page(report)), nl=False)

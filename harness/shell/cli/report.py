@@ -65,7 +65,7 @@ def command(
     from harness.adapters.results.run_layout import holds_counts
     from harness.analysis.metrics import find_metrics
     from harness.core.model import Workload
-    from harness.shell.comparing import Judgement
+    from harness.shell.judging import Judgement
     from harness.shell.reporting import check_output, report_run, write_report
     from harness.shell.results import workload_of
     from harness.shell.roles import Roles

@@ -102,15 +102,12 @@ def command(
       harness run fio/quick.yml --wait 2h
     """
     from harness.adapters.ceiling import check_ceiling
-    from harness.adapters.host.facts import environment
     from harness.adapters.host.locks import host_alone
     from harness.adapters.results.store import check_new
     from harness.adapters.workspace import Workspace
     from harness.core.model import Workload
-    from harness.shell.comparing import Judgement, read_noise_floor
     from harness.shell.console import Console
     from harness.shell.declare import Changes, declare, declare_within
-    from harness.shell.noise_floor import place_of
     from harness.shell.quieting import check_tuning
     from harness.shell.runner import RunOptions
 
@@ -161,9 +158,7 @@ def command(
             options = RunOptions(ceiling=ceiling, noise_floor=noise_floor, max_map_count=max_map_count)
             check_tuning(declared.experiment, declared.source, max_map_count)
             if noise_floor is not None:
-                # One that says nothing of this run is found before it, not after.
-                here = place_of(environment())
-                read_noise_floor(noise_floor, declared.experiment, here, Judgement())
+                _check_noise_floor(noise_floor, declared)
             if ceiling:
                 check_ceiling(declared.experiment, declared.source)
             directory = run_dir or _new_directory(declared.experiment.name)
@@ -249,6 +244,16 @@ def _count(
         runner = CountRunner(workspace, stop, display.emit, console.say, patience)
         _store, outcome = runner.start(declared, found, directory)
     return directory, outcome
+
+
+def _check_noise_floor(noise_floor: Path, declared: Declared) -> None:
+    """Refuse one that says nothing of this run: before it, not after."""
+    from harness.adapters.host.facts import environment
+    from harness.shell.comparing import read_noise_floor
+    from harness.shell.judging import Judgement
+    from harness.shell.noise_floor import place_of
+
+    read_noise_floor(noise_floor, declared.experiment, place_of(environment()), Judgement())
 
 
 def _new_directory(name: str) -> Path:

@@ -56,7 +56,8 @@ def guest_result(run: RunDirectory, workspace: Workspace, console: Console, fail
 def _fio_result(run: RunDirectory, workspace: Workspace, fail_on: tuple[str, ...]) -> int:
     from harness.analysis.tables import render
     from harness.shell.cli.compare import exit_code
-    from harness.shell.comparing import Judgement, compare_run
+    from harness.shell.comparing import compare_run
+    from harness.shell.judging import Judgement
     from harness.shell.learning import learn
 
     comparison = compare_run(run.path, Judgement())
