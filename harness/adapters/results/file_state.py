@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable
 
     State = tuple[int, int, int, int, int]
@@ -21,3 +21,11 @@ state_of: Callable[[os.stat_result], State] = attrgetter(
     "st_size", "st_mtime_ns", "st_ctime_ns", "st_ino", "st_dev"
 )
 """Returns the state of a file."""
+
+
+def state_now(path: str) -> State:
+    """Return the state of a file; `UNKNOWN` where it cannot be told."""
+    try:
+        return state_of(os.stat(path))  # noqa: PTH116
+    except OSError:
+        return UNKNOWN

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 import zstandard
 
-from harness.adapters.results.file_state import UNKNOWN, state_of
+from harness.adapters.results.file_state import UNKNOWN, state_now, state_of
 from harness.core.fio_cells import Measurement, read_measurements
 from harness.core.fio_document import FioOutputError
 from harness.core.fio_plain import PlainReports
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
-
-    from harness.adapters.results.file_state import State
 
     IntArray = npt.NDArray[np.int64]
 
@@ -60,7 +58,7 @@ def read_and_look(paths: Sequence[str]) -> tuple[FioTable, IntArray]:
             found, reasons = read_measurements(_decoded(data))
         except _UNREADABLE as error:
             found, reasons = [], [_words(error)]
-            states[number] = _state_now(paths[number])
+            states[number] = state_now(paths[number])
         measured.append((number, found))
         problems.extend((number, reason) for reason in reasons)
 
@@ -71,13 +69,6 @@ def read_and_look(paths: Sequence[str]) -> tuple[FioTable, IntArray]:
     for number in refused:
         read(number, perhaps_plain=False)
     return join([(0, table), (0, table_of(measured, problems))]), np.array(states, dtype=np.int64)
-
-
-def _state_now(path: str) -> State:
-    try:
-        return state_of(os.stat(path))  # noqa: PTH116
-    except OSError:
-        return UNKNOWN
 
 
 def _words(error: Exception) -> str:

@@ -20,6 +20,7 @@ from harness.adapters.results.listing import listing_of
 from harness.adapters.results.mixing import Origin, different_sides, mixed_cells, scattered_repeats
 from harness.adapters.results.run_layout import is_run_directory
 from harness.adapters.results.workers import pool
+from harness.analysis.coding import Coded
 from harness.analysis.remarks import SKIPPED, worst_first
 from harness.core.errors import InputError, Problem
 from harness.core.model import TABLE_FACTORS
@@ -195,6 +196,8 @@ def _without_copies(table: FioTable, files: Sequence[str]) -> tuple[FioTable, li
     """Return each measurement once, and what is left out of which file; a file twice is one measurement."""
     skipped = [(number, files[number], why) for number, why in table.problems]
     known = table.identity != 0
+    if not pd.Series(table.identity[known]).duplicated().any():
+        return table, [(file, why) for _number, file, why in skipped]
     _values, first, which = np.unique(table.identity, return_index=True, return_inverse=True)
     original = first[which]
     copy = known & (original != np.arange(len(table)))
@@ -272,6 +275,8 @@ def _on_both_sides(old: Imported, new: Imported) -> list[str]:
     if old.table is None or new.table is None:
         return []
     before, after = old.table, new.table
+    if not np.any(pd.Series(after.identity[after.identity != 0]).isin(before.identity)):
+        return []
     common, there, here = np.intersect1d(before.identity, after.identity, return_indices=True)
     pairs = sorted(zip(here.tolist(), there.tolist(), common.tolist(), strict=True))
     files = [(old.files[before.file[was]], new.files[after.file[now]]) for now, was, known in pairs if known]
@@ -285,7 +290,7 @@ def _knows(side: pd.DataFrame, factor: str) -> bool:
 def _samples(frame: pd.DataFrame, variant: str, factors: tuple[str, ...]) -> Imported:
     further = tuple(name for name in factors if name not in TABLE_FACTORS)
     # Each row is a repeat of its cell: numbered, so that it counts as a session.
-    repeat = frame.groupby(list(factors), sort=False, dropna=False).cumcount()
+    repeat = frame.groupby(Coded(frame).numbers(factors)[0], sort=False).cumcount()
     frame.insert(0, "variant", variant)
     frame.insert(1, "block", math.nan)
     frame.insert(2, "session", repeat)

@@ -253,10 +253,10 @@ def _state(name: str, directory: int) -> State:
         return UNKNOWN
 
 
-def listing_of(files: Sequence[str]) -> Listing:
-    """Return files that are known, with their state now."""
+def listing_of(files: Sequence[str], *, look: bool = True) -> Listing:
+    """Return files that are known, with their state now if they are to be looked at."""
     parts = []
     for directory, paths in groupby(files, key=lambda file: file[: file.rfind("/") + 1]):
         names = [path[len(directory) :] for path in paths]
-        parts.append(_part(directory, names, look=True))
+        parts.append(_part(directory, names, look=look))
     return Listing(parts)

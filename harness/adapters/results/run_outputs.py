@@ -13,6 +13,7 @@ import numpy as np
 
 from harness.adapters.files import read_bytes
 from harness.adapters.results import table_cache
+from harness.adapters.results.file_state import UNKNOWN, state_now
 from harness.adapters.results.listing import listing_of
 from harness.adapters.results.record_files import RESTORE, check_digest
 from harness.adapters.results.workers import WORTH_IT, pool
@@ -23,15 +24,16 @@ from harness.core.fio_table import FioTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
     import numpy.typing as npt
 
-    from harness.adapters.results.workers import Workers
-
     FloatArray = npt.NDArray[np.float64]
+    IntArray = npt.NDArray[np.int64]
+    _Read = tuple["Numbers | None", IntArray]
 
-_AT_ONCE = 1000
+_AT_ONCE = 2000
 _LATENCIES = [f"{kind}_{name}_ns" for kind in ("clat", "lat") for name in ("mean", *PERCENTILES)]
 _ORDER = ("iops", "bw_bytes", *_LATENCIES, "guest_cpu_ns_per_io")
 
@@ -59,52 +61,84 @@ class Numbers:
     columns: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
-def read_outputs(run: Path, outputs: Sequence[Output], *, keep: bool) -> Numbers | None:
-    """Return what outputs measured; None where one of them is damaged, or says nothing.
+class OutputReading:
+    """The outputs of a run, which begin to be read as soon as they are named.
+
+    Make one in a ``with pool()`` block, and use it there.
 
     Args:
         run: the run directory.
-        outputs: of its iterations.
+        expected: how many outputs there may be.
         keep: whether no more will come, so that the cache is worth while.
     """
-    if not (keep and table_cache.is_on(len(outputs))):
-        return _read(outputs)
-    listing = listing_of([output.file for output in outputs])
-    checksums = [output.sha256 for output in outputs]
-    kept = table_cache.load(run, listing, *checksums)
-    if kept is not None and len(kept) == len(outputs):
-        return Numbers(kept.numbers)
-    found = _read(outputs)
-    if found is not None:
-        rows = np.arange(len(outputs), dtype=np.int64)
-        none = np.zeros(len(outputs), dtype=np.int64)
-        table = FioTable((), none, rows, none.view(np.uint64), found.columns, ())
-        table_cache.store(run, listing, table, *checksums)
-    return found
+
+    def __init__(self, run: Path, expected: int, *, keep: bool) -> None:
+        self._run = run
+        self._keep = keep and table_cache.is_allowed()
+        self._outputs: list[Output] = []
+        # Who opens the files looks at them anyway.
+        self._look = self._keep and table_cache.entry_of(run).exists()
+        self._shared = expected >= WORTH_IT and not self._look
+        self._begun: list[Future[_Read]] = []
+
+    def add(self, outputs: Sequence[Output]) -> None:
+        """Take the outputs of some iterations."""
+        self._outputs += outputs
+        while self._shared and len(self._outputs) >= (len(self._begun) + 1) * _AT_ONCE:
+            self._begin()
+
+    def _begin(self) -> None:
+        first = len(self._begun) * _AT_ONCE
+        with pool() as workers:
+            self._begun.append(workers.submit(read_and_look, self._outputs[first : first + _AT_ONCE]))
+
+    def numbers(self) -> Numbers | None:
+        """Return what all of them measured; None where one of them is damaged, or says nothing."""
+        self._keep &= table_cache.is_on(len(self._outputs))
+        files = [output.file for output in self._outputs]
+        checksums = [output.sha256 for output in self._outputs]
+        if self._look and self._keep:
+            kept = table_cache.load(self._run, listing_of(files), *checksums)
+            if kept is not None and len(kept) == len(files):
+                return Numbers(kept.numbers)
+        found, states = self._read()
+        if found is not None and self._keep:
+            listing = listing_of(files, look=False).seen(states)
+            table_cache.store(self._run, listing, _table_of(found, len(files)), *checksums)
+        return found
+
+    def _read(self) -> _Read:
+        if len(self._outputs) < WORTH_IT:
+            return read_and_look(self._outputs)
+        while len(self._begun) * _AT_ONCE < len(self._outputs):
+            self._begin()
+        return _joined([part.result() for part in self._begun])
 
 
-def _read(outputs: Sequence[Output]) -> Numbers | None:
-    if len(outputs) < WORTH_IT:
-        return _read_some(outputs)
-    parts = [outputs[first : first + _AT_ONCE] for first in range(0, len(outputs), _AT_ONCE)]
-    with pool() as workers:
-        return _joined(workers, parts)
+def _table_of(numbers: Numbers, rows: int) -> FioTable:
+    none = np.zeros(rows, dtype=np.int64)
+    return FioTable((), none, np.arange(rows, dtype=np.int64), none.view(np.uint64), numbers.columns, ())
 
 
-def _joined(workers: Workers, parts: Sequence[Sequence[Output]]) -> Numbers | None:
-    found: list[Numbers] = []
-    for one in workers.map(_read_some, parts):
-        if one is None:
-            return None
-        found.append(one)
-    names = _in_order(name for one in found for name in one.columns)
-    gaps = [np.full(len(part), np.nan) for part in parts]
-    return Numbers(
-        {
-            name: np.concatenate([one.columns.get(name, gap) for one, gap in zip(found, gaps, strict=True)])
-            for name in names
-        }
+def _joined(parts: Sequence[_Read]) -> _Read:
+    states = np.concatenate([seen for _numbers, seen in parts])
+    found = [(numbers, len(seen)) for numbers, seen in parts if numbers is not None]
+    if len(found) < len(parts):
+        return None, states
+    names = _in_order(name for numbers, _rows in found for name in numbers.columns)
+    columns = {
+        name: np.concatenate([n.columns.get(name, np.full(rows, np.nan)) for n, rows in found])
+        for name in names
+    }
+    return Numbers(columns), states
+
+
+def read_and_look(outputs: Sequence[Output]) -> _Read:
+    """Return what outputs measured, or None as `OutputReading.numbers`; and the state in which each was."""
+    states = np.array([state_now(output.file) for output in outputs], dtype=np.int64).reshape(
+        -1, len(UNKNOWN)
     )
+    return _read_some(outputs), states
 
 
 def _read_some(outputs: Sequence[Output]) -> Numbers | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harness.adapters.files import inside, refuse_elsewhere
 from harness.adapters.results.record_files import RESTORE
-from harness.adapters.results.run_outputs import Numbers, Output, numbers_of, read_outputs
+from harness.adapters.results.run_outputs import Numbers, Output, OutputReading, numbers_of
 from harness.adapters.results.sample_frame import Session, frame_of
+from harness.adapters.results.workers import pool
 from harness.adapters.telemetry.files import read_telemetry
 from harness.core.agreement import SessionFacts
 from harness.core.errors import DamagedError, InputError
@@ -114,17 +116,20 @@ def again_warnings(repeated: list[str], replaced: list[str]) -> list[str]:
 
 def _all_at_once(run: RunDirectory, plan: Plan) -> tuple[list[Session], Numbers] | None:
     """Read a run whose files are as they were written; None where anything is wrong."""
-    try:
+    expected = sum(len(planned.iterations) for planned in plan.sessions)
+    with pool(), contextlib.suppress(InputError):
         # What is still being measured changes again and again.
         keep = run.record.state is not RunState.RUNNING
-        sessions = [_session(run, planned) for planned in plan.sessions]
-        outputs = [output for session in sessions for output in _outputs(run, session)]
+        reading = OutputReading(run.path, expected, keep=keep)
+        sessions = []
+        for planned in plan.sessions:
+            sessions.append(session := _session(run, planned))
+            reading.add(_outputs(run, session))
         for session in sessions:
             session.facts = _facts(run, session)
-    except InputError:
-        return None
-    numbers = read_outputs(run.path, outputs, keep=keep)
-    return None if numbers is None else (sessions, numbers)
+        numbers = reading.numbers()
+        return None if numbers is None else (sessions, numbers)
+    return None
 
 
 def _one_by_one(run: RunDirectory, plan: Plan) -> tuple[list[Session], Numbers]:
