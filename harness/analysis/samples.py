@@ -240,9 +240,10 @@ def _refuse_impossible(samples: pd.DataFrame, metric: str) -> None:
 def _refuse_two_sessions(
     medians: pd.DataFrame, cells: list[str], blocks: tuple[str, ...], variants: list[str]
 ) -> None:
-    doubled = medians.duplicated(["cell", "block", "variant"])
+    place = ["cell", "block", "variant"]
+    doubled = medians.duplicated(place)
     if doubled.any():
-        row = medians[doubled].iloc[0]
+        row = medians.loc[doubled, place].iloc[0]
         raise InputError.single(
             _WHERE,
             f"block {blocks[row['block']]} has two sessions of {variants[row['variant']]} for "
