@@ -31,13 +31,14 @@ MOST_BYTES = 2**30
 """Of a file that is read at once; what runs record is a thousandth of it."""
 
 
-def write_atomic(path: Path, data: bytes, *, private: bool = False) -> None:
+def write_atomic(path: Path, data: bytes, *, private: bool = False, durable: bool = True) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new, never a part.
 
     Args:
         path: the file.
         data: its content.
         private: for this user's eyes only, whatever the umask.
+        durable: whether it has to be there after a crash of the host, which takes until the disk has it.
 
     Raises:
         HarnessError: the disk is full, read-only or the directory is not writable.
@@ -49,9 +50,11 @@ def write_atomic(path: Path, data: bytes, *, private: bool = False) -> None:
                 os.fchmod(stream.fileno(), 0o600)
             stream.write(data)
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         temporary.replace(path)
-        sync_directory(path.parent)
+        if durable:
+            sync_directory(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()

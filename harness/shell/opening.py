@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from harness.adapters.results.unpacking import is_bundle, unpacked
+from harness.adapters.results.run_layout import is_bundle
 from harness.core.errors import HarnessError, InputError
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ def readable(path: Path) -> Iterator[Path]:
     if not is_bundle(path):
         yield path
         return
+    # Nothing else needs it, and it takes a tenth of a start.
+    from harness.adapters.results.unpacking import unpacked
+
     with unpacked(path) as directory:
         try:
             yield directory

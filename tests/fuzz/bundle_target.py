@@ -19,9 +19,10 @@ from fuzz import run_target
 from fuzz.mutation import mutate_bytes, mutate_json, parsed
 from fuzz.target import READ, Target, outcome_of, require
 from harness.adapters.results.bundle import BUNDLE_FORMAT, MANIFEST, pack
+from harness.adapters.results.run_layout import is_bundle
 from harness.adapters.results.samples import read_samples
 from harness.adapters.results.store import RunDirectory
-from harness.adapters.results.unpacking import Limits, is_bundle, unpacked
+from harness.adapters.results.unpacking import Limits, unpacked
 from harness.core.errors import HarnessError
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ import zstandard
 from test_comparing import SAME, a_run
 
 from harness.adapters.files import write_json
+from harness.adapters.results.run_layout import is_bundle
 from harness.adapters.results.store import RunDirectory
-from harness.adapters.results.unpacking import is_bundle, unpacked
+from harness.adapters.results.unpacking import unpacked
 from harness.core.errors import InputError
 from harness.core.records import RunState
 from harness.shell.bundles import write_bundle

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from bench.reports import write_run, write_trees
 from fio_writer import text
 from harness.adapters.results import fio_trees, run_outputs, table_cache, workers
+from harness.adapters.results.file_state import states_array
 from harness.adapters.results.fio_trees import reading_ahead
 from harness.adapters.results.imports import read_results
 from harness.adapters.results.listing import list_tree, listing_of
@@ -34,6 +35,8 @@ from harness.shell.cli.main import run_cli
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from harness.adapters.results.file_state import State
 
 FILES = 40
 LONG_AGO_NS = 10 * 10**9
@@ -420,3 +423,25 @@ def test_what_cannot_be_read_is_looked_at_all_the_same(cache: Path, tree: Path, 
     pd.testing.assert_frame_equal(first.samples, second.samples, check_exact=True)
     assert first.warnings == second.warnings
     assert len(list(cache.glob("*"))) == (how != "a link to nothing")
+
+
+@given(st.lists(st.tuples(*[st.integers(-(2**63), 2**64 - 1)] * 5), max_size=3))
+def test_any_state_a_file_system_tells_has_a_row(states: list[State]) -> None:
+    """Some give inodes numbers that need all 64 bits."""
+    rows = states_array(states)
+    assert rows.shape == (len(states), 5)
+    for row, state in zip(rows.tolist(), states, strict=True):
+        assert all((told - kept) % 2**64 == 0 for told, kept in zip(state, row, strict=True))
+
+
+def test_a_cache_where_nobody_may_look_is_none(
+    cache: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    iops(tree)
+
+    def refuse(*_arguments: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert not table_cache.has_entry(tree)
+    assert cache.name == "samples"

@@ -31,7 +31,6 @@ MANIFEST = "manifest.json"
 NOISE_FLOOR = "noise-floor"
 """Where the A/A run that a run points at lies in its bundle."""
 
-BUNDLE_SUFFIX = ".tar.zst"
 _LEVEL = 10
 _LOGS = ".log"
 _PART_OF_A_RUN = frozenset({".json", ".jsonl", ".yml", ".xml", ".svg"})

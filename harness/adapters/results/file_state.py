@@ -6,9 +6,14 @@ import os
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+import numpy as np
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
+
+    IntArray = npt.NDArray[np.int64]
     State = tuple[int, int, int, int, int]
 
 UNKNOWN: State = (0, 0, 0, 0, 0)
@@ -29,3 +34,17 @@ def state_now(path: str) -> State:
         return state_of(os.stat(path))  # noqa: PTH116
     except OSError:
         return UNKNOWN
+
+
+def states_array(states: Sequence[State]) -> IntArray:
+    """Return states as rows, shape (files, 5)."""
+    try:
+        found = np.array(states, dtype=np.int64)
+    except OverflowError:
+        # Inode numbers have 64 bits without a sign, and some file systems use them all.
+        found = np.array([[_signed(value) for value in state] for state in states], dtype=np.int64)
+    return found.reshape(-1, len(UNKNOWN))
+
+
+def _signed(value: int) -> int:
+    return (value + 2**63) % 2**64 - 2**63

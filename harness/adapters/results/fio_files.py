@@ -11,10 +11,9 @@ import zlib
 from itertools import islice
 from typing import IO, TYPE_CHECKING
 
-import numpy as np
 import zstandard
 
-from harness.adapters.results.file_state import UNKNOWN, state_now, state_of
+from harness.adapters.results.file_state import UNKNOWN, state_now, state_of, states_array
 from harness.core.fio_cells import Measurement, read_measurements
 from harness.core.fio_document import FioOutputError
 from harness.core.fio_plain import PlainReports
@@ -24,9 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import numpy.typing as npt
-
-    IntArray = npt.NDArray[np.int64]
+    from harness.adapters.results.file_state import IntArray
 
 MOST_BYTES = 256 * 2**20
 """Of one file, unpacked. A report is 10 kB; an hour of --status-interval=1 is 25 MB."""
@@ -68,7 +65,7 @@ def read_and_look(paths: Sequence[str]) -> tuple[FioTable, IntArray]:
     # Rarely any: it looked plain, and contradicts itself.
     for number in refused:
         read(number, perhaps_plain=False)
-    return join([(0, table), (0, table_of(measured, problems))]), np.array(states, dtype=np.int64)
+    return join([(0, table), (0, table_of(measured, problems))]), states_array(states)
 
 
 def _words(error: Exception) -> str:

@@ -20,12 +20,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-    import numpy.typing as npt
-
+    from harness.adapters.results.file_state import IntArray
     from harness.adapters.results.listing import Listing
     from harness.core.fio_table import FioTable
-
-    IntArray = npt.NDArray[np.int64]
 
 _AT_ONCE = 2000
 
@@ -46,7 +43,7 @@ class TreeReading:
     def __init__(self, path: Path, *, large: bool = False) -> None:
         self.path = path
         # Who opens the files looks at them anyway.
-        self._look = table_cache.is_allowed() and table_cache.entry_of(path).exists()
+        self._look = table_cache.has_entry(path)
         self._listed = begin_listing(path, look=self._look, large=large)
         self._begun = self._begin() if large and not self._look else []
 

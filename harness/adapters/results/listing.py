@@ -14,18 +14,14 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
-from harness.adapters.results.file_state import TOUCHED, UNKNOWN, state_of
+from harness.adapters.results.file_state import TOUCHED, UNKNOWN, state_of, states_array
 from harness.adapters.results.workers import pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    import numpy.typing as npt
-
-    from harness.adapters.results.file_state import State
-
-    IntArray = npt.NDArray[np.int64]
+    from harness.adapters.results.file_state import IntArray, State
 
 _FEW = 20_000
 _AT_ONCE = 8
@@ -218,7 +214,7 @@ def _walk(root: str, refused: Callable[[str], None], *, deep: bool) -> Iterator[
 def _part(directory: str, names: Sequence[str], *, look: bool) -> Part:
     text = "\0".join((*names, ""))
     states = _states(directory, names) if look else [UNKNOWN] * len(names)
-    return _part_of(directory, text, np.array(states, dtype=np.int64))
+    return _part_of(directory, text, states_array(states))
 
 
 def _part_of(directory: str, names: str, states: IntArray) -> Part:

@@ -1,4 +1,4 @@
-"""What lies where in a run directory, and whether a path is one, or may become one."""
+"""What lies where in a run directory, and whether a path is one, a bundle of one, or may become one."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ _FIRST = _PARTS | {EXPERIMENT, PLAN, ENVIRONMENT}
 """What is there before the head; half-written files aside."""
 DAMAGED = "damaged"
 """Where what is damaged of a run is put aside before it is measured again."""
+BUNDLE_SUFFIX = ".tar.zst"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 def check_new(path: Path) -> None:
@@ -50,6 +52,21 @@ def is_run_directory(path: Path) -> bool:
         raise
     except OSError:  # no file can have such a name
         return False
+
+
+def is_bundle(path: Path) -> bool:
+    """Return whether a path is to be read as a bundle: by its name, or by how it begins."""
+    if not path.is_file():
+        return False
+    if path.name.endswith((BUNDLE_SUFFIX, ".tzst")):
+        return True
+    try:
+        with path.open("rb") as stream:
+            begins = stream.read(len(ZSTD_MAGIC))
+    except OSError:
+        return False
+    # Compressed results of other tools are files of that kind too, and keep their own suffix before it.
+    return begins == ZSTD_MAGIC and path.suffix not in {".zst", ".zstd"}
 
 
 def holds_counts(path: Path) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.adapters.files import read_bytes
 from harness.adapters.results import table_cache
-from harness.adapters.results.file_state import UNKNOWN, state_now
+from harness.adapters.results.file_state import state_now, states_array
 from harness.adapters.results.listing import listing_of
 from harness.adapters.results.record_files import RESTORE, check_digest
 from harness.adapters.results.workers import WORTH_IT, pool
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from harness.adapters.results.file_state import IntArray
+
     FloatArray = npt.NDArray[np.float64]
-    IntArray = npt.NDArray[np.int64]
     _Read = tuple["Numbers | None", IntArray]
 
 _AT_ONCE = 2000
@@ -77,7 +78,7 @@ class OutputReading:
         self._keep = keep and table_cache.is_allowed()
         self._outputs: list[Output] = []
         # Who opens the files looks at them anyway.
-        self._look = self._keep and table_cache.entry_of(run).exists()
+        self._look = self._keep and table_cache.has_entry(run)
         self._shared = expected >= WORTH_IT and not self._look
         self._begun: list[Future[_Read]] = []
 
@@ -135,9 +136,7 @@ def _joined(parts: Sequence[_Read]) -> _Read:
 
 def read_and_look(outputs: Sequence[Output]) -> _Read:
     """Return what outputs measured, or None as `OutputReading.numbers`; and the state in which each was."""
-    states = np.array([state_now(output.file) for output in outputs], dtype=np.int64).reshape(
-        -1, len(UNKNOWN)
-    )
+    states = states_array([state_now(output.file) for output in outputs])
     return _read_some(outputs), states
 
 

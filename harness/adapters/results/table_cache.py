@@ -81,8 +81,14 @@ def store(source: Path, listing: Listing, table: FioTable, *more: str) -> None:
     # TypeError: a reason quotes what is no text.
     with contextlib.suppress(OSError, HarnessError, TypeError):
         make_directory(path.parent)
-        write_atomic(path, packed(table, _key(listing, more)), private=True)
+        # A crash of the host may leave any part of it: its checksum is wrong then.
+        write_atomic(path, packed(table, _key(listing, more)), private=True, durable=False)
         _make_room(path.parent)
+
+
+def has_entry(source: Path) -> bool:
+    """Return whether something is kept of a tree or a run directory, whether or not it still counts."""
+    return is_allowed() and os.path.exists(entry_of(source))  # noqa: PTH110 - no error where it may not look
 
 
 def entry_of(source: Path) -> Path:

@@ -19,7 +19,8 @@ import zstandard
 from pydantic import ValidationError
 
 from harness.adapters.files import read_bytes
-from harness.adapters.results.bundle import BUNDLE_FORMAT, BUNDLE_SUFFIX, BUNDLE_VERSION, MANIFEST, Manifest
+from harness.adapters.results.bundle import BUNDLE_FORMAT, BUNDLE_VERSION, MANIFEST, Manifest
+from harness.adapters.results.run_layout import ZSTD_MAGIC
 from harness.adapters.scratch import scratch
 from harness.core.errors import InputError
 from harness.core.type_adapters import adapter_of
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import NoReturn
 
-_MAGIC = b"\x28\xb5\x2f\xfd"
 _WINDOW_BYTES = 2**27
 _CHUNK_BYTES = 2**20
 _BLOCK = tarfile.BLOCKSIZE
@@ -63,21 +63,6 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 
-def is_bundle(path: Path) -> bool:
-    """Return whether a path is to be read as a bundle: by its name, or by how it begins."""
-    if not path.is_file():
-        return False
-    if path.name.endswith((BUNDLE_SUFFIX, ".tzst")):
-        return True
-    try:
-        with path.open("rb") as stream:
-            begins = stream.read(len(_MAGIC))
-    except OSError:
-        return False
-    # Compressed results of other tools are files of that kind too, and keep their own suffix before it.
-    return begins == _MAGIC and path.suffix not in {".zst", ".zstd"}
-
-
 @contextlib.contextmanager
 def unpacked(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[Path]:
     """Give the run directory in a bundle, for the duration of the ``with`` block.
@@ -92,7 +77,7 @@ def unpacked(path: Path, limits: Limits = DEFAULT_LIMITS) -> Iterator[Path]:
 def _unpack(path: Path, directory: Path, limits: Limits) -> Path:
     try:
         with path.open("rb") as packed:
-            if packed.read(len(_MAGIC)) != _MAGIC:
+            if packed.read(len(ZSTD_MAGIC)) != ZSTD_MAGIC:
                 _refuse(path, "is no bundle: it is not compressed with zstd", _NOT_OURS)
             packed.seek(0)
             most = min(limits.bytes, limits.free_bytes + limits.ratio * path.stat().st_size)

@@ -202,8 +202,6 @@ def _of_samples(asked: _Asked) -> int:
 
 def _judged(asked: _Asked, ahead: Ahead) -> int:
     from harness.analysis.tables import render_all
-    from harness.shell.comparing import compare_metrics
-    from harness.shell.comparing_two import compare_two
 
     if asked.ci and asked.form != "commit":
         raise click.UsageError("--ci goes with --format commit; the other formats have intervals anyway")
@@ -212,13 +210,20 @@ def _judged(asked: _Asked, ahead: Ahead) -> int:
     judgements = asked.judgements()
     if asked.form == "html":
         return _page(asked, judgements, ahead)
-    if asked.new is not None:
-        comparisons = [compare_two(asked.old, asked.new, judgement, ahead) for judgement in judgements]
-    else:
-        comparisons = compare_metrics(asked.old, judgements, asked.noise_floor)
+    comparisons = _comparisons(asked, judgements, ahead)
     click.echo(render_all(comparisons, asked.form, ci=asked.ci), nl=False)
     _say_beside(asked.form, comparisons)
     return exit_code(comparisons, asked.fail_on)
+
+
+def _comparisons(asked: _Asked, judgements: list[Judgement], ahead: Ahead) -> list[Comparison]:
+    if asked.new is None:
+        from harness.shell.comparing import compare_metrics
+
+        return compare_metrics(asked.old, judgements, asked.noise_floor)
+    from harness.shell.comparing_two import compare_two
+
+    return [compare_two(asked.old, asked.new, judgement, ahead) for judgement in judgements]
 
 
 def _of_fleet(asked: _Asked, paths: list[Path]) -> int:

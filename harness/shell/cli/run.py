@@ -175,7 +175,7 @@ def command(
 
 def _check_usage(experiment: Path | None, resume_dir: Path | None, options: dict[str, object]) -> None:
     from harness.adapters.results.bundle import was_unpacked
-    from harness.adapters.results.unpacking import is_bundle
+    from harness.adapters.results.run_layout import is_bundle
 
     if (experiment is None) == (resume_dir is None):
         raise click.UsageError(
