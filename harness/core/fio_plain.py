@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
     from harness.core.fio_shapes import Direction, Job
 
+    _Limits = tuple[float, float, float, float, float]
+    _Options = tuple[str, str, bytes, bytes]
     FloatArray = npt.NDArray[np.float64]
     BoolArray = npt.NDArray[np.bool_]
 
@@ -67,7 +69,7 @@ class _Asked(NamedTuple):
     """
 
     number: int
-    limits: tuple[float, float, float, float, float]
+    limits: _Limits
 
 
 class _Values(NamedTuple):
@@ -141,7 +143,7 @@ class PlainReports:
         self._shapes: dict[Shape, _Known] = {}
         self._latest: list[_Known] = []
         self._setups: list[Setup] = []
-        self._asked: dict[tuple[str, str, bytes, bytes], _Asked | None] = {}
+        self._asked: dict[_Options, _Asked | None] = {}
         self._named: dict[tuple[int, str, int], int] = {}
         self._values = array("d")
         self._codes: list[int] = []
@@ -232,34 +234,12 @@ class PlainReports:
         key = (direction, report.version, bytes(report.shared), bytes(job.options))
         if key not in self._asked:
             try:
-                document = orjson.loads(data)
+                found = _looked_at(key, data)
             except orjson.JSONDecodeError:
                 return None  # a number without end, where nothing plain stands: of this report alone
-            self._asked[key] = self._look(direction, document)
+            self._asked[key] = found and _Asked(len(self._setups), found[1])
+            self._setups += [found[0]] if found else []
         return self._asked[key]
-
-    def _look(self, direction: str, document: Document) -> _Asked | None:
-        """Read the options of a report as the careful way does; None where they are not plain."""
-        try:
-            if not _is_plain(document.get("global options", {}), document["jobs"][0]["job options"]):
-                return None
-            result = read_document(document)
-            setup = setup_of(result, result.jobs)
-        except FioOutputError:
-            return None
-        (job,) = result.jobs
-        release, limits, asked_ms = fio_release(result.fio_version), block_limits(job), asked_ms_of(job)
-        allowed = PERFORMS.get(job.rw or "")
-        if release is None or release < _SINCE or "latency_target" in job.options:
-            return None
-        if job.numjobs is None or (allowed and direction not in allowed):
-            return None
-        smallest, largest = limits or (math.nan, math.nan)
-        self._setups.append(setup)
-        return _Asked(
-            len(self._setups) - 1,
-            (smallest, largest, in_flight(job), job.numjobs, math.nan if asked_ms is None else asked_ms),
-        )
 
     def finish(self) -> tuple[FioTable, list[int]]:
         """Return what agrees with itself, and the files of the rest."""
@@ -281,6 +261,8 @@ class PlainReports:
             numbers,
             (),
         )
+        if good.all():
+            return table, []
         return table.take(np.flatnonzero(good)), table.file[~good].tolist()
 
     def _spread(self, kind: str, rows: int) -> tuple[FloatArray, FloatArray, dict[str, FloatArray]]:
@@ -326,6 +308,43 @@ class PlainReports:
             silent = (whole < LEAST_WHOLE) | ~_measured(columns, "clat")[where]
             good[where] = sane & (silent | is_mean_of(mean, low, high))
         return good
+
+
+_met: dict[_Options, tuple[Setup, _Limits]] = {}
+_MOST_MET = 1000
+
+
+def _looked_at(key: _Options, data: bytes) -> tuple[Setup, _Limits] | None:
+    """Return what options say; those that are plain are looked at once, whoever reads them.
+
+    Raises:
+        orjson.JSONDecodeError: that report is none.
+    """
+    if (found := _met.get(key)) is None and (found := _look(key[0], orjson.loads(data))):
+        if len(_met) >= _MOST_MET:
+            _met.clear()
+        _met[key] = found
+    return found
+
+
+def _look(direction: str, document: Document) -> tuple[Setup, _Limits] | None:
+    """Read the options of a report as the careful way does; None where they are not plain."""
+    try:
+        if not _is_plain(document.get("global options", {}), document["jobs"][0]["job options"]):
+            return None
+        result = read_document(document)
+        setup = setup_of(result, result.jobs)
+    except FioOutputError:
+        return None
+    (job,) = result.jobs
+    release, limits, asked_ms = fio_release(result.fio_version), block_limits(job), asked_ms_of(job)
+    allowed = PERFORMS.get(job.rw or "")
+    if release is None or release < _SINCE or "latency_target" in job.options:
+        return None
+    if job.numjobs is None or (allowed and direction not in allowed):
+        return None
+    smallest, largest = limits or (math.nan, math.nan)
+    return setup, (smallest, largest, in_flight(job), job.numjobs, math.nan if asked_ms is None else asked_ms)
 
 
 def _stand_once(data: bytes) -> bool:

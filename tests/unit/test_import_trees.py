@@ -14,7 +14,7 @@ import pytest
 import zstandard
 
 from fio_writer import report, text
-from harness.adapters.results import fio_files, fio_trees
+from harness.adapters.results import fio_files, workers
 from harness.adapters.results.imports import read_results, together
 from harness.core.errors import InputError
 from harness.shell.cli.main import run_cli
@@ -284,8 +284,8 @@ def test_many_files_are_read_by_several_processes_alike(
     for number in range(12):
         put(tmp_path / f"{number:02}.json", text(iops=1000 + number, moment=number) if number != 5 else "{")
     alone = read_results(tmp_path, "OLD")
-    monkeypatch.setattr(fio_trees, "WORTH_IT", 10)
-    monkeypatch.setattr(fio_trees, "_AT_ONCE", 5)
+    monkeypatch.setattr(workers, "WORTH_IT", 10)
+    monkeypatch.setattr(workers, "_LEAST", 5)
     shared = read_results(tmp_path, "OLD")
     assert shared.samples.equals(alone.samples)
     assert shared.warnings == alone.warnings

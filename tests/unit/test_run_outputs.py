@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fakes import FakeLab, campaign, fio_json, new_run
 from fio_writer import text
-from harness.adapters.results import run_outputs, samples
+from harness.adapters.results import samples, workers
 from harness.adapters.results.samples import read_samples
 from harness.core.errors import InputError
 from harness.core.protocols import Execution
@@ -74,8 +74,8 @@ def test_several_processes_read_what_one_does(tmp_path: Path, monkeypatch: pytes
         tmp_path / "run", [("plain", 1000.0 + n) for n in range(6)] + [("old", 7.0), ("noted", 8.0)]
     )
     alone = read_samples(run).frame
-    monkeypatch.setattr(run_outputs, "WORTH_IT", 1)
-    monkeypatch.setattr(run_outputs, "_AT_ONCE", 3)
+    monkeypatch.setattr(workers, "WORTH_IT", 1)
+    monkeypatch.setattr(workers, "_LEAST", 3)
     pd.testing.assert_frame_equal(alone, read_samples(run).frame, check_exact=True)
 
 
@@ -83,7 +83,7 @@ def test_several_processes_read_what_one_does(tmp_path: Path, monkeypatch: pytes
 def test_the_first_of_several_damages_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool_from: int
 ) -> None:
-    monkeypatch.setattr(run_outputs, "WORTH_IT", pool_from)
+    monkeypatch.setattr(workers, "WORTH_IT", pool_from)
     run = measured(tmp_path / "run", [("plain", 1000.0 + n) for n in range(8)])
     names = ("001-NEW", "003-OLD")
     early, late = (min((run.path / "sessions" / name).glob("0*.json")) for name in names)

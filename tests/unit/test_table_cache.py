@@ -366,7 +366,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return submit(self, function, argument)
 
     monkeypatch.setattr(workers.Workers, "submit", noted)
-    monkeypatch.setattr(fio_trees, "WORTH_IT", 8)
+    monkeypatch.setattr(fio_trees, "WORTH_A_FORK", 8)
+    monkeypatch.setattr(workers, "WORTH_A_FORK", 8)
     return found
 
 

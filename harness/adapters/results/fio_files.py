@@ -65,7 +65,9 @@ def read_and_look(paths: Sequence[str]) -> tuple[FioTable, IntArray]:
     # Rarely any: it looked plain, and contradicts itself.
     for number in refused:
         read(number, perhaps_plain=False)
-    return join([(0, table), (0, table_of(measured, problems))]), states_array(states)
+    if measured or problems:
+        table = join([(0, table), (0, table_of(measured, problems))])
+    return table, states_array(states)
 
 
 def _words(error: Exception) -> str:

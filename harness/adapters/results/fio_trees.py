@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from harness.adapters.results import table_cache
 from harness.adapters.results.fio_files import read_and_look
 from harness.adapters.results.listing import begin_listing
-from harness.adapters.results.workers import WORTH_IT, pool
+from harness.adapters.results.workers import WORTH_A_FORK, part_size, pool
 from harness.core.fio_table import join
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from harness.adapters.results.file_state import IntArray
     from harness.adapters.results.listing import Listing
     from harness.core.fio_table import FioTable
-
-_AT_ONCE = 2000
 
 
 class TreeReading:
@@ -61,7 +60,8 @@ class TreeReading:
             return kept
         every = self._begun or self._begin()
         parts = [part.result() for part in every] or [read_and_look(list(self.listing.files))]
-        table = join([(_AT_ONCE * number, table) for number, (table, _states) in enumerate(parts)])
+        begins = accumulate((len(states) for _table, states in parts), initial=0)
+        table = join([(begin, table) for begin, (table, _states) in zip(begins, parts, strict=False)])
         if is_kept:
             states = np.concatenate([states for _table, states in parts])
             table_cache.store(self.path, self.listing.seen(states), table)
@@ -70,12 +70,13 @@ class TreeReading:
     def _begin(self) -> list[Future[tuple[FioTable, IntArray]]]:
         """Have other processes read the files, if they are many."""
         every = list(self.listing.files)
-        if len(every) < WORTH_IT:
-            return []
         with pool() as workers:
+            if not workers.are_worth(len(every)):
+                return []
+            size = part_size(len(every))
             return [
-                workers.submit(read_and_look, every[first : first + _AT_ONCE])
-                for first in range(0, len(every), _AT_ONCE)
+                workers.submit(read_and_look, every[first : first + size])
+                for first in range(0, len(every), size)
             ]
 
 
@@ -118,4 +119,4 @@ def _looks_large(root: str) -> bool:
     place = next((place for place in (f"{root}/sessions", root) if os.path.isdir(place)), "")  # noqa: PTH112
     _place, names, files = next(os.walk(place), ("", [], []))
     _first, _names, inside = next(os.walk(f"{place}/{names[0]}"), ("", [], [])) if names else ("", [], [])
-    return len(files) + len(names) * len(inside) >= WORTH_IT
+    return len(files) + len(names) * len(inside) >= WORTH_A_FORK

@@ -16,7 +16,7 @@ from harness.adapters.results import table_cache
 from harness.adapters.results.file_state import state_now, states_array
 from harness.adapters.results.listing import listing_of
 from harness.adapters.results.record_files import RESTORE, check_digest
-from harness.adapters.results.workers import WORTH_IT, pool
+from harness.adapters.results.workers import part_size, pool
 from harness.core.errors import HarnessError
 from harness.core.fio_output import PERCENTILES, metrics, parse_fio
 from harness.core.fio_plain import PlainReports
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     FloatArray = npt.NDArray[np.float64]
     _Read = tuple["Numbers | None", IntArray]
 
-_AT_ONCE = 2000
 _LATENCIES = [f"{kind}_{name}_ns" for kind in ("clat", "lat") for name in ("mean", *PERCENTILES)]
 _ORDER = ("iops", "bw_bytes", *_LATENCIES, "guest_cpu_ns_per_io")
 
@@ -79,19 +78,23 @@ class OutputReading:
         self._outputs: list[Output] = []
         # Who opens the files looks at them anyway.
         self._look = self._keep and table_cache.has_entry(run)
-        self._shared = expected >= WORTH_IT and not self._look
+        with pool() as workers:
+            self._shared = workers.are_worth(expected) and not self._look
+        self._size = part_size(expected)
+        self._given = 0
         self._begun: list[Future[_Read]] = []
 
     def add(self, outputs: Sequence[Output]) -> None:
         """Take the outputs of some iterations."""
         self._outputs += outputs
-        while self._shared and len(self._outputs) >= (len(self._begun) + 1) * _AT_ONCE:
+        while self._shared and len(self._outputs) - self._given >= self._size:
             self._begin()
 
     def _begin(self) -> None:
-        first = len(self._begun) * _AT_ONCE
+        part = self._outputs[self._given : self._given + self._size]
+        self._given += len(part)
         with pool() as workers:
-            self._begun.append(workers.submit(read_and_look, self._outputs[first : first + _AT_ONCE]))
+            self._begun.append(workers.submit(read_and_look, part))
 
     def numbers(self) -> Numbers | None:
         """Return what all of them measured; None where one of them is damaged, or says nothing."""
@@ -109,9 +112,10 @@ class OutputReading:
         return found
 
     def _read(self) -> _Read:
-        if len(self._outputs) < WORTH_IT:
-            return read_and_look(self._outputs)
-        while len(self._begun) * _AT_ONCE < len(self._outputs):
+        with pool() as workers:
+            if not self._begun and not workers.are_worth(len(self._outputs)):
+                return read_and_look(self._outputs)
+        while self._given < len(self._outputs):
             self._begin()
         return _joined([part.result() for part in self._begun])
 

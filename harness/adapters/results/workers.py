@@ -21,6 +21,10 @@ _A = TypeVar("_A")
 
 WORTH_IT = 6000
 """Files to read from which on processes are: starting them takes as long as to read so many."""
+WORTH_A_FORK = 1500
+"""The same of copies of this process."""
+
+_AT_ONCE, _LEAST, _PARTS = 2000, 250, 16
 
 _PRELOADED = "harness.adapters.results.fio_files"
 
@@ -30,6 +34,10 @@ class Workers:
 
     def __init__(self) -> None:
         self._executor: ProcessPoolExecutor | None = None
+
+    def are_worth(self, files: int) -> bool:
+        """Return whether so many files are read sooner by them."""
+        return files >= (WORTH_IT if self._executor is None else WORTH_A_FORK)
 
     def submit(self, function: Callable[[_A], _T], argument: _A) -> Future[_T]:
         """Have a process call a function of a module."""
@@ -57,6 +65,11 @@ class Workers:
         """End them; what was not begun is left undone."""
         if self._executor is not None:
             self._executor.shutdown(cancel_futures=True)
+
+
+def part_size(files: int) -> int:
+    """Return how many of so many files a process is given at a time: so that none has to wait for another."""
+    return min(_AT_ONCE, max(_LEAST, files // _PARTS))
 
 
 _open: list[Workers] = []
