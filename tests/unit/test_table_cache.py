@@ -9,6 +9,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from bench.reports import write_run, write_trees
 from fio_writer import text
+from harness.adapters.host.processes import head_of
 from harness.adapters.results import fio_trees, run_outputs, table_cache, workers
 from harness.adapters.results.file_state import states_array
 from harness.adapters.results.fio_trees import reading_ahead
@@ -396,6 +398,34 @@ def test_what_was_begun_is_left_when_nobody_wants_it(tmp_path: Path, asked: list
         raise KeyError
     assert asked
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("forked", [True, False])
+def test_who_reads_ends_with_who_is_killed(*, forked: bool) -> None:
+    program = (
+        "import os, sys, time; from harness.adapters.results import workers\n"
+        "with workers.pool() as pool:\n"
+        "    if sys.argv[1] == 'True': pool.fork()\n"
+        "    begun = [pool.submit(time.sleep, 0.2) for _ in range(4)]\n"
+        "    [one.result() for one in begun]\n"
+        "    print(*pool._executor._processes, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", program, str(forked)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        readers = [int(pid) for pid in process.stdout.readline().split()]
+        process.kill()
+    assert readers
+    deadline = time.monotonic() + 60
+    while any(is_running(reader) for reader in readers):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    head = head_of(pid)
+    return head is not None and not head.has_ended
 
 
 @pytest.mark.usefixtures("cache", "asked")

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -92,8 +92,21 @@ def pool() -> Iterator[Workers]:
 
 def _executor(context: BaseContext) -> ProcessPoolExecutor:
     cores = len(os.sched_getaffinity(0))
+    return ProcessPoolExecutor(cores, mp_context=context, initializer=_get_ready)
+
+
+def _get_ready() -> None:
     # What readers make has no cycles to find.
-    return ProcessPoolExecutor(cores, mp_context=context, initializer=gc.disable)
+    gc.disable()
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    """End this process when the one that gives it work was killed; else it would wait for more, for ever."""
+    parent = parent_process()
+    assert parent is not None  # noqa: S101 - a worker has one
+    parent.join()
+    os._exit(1)
 
 
 def _nothing() -> None:
