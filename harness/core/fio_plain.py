@@ -8,7 +8,6 @@ shape, or fails any of it, is left to the careful way: it decides, and says why.
 
 from __future__ import annotations
 
-import math
 from array import array
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,25 +16,13 @@ import numpy as np
 import orjson
 from msgspec import UNSET
 
-from harness.core.fio_cells import Setup, asked_ms_of, identity_of, named, setup_of
-from harness.core.fio_checks import block_limits, edges, fio_release, in_flight
-from harness.core.fio_document import COUNTED, LARGEST, Document, FioOutputError
-from harness.core.fio_options import PERFORMS
+from harness.core.fio_asked import asked_by
+from harness.core.fio_cells import Setup, identity_of, named
+from harness.core.fio_checks import edges
+from harness.core.fio_columns import Values, agree, between, measured, metrics_of
+from harness.core.fio_document import COUNTED, LARGEST
 from harness.core.fio_output import PERCENTILES
-from harness.core.fio_predicates import (
-    LEAST_SHARE,
-    LEAST_WHOLE,
-    Number,
-    agrees,
-    agrees_roughly,
-    is_mean_of,
-    is_whole,
-    lasted,
-    lies_between,
-    moved_blocks,
-    stands_behind,
-)
-from harness.core.fio_result import read_document
+from harness.core.fio_predicates import LEAST_SHARE, LEAST_WHOLE, is_mean_of
 from harness.core.fio_shapes import Keys, Report, Shape, active, decode, decoder_of, numbers, shape_of
 from harness.core.fio_snapshots import UNKNOWN_ETA
 from harness.core.fio_table import FioTable
@@ -43,21 +30,17 @@ from harness.core.fio_table import FioTable
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from harness.core.fio_asked import Limits, Options
+    from harness.core.fio_columns import BoolArray, FloatArray
     from harness.core.fio_shapes import Direction, Job
 
-    _Limits = tuple[float, float, float, float, float]
-    _Options = tuple[str, str, bytes, bytes]
-    FloatArray = npt.NDArray[np.float64]
-    BoolArray = npt.NDArray[np.bool_]
 
-_SINCE = (3, 2)
 _KEYS = tuple(f'"{key}"'.encode() for key in COUNTED)
 _SHORT = (b'"iops"', b'_bytes"')
 _MOST_TRIED = 4
 _MOST_SHAPES = 50
 _LARGEST_SHAPE = 200
 """Keys; fio has 32 shares and twice 20 percentiles. A decoder is made in the time of forty reports."""
-_KIB = 1024
 
 
 class _Asked(NamedTuple):
@@ -69,37 +52,7 @@ class _Asked(NamedTuple):
     """
 
     number: int
-    limits: _Limits
-
-
-class _Values(NamedTuple):
-    """What the checks and the metrics need of a report; each becomes a column."""
-
-    iops: Number
-    bw: Number
-    bw_bytes: Number
-    io_bytes: Number
-    io_kbytes: Number
-    runtime: Number
-    total: Number
-    job_runtime: Number
-    usr: Number
-    sys: Number
-    slat_mean: Number
-    clat_min: Number
-    clat_max: Number
-    clat_mean: Number
-    clat_samples: Number
-    lat_min: Number
-    lat_max: Number
-    lat_mean: Number
-    lat_samples: Number
-    smallest: Number
-    largest: Number
-    in_flight: Number
-    jobs: Number
-    asked_ms: Number
-    no_eta: Number
+    limits: Limits
 
 
 class _Rows:
@@ -143,7 +96,7 @@ class PlainReports:
         self._shapes: dict[Shape, _Known] = {}
         self._latest: list[_Known] = []
         self._setups: list[Setup] = []
-        self._asked: dict[_Options, _Asked | None] = {}
+        self._asked: dict[Options, _Asked | None] = {}
         self._named: dict[tuple[int, str, int], int] = {}
         self._values = array("d")
         self._codes: list[int] = []
@@ -210,7 +163,7 @@ class PlainReports:
             known.lat.add(row, lat.percentile)
         known.shares.add(row, job.latency_ns, job.latency_us, job.latency_ms)
         self._values.fromlist(
-            [  # as `_Values`
+            [  # as `Values`
                 section.iops, section.bw, section.bw_bytes, section.io_bytes, section.io_kbytes,
                 section.runtime, section.total_ios, job.job_runtime, job.usr_cpu, job.sys_cpu,
                 slat.mean, clat.min, clat.max, clat.mean, clat.samples,
@@ -234,7 +187,7 @@ class PlainReports:
         key = (direction, report.version, bytes(report.shared), bytes(job.options))
         if key not in self._asked:
             try:
-                found = _looked_at(key, data)
+                found = asked_by(key, data)
             except orjson.JSONDecodeError:
                 return None  # a number without end, where nothing plain stands: of this report alone
             self._asked[key] = found and _Asked(len(self._setups), found[1])
@@ -245,14 +198,12 @@ class PlainReports:
         """Return what agrees with itself, and the files of the rest."""
         if not self._codes:
             return FioTable((), _index([]), _index([]), np.empty(0, np.uint64), {}, ()), []
-        columns = _Values(
-            *np.frombuffer(self._values).reshape(len(self._codes), len(_Values._fields)).T.copy()
-        )
+        columns = Values(*np.frombuffer(self._values).reshape(len(self._codes), len(Values._fields)).T.copy())
         spread = {kind: self._spread(kind, len(self._codes)) for kind in ("clat", "lat")}
-        good = _agree(columns) & self._distributed(columns)
+        good = agree(columns) & self._distributed(columns)
         for kind, (least, most, _found) in spread.items():
-            good &= _between(columns, kind, least, most)
-        numbers = _metrics(columns, {kind: found for kind, (_least, _most, found) in spread.items()})
+            good &= between(columns, kind, least, most)
+        numbers = metrics_of(columns, {kind: found for kind, (_least, _most, found) in spread.items()})
         table = FioTable(
             tuple(self._setups),
             _index(self._codes),
@@ -290,7 +241,7 @@ class PlainReports:
                     named.setdefault(name, np.full(rows, np.nan))[where] = values[:, percents.index(percent)]
         return least, most, named
 
-    def _distributed(self, columns: _Values) -> BoolArray:
+    def _distributed(self, columns: Values) -> BoolArray:
         """Return where the mean completion latency is one that its distribution can have."""
         good = np.ones(len(self._codes), dtype=bool)
         for known in self._shapes.values():
@@ -305,46 +256,9 @@ class PlainReports:
                 high = np.sum(np.where(told, buckets[:, 1] * shares, 0.0), axis=1) / 100
                 whole = np.sum(np.where(told, shares, 0.0), axis=1)
             mean = columns.clat_mean[where]
-            silent = (whole < LEAST_WHOLE) | ~_measured(columns, "clat")[where]
+            silent = (whole < LEAST_WHOLE) | ~measured(columns, "clat")[where]
             good[where] = sane & (silent | is_mean_of(mean, low, high))
         return good
-
-
-_met: dict[_Options, tuple[Setup, _Limits]] = {}
-_MOST_MET = 1000
-
-
-def _looked_at(key: _Options, data: bytes) -> tuple[Setup, _Limits] | None:
-    """Return what options say; those that are plain are looked at once, whoever reads them.
-
-    Raises:
-        orjson.JSONDecodeError: that report is none.
-    """
-    if (found := _met.get(key)) is None and (found := _look(key[0], orjson.loads(data))):
-        if len(_met) >= _MOST_MET:
-            _met.clear()
-        _met[key] = found
-    return found
-
-
-def _look(direction: str, document: Document) -> tuple[Setup, _Limits] | None:
-    """Read the options of a report as the careful way does; None where they are not plain."""
-    try:
-        if not _is_plain(document.get("global options", {}), document["jobs"][0]["job options"]):
-            return None
-        result = read_document(document)
-        setup = setup_of(result, result.jobs)
-    except FioOutputError:
-        return None
-    (job,) = result.jobs
-    release, limits, asked_ms = fio_release(result.fio_version), block_limits(job), asked_ms_of(job)
-    allowed = PERFORMS.get(job.rw or "")
-    if release is None or release < _SINCE or "latency_target" in job.options:
-        return None
-    if job.numjobs is None or (allowed and direction not in allowed):
-        return None
-    smallest, largest = limits or (math.nan, math.nan)
-    return setup, (smallest, largest, in_flight(job), job.numjobs, math.nan if asked_ms is None else asked_ms)
 
 
 def _stand_once(data: bytes) -> bool:
@@ -355,68 +269,6 @@ def _stand_once(data: bytes) -> bool:
     # To look for what two keys have in common is faster, and enough where nothing else has it.
     iops, others = map(data.count, _SHORT)
     return iops == 3 and (others == 6 or all(data.count(key) == 3 for key in _KEYS))  # noqa: PLR2004
-
-
-def _is_plain(*options: object) -> bool:
-    """Return whether options are texts by name, as fio prints them."""
-    return all(
-        isinstance(part, dict) and all(isinstance(value, str) for value in part.values()) for part in options
-    )
-
-
-def _agree(v: _Values) -> BoolArray:
-    """Return which reports agree with themselves, as `fio_checks.check_entry` and `fio_result` would say."""
-    unknown = np.isnan
-    with np.errstate(all="ignore"):  # what that gives is refused anyway
-        per_second = 1000 / v.runtime
-        good = np.array((v.runtime > 0) & (v.total >= 1) & (v.iops > 0), dtype=bool)
-        good &= agrees(v.iops, v.total * per_second, 0.0)
-        good &= agrees(v.bw_bytes, v.bw * _KIB, _KIB) & agrees(v.io_kbytes * _KIB, v.io_bytes, _KIB)
-        good &= agrees(v.bw_bytes, v.io_bytes * per_second, _KIB + per_second)
-        good &= agrees_roughly(v.bw_bytes, v.io_bytes * per_second, 1.0)
-        blocks = moved_blocks(v.io_bytes / v.total, v.smallest, v.largest, v.in_flight / v.total, 1.0)
-        good &= unknown(v.smallest) | blocks
-        good &= stands_behind(v.job_runtime, v.jobs, v.runtime)
-        # What cannot say how long it will take may be an interim report, unless it lasted.
-        good &= (unknown(v.asked_ms) & (v.no_eta == 0)) | lasted(v.runtime, v.asked_ms)
-        parts = np.where(unknown(v.slat_mean), 0.0, v.slat_mean)
-        silent = ~(v.clat_mean > 0) | ~(v.lat_mean > 0)
-        good &= silent | is_whole(v.lat_mean, parts, v.clat_mean)
-    for column in v:
-        good &= unknown(column) | ((column >= 0) & (column <= LARGEST))
-    return good
-
-
-def _between(v: _Values, kind: str, least: FloatArray, most: FloatArray) -> BoolArray:
-    """Return where mean and percentiles of a latency lie between its least and its most."""
-    low, high, mean = (getattr(v, f"{kind}_{name}") for name in ("min", "max", "mean"))
-    good = most < np.inf
-    bounds = [np.where(np.isnan(value), low, value) for value in (mean, least, most)]
-    inside = np.logical_and.reduce([lies_between(value, low, high) for value in bounds])
-    return np.array((np.isnan(most) | good) & (np.isnan(low) | ~(high > 0) | inside), dtype=bool)
-
-
-def _measured(v: _Values, kind: str) -> BoolArray:
-    """Return where a latency was measured: with gtod_reduce it is there, and all zero."""
-    mean, samples = (getattr(v, f"{kind}_{name}") for name in ("mean", "samples"))
-    return np.array((mean > 0) & (samples != 0), dtype=bool)
-
-
-def _metrics(v: _Values, percentiles: dict[str, dict[str, FloatArray]]) -> dict[str, FloatArray]:
-    """Return what `fio_output.metrics` does of each."""
-    found = {"iops": v.iops, "bw_bytes": v.bw_bytes}
-    for kind in ("clat", "lat"):
-        known = _measured(v, kind)
-        mean = getattr(v, f"{kind}_mean")
-        with np.errstate(all="ignore"):
-            found[f"{kind}_mean_ns"] = np.where(known, mean * np.round(v.total) / np.round(v.total), np.nan)
-        found |= {
-            f"{kind}_{name}_ns": np.where(known, values, np.nan) for name, values in percentiles[kind].items()
-        }
-    busy = (v.usr + v.sys) / 100 * v.job_runtime
-    with np.errstate(all="ignore"):
-        found["guest_cpu_ns_per_io"] = np.where(busy > 0, busy * 1e6 / np.round(v.total), np.nan)
-    return {name: values for name, values in found.items() if not np.all(np.isnan(values))}
 
 
 def _index(values: list[int]) -> npt.NDArray[np.int64]:
