@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.analysis.comparison import compare_all
 from harness.analysis.metrics import Metric, find_metric
 from harness.analysis.ordering import CellKey, cell_label
-from harness.analysis.samples import all_cells, varying_factors
+from harness.analysis.samples import all_cells, of_variants, varying_factors
 from harness.analysis.verdicts import Verdict
 from harness.core.model import TABLE_FACTORS
 
@@ -138,7 +138,7 @@ def build(
     """
     used = samples
     if "variant" in samples.columns:
-        used = samples[samples["variant"].isin([baseline, *contenders])]
+        used = of_variants(samples, [baseline, *contenders])
     chosen = varying_factors(used) if factors is None else tuple(factors)
     # A cell that only one contender has is a row of every table.
     every = all_cells(used, chosen, cells)

@@ -83,6 +83,12 @@ def all_cells(
     return tuple(order_cells([*_keys(samples, Coded(samples), keys)[1], *cells], cells))
 
 
+def of_variants(samples: pd.DataFrame, variants: Sequence[str]) -> pd.DataFrame:
+    """Return the samples of some variants; the frame itself where these are all: to copy it takes long."""
+    wanted = samples["variant"].isin(list(variants))
+    return samples if wanted.all() else samples[wanted]
+
+
 def by_session(
     samples: pd.DataFrame,
     *,
@@ -110,7 +116,7 @@ def by_session(
     _require_columns(samples, (*REQUIRED, *factors))
     _require_metric(samples, metric)
     keys = [*TABLE_FACTORS, *factors]
-    own = samples[samples["variant"].isin(list(variants))]
+    own = of_variants(samples, variants)
     _require_variants(own, variants)
     places = [*(["run"] if "run" in own.columns else []), "block"]
     _refuse_gaps(own, [*keys, *(places if paired else [])])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.analysis.rows import stray_sides
-from harness.analysis.samples import by_session
+from harness.analysis.samples import by_session, of_variants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ def session_values(samples: pd.DataFrame, comparison: Comparison) -> pd.DataFram
         whether that session lies far from the others, as the table counts them.
     """
     metric, keys = comparison.metric.name, comparison.key_columns
-    own = samples[samples["variant"].isin([comparison.baseline, *comparison.contenders])]
+    own = of_variants(samples, [comparison.baseline, *comparison.contenders])
     groups = own.dropna(subset=[metric]).groupby(
         [*keys, "variant", "block", "session"], sort=False, dropna=False
     )
