@@ -400,12 +400,23 @@ def test_what_was_begun_is_left_when_nobody_wants_it(tmp_path: Path, asked: list
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.parametrize(("files", "processes"), [(1500, 2), (10_000, 7)])
+def test_few_files_start_few_of_many_possible_processes(
+    monkeypatch: pytest.MonkeyPatch, files: int, processes: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(64)))
+    with workers.pool() as pool:
+        pool.fork(files)
+        assert len(multiprocessing.active_children()) == processes
+    assert not multiprocessing.active_children()
+
+
 @pytest.mark.parametrize("forked", [True, False])
 def test_who_reads_ends_with_who_is_killed(*, forked: bool) -> None:
     program = (
         "import os, sys, time; from harness.adapters.results import workers\n"
         "with workers.pool() as pool:\n"
-        "    if sys.argv[1] == 'True': pool.fork()\n"
+        "    if sys.argv[1] == 'True': pool.fork(10_000)\n"
         "    begun = [pool.submit(time.sleep, 0.2) for _ in range(4)]\n"
         "    [one.result() for one in begun]\n"
         "    print(*pool._executor._processes, flush=True)\n"

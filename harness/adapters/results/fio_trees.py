@@ -101,12 +101,13 @@ def reading_ahead(*roots: Path | None) -> Iterator[Ahead]:
 
     What is no tree, or a small one, is left alone.
     """
-    large = [root for root in roots if root is not None and _looks_large(str(root))]
+    sizes = {root: _seem_to_be(str(root)) for root in roots if root is not None}
+    large = {root: size for root, size in sizes.items() if size >= WORTH_A_FORK}
     if not large:
         yield Ahead()
         return
     with pool() as workers:
-        workers.fork()
+        workers.fork(sum(large.values()))
         yield Ahead({root: TreeReading(root, large=True) for root in large if not _is_run(root)})
 
 
@@ -114,9 +115,9 @@ def _is_run(root: Path) -> bool:
     return (root / "sessions").is_dir()
 
 
-def _looks_large(root: str) -> bool:
-    """Return whether a tree or a run directory seems to have many files, after a look at the first few."""
+def _seem_to_be(root: str) -> int:
+    """Return how many files a tree or a run directory seems to have, after a look at the first few."""
     place = next((place for place in (f"{root}/sessions", root) if os.path.isdir(place)), "")  # noqa: PTH112
     _place, names, files = next(os.walk(place), ("", [], []))
     _first, _names, inside = next(os.walk(f"{place}/{names[0]}"), ("", [], [])) if names else ("", [], [])
-    return len(files) + len(names) * len(inside) >= WORTH_A_FORK
+    return len(files) + len(names) * len(inside)

@@ -51,14 +51,15 @@ class Workers:
         begun = [self.submit(function, argument) for argument in arguments]
         return (future.result() for future in begun)
 
-    def fork(self) -> None:
-        """Start them now, as copies of this process, which takes next to nothing.
+    def fork(self, files: int) -> None:
+        """Start as many as so many files are worth, as copies of this process, which takes next to nothing.
 
         Call it early. A copy has no other thread, but the locks that they hold: where there are any, nothing
         is started. Those of numpy's libraries see to that by themselves.
         """
         if threading.active_count() == 1:
-            self._executor = _executor(get_context("fork"))
+            # Not one for each of a hundred cores, where there is work for three.
+            self._executor = _executor(get_context("fork"), most=2 + files // _AT_ONCE)
             self._executor.submit(_nothing)
 
     def close(self) -> None:
@@ -90,9 +91,9 @@ def pool() -> Iterator[Workers]:
         workers.close()
 
 
-def _executor(context: BaseContext) -> ProcessPoolExecutor:
+def _executor(context: BaseContext, most: int | None = None) -> ProcessPoolExecutor:
     cores = len(os.sched_getaffinity(0))
-    return ProcessPoolExecutor(cores, mp_context=context, initializer=_get_ready)
+    return ProcessPoolExecutor(min(cores, most or cores), mp_context=context, initializer=_get_ready)
 
 
 def _get_ready() -> None:
