@@ -369,7 +369,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(workers.Workers, "submit", noted)
     monkeypatch.setattr(fio_trees, "WORTH_A_FORK", 8)
+    # Where other tests left threads, nothing is forked.
     monkeypatch.setattr(workers, "WORTH_A_FORK", 8)
+    monkeypatch.setattr(workers, "WORTH_IT", 8)
     return found
 
 
