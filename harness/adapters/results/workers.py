@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
@@ -107,7 +108,7 @@ def _end_with_the_parent() -> None:
     parent = parent_process()
     assert parent is not None  # noqa: S101 - a worker has one
     parent.join()
-    os._exit(1)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _nothing() -> None:
