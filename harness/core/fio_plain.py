@@ -190,8 +190,12 @@ class PlainReports:
                 found = asked_by(key, data)
             except orjson.JSONDecodeError:
                 return None  # a number without end, where nothing plain stands: of this report alone
-            self._asked[key] = found and _Asked(len(self._setups), found[1])
-            self._setups += [found[0]] if found else []
+            if found is None:
+                self._asked[key] = None
+            else:
+                setup, limits = found
+                self._asked[key] = _Asked(len(self._setups), limits)
+                self._setups.append(setup)
         return self._asked[key]
 
     def finish(self) -> tuple[FioTable, list[int]]:

@@ -28,10 +28,15 @@ state_of: Callable[[os.stat_result], State] = attrgetter(
 """Returns the state of a file."""
 
 
-def state_now(path: str) -> State:
-    """Return the state of a file; `UNKNOWN` where it cannot be told."""
+def state_now(path: str, directory: int | None = None) -> State:
+    """Return the state of a file; `UNKNOWN` where it cannot be told.
+
+    Args:
+        path: of the file.
+        directory: a descriptor of the directory that the path begins at; the working directory when None.
+    """
     try:
-        return state_of(os.stat(path))  # noqa: PTH116
+        return state_of(os.stat(path, dir_fd=directory))
     except OSError:
         return UNKNOWN
 

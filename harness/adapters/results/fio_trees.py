@@ -13,6 +13,7 @@ import numpy as np
 from harness.adapters.results import table_cache
 from harness.adapters.results.fio_files import read_and_look
 from harness.adapters.results.listing import begin_listing
+from harness.adapters.results.run_layout import is_run_directory
 from harness.adapters.results.workers import WORTH_A_FORK, part_size, pool
 from harness.core.fio_table import join
 
@@ -69,10 +70,10 @@ class TreeReading:
 
     def _begin(self) -> list[Future[tuple[FioTable, IntArray]]]:
         """Have other processes read the files, if they are many."""
-        every = list(self.listing.files)
         with pool() as workers:
-            if not workers.are_worth(len(every)):
+            if not workers.are_worth(len(self.listing.files)):
                 return []
+            every = list(self.listing.files)
             size = part_size(len(every))
             return [
                 workers.submit(read_and_look, every[first : first + size])
@@ -108,11 +109,7 @@ def reading_ahead(*roots: Path | None) -> Iterator[Ahead]:
         return
     with pool() as workers:
         workers.fork(sum(large.values()))
-        yield Ahead({root: TreeReading(root, large=True) for root in large if not _is_run(root)})
-
-
-def _is_run(root: Path) -> bool:
-    return (root / "sessions").is_dir()
+        yield Ahead({root: TreeReading(root, large=True) for root in large if not is_run_directory(root)})
 
 
 def _seem_to_be(root: str) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
-from harness.adapters.results.file_state import TOUCHED, UNKNOWN, state_of, states_array
+from harness.adapters.results.file_state import TOUCHED, UNKNOWN, state_now, states_array
 from harness.adapters.results.workers import pool
 
 if TYPE_CHECKING:
@@ -237,16 +237,9 @@ def _states(directory: str, names: Iterable[str]) -> list[State]:
     except OSError:
         return [UNKNOWN for _name in names]
     try:
-        return [_state(name, descriptor) for name in names]
+        return [state_now(name, descriptor) for name in names]
     finally:
         os.close(descriptor)
-
-
-def _state(name: str, directory: int) -> State:
-    try:
-        return state_of(os.stat(name, dir_fd=directory))
-    except OSError:
-        return UNKNOWN
 
 
 def listing_of(files: Sequence[str], *, look: bool = True) -> Listing:

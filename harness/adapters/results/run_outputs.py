@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from harness.adapters.results.file_state import IntArray
 
     FloatArray = npt.NDArray[np.float64]
-    _Read = tuple["Numbers | None", IntArray]
+    _Read = tuple["Numbers", IntArray]
 
 _LATENCIES = [f"{kind}_{name}_ns" for kind in ("clat", "lat") for name in ("mean", *PERCENTILES)]
 _ORDER = ("iops", "bw_bytes", *_LATENCIES, "guest_cpu_ns_per_io")
@@ -74,15 +74,15 @@ class OutputReading:
 
     def __init__(self, run: Path, expected: int, *, keep: bool) -> None:
         self._run = run
-        self._keep = keep and table_cache.is_allowed()
+        self._keep = keep
         self._outputs: list[Output] = []
         # Who opens the files looks at them anyway.
-        self._look = self._keep and table_cache.has_entry(run)
+        self._look = keep and table_cache.has_entry(run)
         with pool() as workers:
             self._shared = workers.are_worth(expected) and not self._look
         self._size = part_size(expected)
         self._given = 0
-        self._begun: list[Future[_Read]] = []
+        self._begun: list[Future[_Read | None]] = []
 
     def add(self, outputs: Sequence[Output]) -> None:
         """Take the outputs of some iterations."""
@@ -98,26 +98,36 @@ class OutputReading:
 
     def numbers(self) -> Numbers | None:
         """Return what all of them measured; None where one of them is damaged, or says nothing."""
-        self._keep &= table_cache.is_on(len(self._outputs))
+        keep = self._keep and table_cache.is_on(len(self._outputs))
         files = [output.file for output in self._outputs]
         checksums = [output.sha256 for output in self._outputs]
-        if self._look and self._keep:
+        if self._look and keep:
             kept = table_cache.load(self._run, listing_of(files), *checksums)
             if kept is not None and len(kept) == len(files):
                 return Numbers(kept.numbers)
-        found, states = self._read()
-        if found is not None and self._keep:
+        read = self._read()
+        if read is None:
+            return None
+        found, states = read
+        if keep:
             listing = listing_of(files, look=False).seen(states)
             table_cache.store(self._run, listing, _table_of(found, len(files)), *checksums)
         return found
 
-    def _read(self) -> _Read:
+    def _read(self) -> _Read | None:
         with pool() as workers:
             if not self._begun and not workers.are_worth(len(self._outputs)):
                 return read_and_look(self._outputs)
         while self._given < len(self._outputs):
             self._begin()
-        return _joined([part.result() for part in self._begun])
+        found: list[_Read] = []
+        for part in self._begun:
+            if (read := part.result()) is None:
+                for rest in self._begun:
+                    rest.cancel()
+                return None
+            found.append(read)
+        return _joined(found)
 
 
 def _table_of(numbers: Numbers, rows: int) -> FioTable:
@@ -126,22 +136,19 @@ def _table_of(numbers: Numbers, rows: int) -> FioTable:
 
 
 def _joined(parts: Sequence[_Read]) -> _Read:
-    states = np.concatenate([seen for _numbers, seen in parts])
-    found = [(numbers, len(seen)) for numbers, seen in parts if numbers is not None]
-    if len(found) < len(parts):
-        return None, states
-    names = _in_order(name for numbers, _rows in found for name in numbers.columns)
+    names = _in_order(name for numbers, _states in parts for name in numbers.columns)
     columns = {
-        name: np.concatenate([n.columns.get(name, np.full(rows, np.nan)) for n, rows in found])
+        name: np.concatenate([n.columns.get(name, np.full(len(states), np.nan)) for n, states in parts])
         for name in names
     }
-    return Numbers(columns), states
+    return Numbers(columns), np.concatenate([states for _numbers, states in parts])
 
 
-def read_and_look(outputs: Sequence[Output]) -> _Read:
-    """Return what outputs measured, or None as `OutputReading.numbers`; and the state in which each was."""
+def read_and_look(outputs: Sequence[Output]) -> _Read | None:
+    """Return what outputs measured, and the state in which each was; None as `OutputReading.numbers`."""
     states = states_array([state_now(output.file) for output in outputs])
-    return _read_some(outputs), states
+    numbers = _read_some(outputs)
+    return None if numbers is None else (numbers, states)
 
 
 def _read_some(outputs: Sequence[Output]) -> Numbers | None:

@@ -61,7 +61,7 @@ class Workers:
         if threading.active_count() == 1:
             # Not one for each of a hundred cores, where there is work for three.
             self._executor = _executor(get_context("fork"), most=2 + files // _AT_ONCE)
-            self._executor.submit(_nothing)
+            self._executor.submit(os.getpid)
 
     def close(self) -> None:
         """End them; what was not begun is left undone."""
@@ -109,10 +109,6 @@ def _end_with_the_parent() -> None:
     assert parent is not None  # noqa: S101 - a worker has one
     parent.join()
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _nothing() -> None:
-    """Do nothing, in another process."""
 
 
 def _server() -> ForkServerContext:
