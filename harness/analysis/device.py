@@ -41,10 +41,9 @@ def device_bound(sessions: Sessions, ceilings: Mapping[CellKey, float] | None = 
         ceilings: IOPS of a cell on the host without a guest, where they were measured: a cell that reaches
             95 % of it is marked too.
     """
-    marks = [_of_variant(sessions, variant) for variant in sessions.variants.values()]
     marks = [
-        marked | _at_ceiling(sessions, v, ceilings or {})
-        for marked, v in zip(marks, sessions.variants.values(), strict=True)
+        _of_variant(sessions, variant, medians) | _at_ceiling(sessions, medians, ceilings or {})
+        for variant, medians in ((variant, _medians(variant)) for variant in sessions.variants.values())
     ]
     return frozenset(sessions.cells[cell] for cell in set.intersection(*marks)) if marks else frozenset()
 
@@ -57,17 +56,17 @@ def _medians(variant: Variant) -> dict[int, float]:
     }
 
 
-def _at_ceiling(sessions: Sessions, variant: Variant, ceilings: Mapping[CellKey, float]) -> set[int]:
+def _at_ceiling(
+    sessions: Sessions, medians: Mapping[int, float], ceilings: Mapping[CellKey, float]
+) -> set[int]:
     return {
-        cell
-        for cell, iops in _medians(variant).items()
-        if iops >= CEILING * ceilings.get(sessions.cells[cell], np.inf)
+        cell for cell, iops in medians.items() if iops >= CEILING * ceilings.get(sessions.cells[cell], np.inf)
     }
 
 
-def _of_variant(sessions: Sessions, variant: Variant) -> set[int]:
+def _of_variant(sessions: Sessions, variant: Variant, medians: Mapping[int, float]) -> set[int]:
     groups: dict[CellKey, dict[int, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
-    for cell, iops in _medians(variant).items():
+    for cell, iops in medians.items():
         rw, bs, _iodepth, *further = sessions.cells[cell]
         try:
             size = parse_size(bs)

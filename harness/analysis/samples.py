@@ -130,19 +130,19 @@ def by_session(
     block_codes, blocks = _keys(own, coded, places if paired else [*places, "session"])
     variant_codes, first = coded.numbers(["variant"])
     called = own["variant"].iloc[first].tolist()
-    medians = _medians(
-        {
-            "cell": np.array([rank[key] for key in found], dtype=np.intp)[cell_codes],
-            "block": block_codes,
-            "variant": variant_codes,
-            "session": coded.numbers([*places, "session"])[0],
-        },
-        own[metric].to_numpy(dtype=float),
-    )
+    place = {
+        "cell": np.array([rank[key] for key in found], dtype=np.intp)[cell_codes],
+        "block": block_codes,
+        "variant": variant_codes,
+    }
+    if paired:
+        place["session"] = coded.numbers([*places, "session"])[0]
+    medians = _medians(place, own[metric].to_numpy(dtype=float))
     names = tuple("/".join(str(part) for part in block) for block in blocks)
-    _refuse_two_sessions(medians, [cell_label(key, factors) for key in ordered], names, called)
+    if paired:
+        _refuse_two_sessions(medians, [cell_label(key, factors) for key in ordered], names, called)
     shape = len(ordered), len(names)
-    grids = {name: _grid(medians[medians["variant"] == called.index(name)], shape) for name in variants}
+    grids = {name: _grid(medians, called.index(name), shape) for name in variants}
     return Sessions(factors, tuple(ordered), names, grids)
 
 
@@ -156,17 +156,35 @@ def _keys(
     return codes, [tuple(_plain(value) for value in key) for key in rows]
 
 
-def _medians(place: dict[str, npt.NDArray[np.intp]], values: FloatArray) -> pd.DataFrame:
+@dataclass(frozen=True, slots=True)
+class _Medians:
+    """The medians of sessions, N of them.
+
+    Attributes:
+        place: name -> where each belongs, shape (N,).
+        value: the median of its samples.
+        log: the median of their logarithms.
+    """
+
+    place: dict[str, npt.NDArray[np.intp]]
+    value: FloatArray
+    log: FloatArray
+
+
+def _medians(place: dict[str, npt.NDArray[np.intp]], values: FloatArray) -> _Medians:
     """Return the median of the values, and of their logarithms, for each place that has any."""
     told = ~np.isnan(values)
-    values, place = values[told], {name: codes[told] for name, codes in place.items()}
+    if not told.all():
+        values, place = values[told], {name: codes[told] for name, codes in place.items()}
     sizes = [(codes, int(codes.max(initial=0)) + 1) for codes in place.values()]
     groups, first = numbered(sizes, len(values))
-    found = pd.DataFrame({"value": values, "log": np.log(values)})
-    if len(first) < len(values):
-        found = found.groupby(groups).median()
-    return pd.DataFrame({name: codes[first] for name, codes in place.items()}).assign(
-        **{name: found[name].to_numpy() for name in found.columns}
+    if len(first) == len(values):
+        return _Medians(place, values, np.log(values))
+    found = pd.DataFrame({"value": values, "log": np.log(values)}).groupby(groups).median()
+    return _Medians(
+        {name: codes[first] for name, codes in place.items()},
+        found["value"].to_numpy(),
+        found["log"].to_numpy(),
     )
 
 
@@ -179,12 +197,13 @@ def _plain(value: object) -> FactorValue:
     return str(value)
 
 
-def _grid(sessions: pd.DataFrame, shape: tuple[int, int]) -> Variant:
-    log, medians = np.full(shape, np.nan), np.full(shape, np.nan)
-    where = sessions["cell"].to_numpy(), sessions["block"].to_numpy()
-    log[where] = sessions["log"]
-    medians[where] = sessions["value"]
-    return Variant(log, medians)
+def _grid(medians: _Medians, variant: int, shape: tuple[int, int]) -> Variant:
+    log, values = np.full(shape, np.nan), np.full(shape, np.nan)
+    own = medians.place["variant"] == variant
+    where = medians.place["cell"][own], medians.place["block"][own]
+    log[where] = medians.log[own]
+    values[where] = medians.value[own]
+    return Variant(log, values)
 
 
 def _require_columns(samples: pd.DataFrame, names: Iterable[str]) -> None:
@@ -244,12 +263,12 @@ def _refuse_impossible(samples: pd.DataFrame, metric: str) -> None:
 
 
 def _refuse_two_sessions(
-    medians: pd.DataFrame, cells: list[str], blocks: tuple[str, ...], variants: list[str]
+    medians: _Medians, cells: list[str], blocks: tuple[str, ...], variants: list[str]
 ) -> None:
-    place = ["cell", "block", "variant"]
-    doubled = medians.duplicated(place)
+    place = pd.DataFrame({name: medians.place[name] for name in ("cell", "block", "variant")})
+    doubled = place.duplicated()
     if doubled.any():
-        row = medians.loc[doubled, place].iloc[0]
+        row = place[doubled].iloc[0]
         raise InputError.single(
             _WHERE,
             f"block {blocks[row['block']]} has two sessions of {variants[row['variant']]} for "

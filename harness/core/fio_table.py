@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -43,12 +43,22 @@ class FioTable:
     def __len__(self) -> int:
         return len(self.setup)
 
+    def of(self, metrics: Collection[str] | None) -> FioTable:
+        """Return the table with some metrics only; with all when None, or where one of them is missing."""
+        if metrics is None or not all(_is_measured(self.numbers.get(name)) for name in metrics):
+            return self
+        return replace(self, numbers={name: self.numbers[name] for name in metrics})
+
     def take(self, rows: IndexArray) -> FioTable:
         """Return some of the measurements, in the order given; all problems stay."""
         numbers = {name: values[rows] for name, values in self.numbers.items()}
         return FioTable(
             self.setups, self.setup[rows], self.file[rows], self.identity[rows], numbers, self.problems
         )
+
+
+def _is_measured(values: FloatArray | None) -> bool:
+    return values is not None and not np.isnan(values).all()
 
 
 def table_of(

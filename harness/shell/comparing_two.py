@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.adapters.results.imports import NOT_INTERLEAVED, Imported, cells_as_found, read_results, together
 from harness.adapters.results.run_layout import is_run_directory
-from harness.analysis.metrics import METRICS, find_metric
+from harness.analysis.metrics import find_metric
 from harness.analysis.result import Comparison, build
 from harness.core.errors import InputError
 from harness.shell.judging import require_metric
@@ -61,12 +60,11 @@ def _refuse_nested(old: Path, new: Path) -> None:
 def _side(path: Path, variant: str, judgement: Judgement, ahead: Ahead | None) -> Imported:
     if not is_run_directory(path):
         accept = judgement.accept_differences
-        results = read_results(path, variant, accept_differences=accept, ahead=ahead)
+        # IOPS say whether the device is what limits.
+        metrics = dict.fromkeys([find_metric(judgement.metric).name, "iops"])
+        results = read_results(path, variant, metrics=metrics, accept_differences=accept, ahead=ahead)
         require_metric(results.samples, judgement.metric, path)
-        # IOPS say whether the device is what limits; to join the other metrics takes as long as all else.
-        unused = set(METRICS) - {find_metric(judgement.metric).name, "iops"}
-        kept = [name for name in results.samples.columns if name not in unused]
-        return replace(results, samples=results.samples[kept])
+        return results
     # What reads runs takes as long to import as all else here.
     from harness.shell.comparing import run_as_side
 

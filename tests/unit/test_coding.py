@@ -17,13 +17,17 @@ COLUMNS = ["bs", "aio", "session"]
 
 
 @pytest.mark.parametrize("most", [2**62, 4])
-@given(rows=ROWS, names=st.permutations(COLUMNS).map(lambda names: names[:2]))
+@pytest.mark.parametrize("dense", [0, 4, 1000])
+@given(rows=ROWS, names=st.permutations(COLUMNS).map(lambda names: names[:2]), as_categories=st.booleans())
 def test_equal_rows_have_one_number_by_the_first_of_them(
-    most: int, rows: list[tuple[object, ...]], names: list[str]
+    dense: int, most: int, rows: list[tuple[object, ...]], names: list[str], *, as_categories: bool
 ) -> None:
     frame = pd.DataFrame(rows, columns=COLUMNS, dtype=object)
+    if as_categories:
+        frame = frame.astype("category")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(coding, "_MOST", most)
+        patch.setattr(coding, "_DENSE", dense)
         codes, first = Coded(frame).numbers(names)
     met: dict[tuple[object, ...], int] = {}
     wanted = []

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +37,6 @@ from harness.shell.cli.main import run_cli
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from harness.adapters.results.file_state import State
 
@@ -92,6 +92,18 @@ def test_a_tree_is_read_once(cache: Path, tree: Path, nothing_is_read: Callable[
     again = read_results(tree, "OLD")
     pd.testing.assert_frame_equal(before.samples, again.samples, check_exact=True)
     assert before.warnings == again.warnings
+
+
+@pytest.mark.usefixtures("cache")
+def test_it_is_the_same_tree_by_any_name(
+    tree: Path, nothing_is_read: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = iops(tree)
+    nothing_is_read()
+    monkeypatch.chdir(tree.parent)
+    assert iops(Path(tree.name)) == before
+    monkeypatch.chdir(tree)
+    assert iops(Path()) == before
 
 
 def test_a_run_is_read_once(
@@ -315,7 +327,17 @@ def find_files(root: Path) -> Iterator[str]:
 
 
 def test_many_files_are_listed_as_few_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("b/1.json", "a/x/2.json", "a/3.json", "4.json", ".hidden/5.json", "c/6.json", "a/.7.json"):
+    plain = (
+        "b/1.json",
+        "a/x/2.json",
+        "a/3.json",
+        "4.json",
+        "c/6.json",
+        "a/-8.json",
+        "-y/9.json",
+        "~z/10.json",
+    )
+    for name in (*plain, ".hidden/5.json", "a/.7.json", "a/..11.json", "a/..."):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
     (tmp_path / "link").symlink_to(tmp_path / "b")

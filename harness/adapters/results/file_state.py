@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -41,13 +42,27 @@ def state_now(path: str, directory: int | None = None) -> State:
         return UNKNOWN
 
 
+def states_in(directory: int, names: Sequence[str]) -> Sequence[State]:
+    """Return the states of files, as `state_now` does.
+
+    Args:
+        directory: a descriptor of theirs.
+        names: theirs in it.
+    """
+    try:
+        return [state_of(os.stat(name, dir_fd=directory)) for name in names]
+    except OSError:
+        return [state_now(name, directory) for name in names]
+
+
 def states_array(states: Sequence[State]) -> IntArray:
     """Return states as rows, shape (files, 5)."""
+    count = len(states) * len(UNKNOWN)
     try:
-        found = np.array(states, dtype=np.int64)
+        found = np.fromiter(chain.from_iterable(states), np.int64, count)
     except OverflowError:
         # Inode numbers have 64 bits without a sign, and some file systems use them all.
-        found = np.array([[_signed(value) for value in state] for state in states], dtype=np.int64)
+        found = np.fromiter(map(_signed, chain.from_iterable(states)), np.int64, count)
     return found.reshape(-1, len(UNKNOWN))
 
 

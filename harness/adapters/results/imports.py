@@ -20,13 +20,14 @@ from harness.adapters.results.listing import listing_of
 from harness.adapters.results.mixing import Origin, different_sides, mixed_cells, scattered_repeats
 from harness.adapters.results.run_layout import is_run_directory
 from harness.adapters.results.workers import pool
+from harness.analysis.categories import chosen, one_below_the_other
 from harness.analysis.coding import Coded
 from harness.analysis.remarks import SKIPPED, worst_first
 from harness.core.errors import InputError, Problem
 from harness.core.model import TABLE_FACTORS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from harness.adapters.results.listing import FilePaths
@@ -73,13 +74,20 @@ class Imported:
 
 
 def read_results(
-    path: Path, variant: str, *, accept_differences: bool = False, ahead: Ahead | None = None
+    path: Path,
+    variant: str,
+    *,
+    metrics: Collection[str] | None = None,
+    accept_differences: bool = False,
+    ahead: Ahead | None = None,
 ) -> Imported:
     """Read a CSV file, a file of fio's output, or a tree of them; packed ones too.
 
     Args:
         path: where the results are.
         variant: the variant they were measured on.
+        metrics: those that are asked for, of what fio measured; all when None, or where one is missing. To
+            carry the others along takes as long as all else.
         accept_differences: whether measurements of one cell may differ in what was set up (a warning then).
         ahead: readings that were begun before.
 
@@ -95,14 +103,14 @@ def read_results(
             files = reading.listing.files
             _refuse_runs_inside(path, files)
             table = reading.table
-        return _imported(path, files, table, variant, accept_differences=accept_differences)
+        return _imported(path, files, table, variant, metrics, accept_differences=accept_differences)
     if not path.is_file():
         raise InputError.single(str(path), "does not exist", "name a run directory, a directory or a CSV")
     if is_csv(path):
         rows, factors = read_csv(path)
         return _samples(pd.DataFrame(rows), variant, factors)
     files = listing_of([str(path)]).files
-    return _imported(path, files, read_some(files), variant, accept_differences=accept_differences)
+    return _imported(path, files, read_some(files), variant, metrics, accept_differences=accept_differences)
 
 
 def together(old: Imported, new: Imported) -> Imported:
@@ -132,14 +140,15 @@ def together(old: Imported, new: Imported) -> Imported:
     known = [name for name in further if name not in unknown]
     warnings += different_sides(_by_cell(old, known), _by_cell(new, known), ignored=frozenset(known))
     warnings += _on_both_sides(old, new)
-    samples = pd.concat(sides, ignore_index=True).drop(columns=unknown)
+    samples = one_below_the_other(*sides).drop(columns=unknown)
     return Imported(samples, _varying(samples, known), (*old.warnings, *new.warnings, *warnings))
 
 
 def cells_as_found(imported: Imported) -> list[tuple[FactorValue, ...]]:
     """Return the cells in the order they were found, for the table's rows."""
-    keys = imported.samples[[*TABLE_FACTORS, *imported.factors]].drop_duplicates()
-    return list(keys.itertuples(index=False, name=None))
+    columns = [*TABLE_FACTORS, *imported.factors]
+    _numbers, first = Coded(imported.samples).numbers(columns)
+    return list(imported.samples[columns].iloc[first].itertuples(index=False, name=None))
 
 
 def _refuse_runs_inside(root: Path, files: FilePaths) -> None:
@@ -157,9 +166,15 @@ def _refuse_runs_inside(root: Path, files: FilePaths) -> None:
 
 
 def _imported(
-    path: Path, files: FilePaths, table: FioTable, variant: str, *, accept_differences: bool
+    path: Path,
+    files: FilePaths,
+    table: FioTable,
+    variant: str,
+    metrics: Collection[str] | None,
+    *,
+    accept_differences: bool,
 ) -> Imported:
-    table, skipped = _without_copies(table, files)
+    table, skipped = _without_copies(table.of(metrics), files)
     if not len(table):
         what = "nothing that can be used" if skipped else "no fio JSON"
         raise InputError([Problem(str(path), f"holds {what}", _NOTHING), *_reasons(skipped)])
@@ -178,8 +193,9 @@ def _imported(
     warnings += [f"{problem.where}: {problem.message}, which was accepted" for problem in mixed.problems]
     warnings += mixed.warnings
     warnings += [f"{variant}: {warning}" for warning in scattered_repeats(_places(table, keys, files))]
-    frame = pd.DataFrame(keys).take(table.setup).reset_index(drop=True).assign(**table.numbers)
-    imported = _samples(frame, variant, (*_JSON_FACTORS, *columns))
+    names = dict.fromkeys(name for key in keys for name in key)
+    factors = {name: chosen([key.get(name) for key in keys], table.setup) for name in names}
+    imported = _samples(pd.DataFrame({**factors, **table.numbers}), variant, (*_JSON_FACTORS, *columns))
     return replace(imported, warnings=tuple(warnings), table=table, files=files)
 
 
@@ -255,7 +271,7 @@ def _with_columns_of(side: Imported, other: Imported) -> Imported:
         if name in other.samples.columns and name not in side.samples.columns
     ]
     columns = {
-        name: pd.Series([_setting(setup.settings, name) for setup in table.setups]).take(table.setup).array
+        name: chosen([_setting(setup.settings, name) for setup in table.setups], table.setup)
         for name in missing
     }
     return replace(side, samples=side.samples.assign(**columns))
@@ -291,7 +307,7 @@ def _samples(frame: pd.DataFrame, variant: str, factors: tuple[str, ...]) -> Imp
     further = tuple(name for name in factors if name not in TABLE_FACTORS)
     # Each row is a repeat of its cell: numbered, so that it counts as a session.
     repeat = frame.groupby(Coded(frame).numbers(factors)[0], sort=False).cumcount()
-    frame.insert(0, "variant", variant)
+    frame.insert(0, "variant", chosen([variant], np.zeros(len(frame), dtype=np.intp)))
     frame.insert(1, "block", math.nan)
     frame.insert(2, "session", repeat)
     frame.insert(3, "iteration", 0)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
-from harness.adapters.results.file_state import TOUCHED, UNKNOWN, state_now, states_array
+from harness.adapters.results.file_state import TOUCHED, UNKNOWN, states_array, states_in
 from harness.adapters.results.workers import pool
 
 if TYPE_CHECKING:
@@ -112,11 +112,17 @@ class Listing:
         """Their paths."""
         return FilePaths(self.parts)
 
-    def key(self, *more: str) -> str:
-        """Return a hash of all of it, and of what else is given: the same as long as nothing changed."""
+    def key(self, *more: str, below: Path | None = None) -> str:
+        """Return a hash of all of it, and of what else is given: the same as long as nothing changed.
+
+        Args:
+            more: what else.
+            below: from where the paths count: a directory may be called by many names.
+        """
         digest = hashlib.sha256()
         # No path has a NUL in it: nothing else makes the same text.
-        directories = [part.directory for part in self.parts]
+        above = "" if below is None else f"{below.as_posix()}/"
+        directories = [part.directory.removeprefix(above) for part in self.parts]
         for texts in (directories, more):
             digest.update("\0".join((str(len(texts)), *texts, "")).encode(errors="surrogatepass"))
         for part in self.parts:
@@ -188,8 +194,7 @@ def _is_unlisted(part: Part) -> bool:
 def _directories_in(root: Path) -> list[str]:
     """Return the directories that a tree has at its top, in the order of `list_tree`."""
     _root, names, _files = next(os.walk(root), ("", [], []))
-    inside = sorted(name for name in names if not name.startswith("."))
-    paths = [f"{root}/{name}" for name in inside]
+    paths = [f"{root}/{name}" for name in _not_hidden(names)]
     return [path for path in paths if not os.path.islink(path)]  # noqa: PTH114
 
 
@@ -207,8 +212,15 @@ def _scan(roots: Sequence[str], *, deep: bool = True, look: bool) -> list[Part]:
 def _walk(root: str, refused: Callable[[str], None], *, deep: bool) -> Iterator[tuple[str, list[str]]]:
     """Return each directory of a tree with its files' names, as `list_tree`; tell of the unreadable."""
     for directory, names, files in os.walk(root, onerror=lambda error: refused(str(error.filename))):
-        names[:] = sorted(name for name in names if deep and not name.startswith("."))
-        yield directory, sorted(name for name in files if not name.startswith("."))
+        names[:] = _not_hidden(names) if deep else []
+        yield directory, _not_hidden(files)
+
+
+def _not_hidden(names: Iterable[str]) -> list[str]:
+    """Return names in their order, without hidden ones, which stand together."""
+    ordered = sorted(names)
+    first, behind = bisect.bisect_left(ordered, "."), bisect.bisect_left(ordered, "/")
+    return ordered[:first] + ordered[behind:]
 
 
 def _part(directory: str, names: Sequence[str], *, look: bool) -> Part:
@@ -230,14 +242,14 @@ def _part_of(directory: str, names: str, states: IntArray) -> Part:
     )
 
 
-def _states(directory: str, names: Iterable[str]) -> list[State]:
+def _states(directory: str, names: Sequence[str]) -> Sequence[State]:
     # Relative to the open directory: looking up a path of some parts takes as long as the rest.
     try:
         descriptor = os.open(directory or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return [UNKNOWN for _name in names]
     try:
-        return [state_now(name, descriptor) for name in names]
+        return states_in(descriptor, names)
     finally:
         os.close(descriptor)
 

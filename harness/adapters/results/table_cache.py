@@ -61,7 +61,7 @@ def load(source: Path, listing: Listing, *more: str) -> FioTable | None:
     path = entry_of(source)
     try:
         data = path.read_bytes()
-        table = unpacked(data, _key(listing, more), len(listing.files))
+        table = unpacked(data, _key(source, listing, more), len(listing.files))
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
     if table is not None:
@@ -82,7 +82,7 @@ def store(source: Path, listing: Listing, table: FioTable, *more: str) -> None:
     with contextlib.suppress(OSError, HarnessError, TypeError):
         make_directory(path.parent)
         # A crash of the host may leave any part of it: its checksum is wrong then.
-        write_atomic(path, packed(table, _key(listing, more)), private=True, durable=False)
+        write_atomic(path, packed(table, _key(source, listing, more)), private=True, durable=False)
         _make_room(path.parent)
 
 
@@ -97,8 +97,8 @@ def entry_of(source: Path) -> Path:
     return cache_directory() / "samples" / f"{where[:32]}{_SUFFIX}"
 
 
-def _key(listing: Listing, more: tuple[str, ...]) -> str:
-    return listing.key(_readers(), *more)
+def _key(source: Path, listing: Listing, more: tuple[str, ...]) -> str:
+    return listing.key(_readers(), *more, below=source)
 
 
 @functools.cache
