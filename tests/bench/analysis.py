@@ -65,8 +65,9 @@ def _all_metrics(files: int, sides: Sequence[Path], place: Path, *, repeats: int
     """Compare by every metric that these reports tell, from what `_first_and_again` kept."""
     compare: list[str | Path] = [_HARNESS, "compare", *sides, "--metric", ",".join(_METRICS)]
     wall = min(take(compare, environment=_kept(place)).wall for _ in range(repeats))
+    name = f"{files * len(_METRICS):,} samples from the cache: wall"
     return Work(
-        f"{files * len(_METRICS):,} samples from the cache: wall", "s", {Who.HARNESS: wall}, [Target(None, 3.0)],
+        name, "s", {Who.HARNESS: wall}, [Target(None, 3.0)],
         f"A sample is one number of one metric: {len(_METRICS)} of each of {files:,} files. Process start to "
         "tables, every file's state looked at; the best of three.",
     )  # fmt: skip
