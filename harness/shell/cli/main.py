@@ -56,7 +56,7 @@ Shell completion (bash; also zsh, fish):
 """
 
 
-_OBJECTS_BEFORE_A_LOOK = 50_000
+_OBJECTS_BEFORE_A_LOOK = 200_000
 
 
 class _Verbs(click.Group):
@@ -95,7 +95,10 @@ def main() -> NoReturn:
     sys.stdout, sys.stderr = plain(sys.stdout), plain(sys.stderr)
     # What is imported stays: to look through it for cycles, again and again, takes a tenth of a start.
     gc.set_threshold(_OBJECTS_BEFORE_A_LOOK, *gc.get_threshold()[1:])
-    sys.exit(run_cli(sys.argv[1:]))
+    code = run_cli(sys.argv[1:])
+    # Nor does anybody wait for the cycles in what is left: to look for them at the end takes as long again.
+    gc.freeze()
+    sys.exit(code)
 
 
 def run_cli(arguments: list[str]) -> int:
