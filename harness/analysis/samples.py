@@ -127,7 +127,7 @@ def by_session(
     given = [tuple(_plain(value) for value in key) for key in cells]
     ordered = order_cells([*found, *given], given)
     rank = {key: number for number, key in enumerate(ordered)}
-    block_codes, blocks = _keys(own, coded, places if paired else [*places, "session"])
+    block_codes, names = _blocks(own, coded, places) if paired else _each_session(coded, places)
     variant_codes, first = coded.numbers(["variant"])
     called = own["variant"].iloc[first].tolist()
     place = {
@@ -138,12 +138,24 @@ def by_session(
     if paired:
         place["session"] = coded.numbers([*places, "session"])[0]
     medians = _medians(place, own[metric].to_numpy(dtype=float))
-    names = tuple("/".join(str(part) for part in block) for block in blocks)
     if paired:
         _refuse_two_sessions(medians, [cell_label(key, factors) for key in ordered], names, called)
     shape = len(ordered), len(names)
     grids = {name: _grid(medians, called.index(name), shape) for name in variants}
     return Sessions(factors, tuple(ordered), names, grids)
+
+
+def _blocks(
+    own: pd.DataFrame, coded: Coded, places: list[str]
+) -> tuple[npt.NDArray[np.intp], tuple[str, ...]]:
+    codes, blocks = _keys(own, coded, places)
+    return codes, tuple("/".join(str(part) for part in block) for block in blocks)
+
+
+def _each_session(coded: Coded, places: list[str]) -> tuple[npt.NDArray[np.intp], tuple[str, ...]]:
+    """Number sessions as if each were a block; there may be many, and no message names one."""
+    codes, first = coded.numbers([*places, "session"])
+    return codes, tuple(map(str, range(len(first))))
 
 
 def _keys(

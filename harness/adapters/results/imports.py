@@ -21,7 +21,7 @@ from harness.adapters.results.mixing import Origin, different_sides, mixed_cells
 from harness.adapters.results.run_layout import is_run_directory
 from harness.adapters.results.workers import pool
 from harness.analysis.categories import chosen, one_below_the_other
-from harness.analysis.coding import Coded
+from harness.analysis.coding import Coded, numbered
 from harness.analysis.remarks import SKIPPED, worst_first
 from harness.core.errors import InputError, Problem
 from harness.core.model import TABLE_FACTORS
@@ -226,10 +226,10 @@ def _without_copies(table: FioTable, files: Sequence[str]) -> tuple[FioTable, li
 
 
 def _origins(table: FioTable, files: Sequence[str]) -> list[tuple[int, Origin]]:
-    _codes, rows = np.unique(table.setup, return_index=True)
+    _numbers, first = numbered([(table.setup, len(table.setups))], len(table))
     return [
         (row, Origin(files[table.file[row]], table.setups[table.setup[row]].settings))
-        for row in sorted(rows.tolist())
+        for row in first.tolist()
     ]
 
 
@@ -239,15 +239,15 @@ def _places(
     """Return every cell and the directories it was measured in, each pair once."""
     cells = [tuple(key.values()) for key in keys]
     where, places = files.directories_of(table.file)
-    _codes, pairs = pd.factorize(table.setup * len(places) + where)
-    named = ((cells[pair // len(places)], places[pair % len(places)]) for pair in pairs.tolist())
+    _numbers, first = numbered([(table.setup, len(cells)), (where, len(places))], len(table))
+    named = ((cells[table.setup[row]], places[where[row]]) for row in first.tolist())
     return list(dict.fromkeys(named))
 
 
 def _varied_settings(table: FioTable) -> list[str]:
     """Return the settings that become columns: some cell was measured with several values of them."""
     values: dict[tuple[object, ...], dict[str, set[FactorValue]]] = {}
-    for code in np.unique(table.setup):
+    for code in np.flatnonzero(np.bincount(table.setup)):
         setup = table.setups[code]
         cell = values.setdefault(tuple(setup.factors.items()), {})
         for name in _FACTORS_WHEN_VARIED:
