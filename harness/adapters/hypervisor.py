@@ -20,7 +20,7 @@ import libvirt_qemu
 import orjson
 
 from harness.adapters import embedded
-from harness.adapters.host.processes import head_of
+from harness.adapters.host.processes import head_of, is_there
 from harness.adapters.process_handle import ProcessHandle
 from harness.adapters.reaper import Reaper
 from harness.core.errors import HypervisorError
@@ -197,6 +197,8 @@ class Domain:
         self.uuid: str = handle.UUIDString()
         self.pid = _qemu_pid(self.uuid)
         self._process = None if self.pid is None else ProcessHandle(self.pid)
+        head = None if self.pid is None else head_of(self.pid)
+        self._began = head.began if head else None
         self.agent_connected = threading.Event()
         self.stopped = threading.Event()
         self.failed = False
@@ -274,12 +276,12 @@ class Domain:
         ending = threading.Thread(target=self._end, name="ending", daemon=True)
         ending.start()
         ending.join(timeout)
-        if self.pid is None or not _lives(self.pid):
+        if self.pid is None or not is_there(self.pid, self._began):
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(self.pid, signal.SIGKILL)
         deadline = time.monotonic() + _KILLED_SECONDS
-        while _lives(self.pid):
+        while is_there(self.pid, self._began):
             if time.monotonic() > deadline:
                 raise HypervisorError(
                     f"QEMU (process {self.pid}) is still there {timeout:.0f} s after it was told to end, and "
@@ -318,12 +320,6 @@ class Domain:
         event.set()
         for listener in self._listeners:
             listener()
-
-
-def _lives(pid: int) -> bool:
-    """Return whether a process is there, and is no zombie."""
-    head = head_of(pid)
-    return head is not None and not head.has_ended
 
 
 def _answer(who: str, text: str) -> Any:

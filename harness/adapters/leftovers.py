@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.adapters.host.processes import every_pid, head_of
+from harness.adapters.host.processes import every_pid, head_of, is_there
 from harness.adapters.scratch import is_in_use
 from harness.core.errors import HarnessError
 
@@ -70,8 +70,7 @@ class Process:
         raise HarnessError(f"process {self.pid} did not end", remedy="it may wait for a disk")
 
     def _there(self) -> bool:
-        head = head_of(self.pid)
-        return head is not None and head.began == self.began and not head.has_ended
+        return is_there(self.pid, self.began)
 
 
 def end_marked(value: str) -> int:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.adapters import hypervisor
+from harness.adapters.hypervisor import Domain
 from harness.adapters.process_handle import ProcessHandle
 
 if TYPE_CHECKING:
@@ -80,3 +82,51 @@ def test_a_process_that_has_ended_meanwhile_is_fine_and_its_number_is_nobody(
     assert not handles_on(GONE)
     # The number is free: whoever gets it next is none of ours.
     ProcessHandle(sleeper.pid).end(LONG)
+
+
+class Handle:
+    """libvirt's domain, as one that cannot end it."""
+
+    def name(self) -> str:
+        return "guest"
+
+    def UUIDString(self) -> str:  # noqa: N802 - libvirt's name
+        return "no process has this"
+
+    def destroy(self) -> None:
+        """Leave it as it is."""
+
+
+class Connection:
+    """libvirt's connection, without events."""
+
+    def domainEventRegisterAny(self, *_arguments: object) -> int:  # noqa: N802
+        return 1
+
+    def domainEventDeregisterAny(self, _callback: int) -> None:  # noqa: N802
+        """Forget it."""
+
+
+def domain_of(pid: int, monkeypatch: pytest.MonkeyPatch) -> Domain:
+    monkeypatch.setattr(hypervisor, "_qemu_pid", lambda _uuid: pid)
+    monkeypatch.setattr(hypervisor, "_ENDING_SECONDS", 0.05)
+    return Domain(Connection(), Handle())
+
+
+def test_a_qemu_that_does_not_hear_is_killed(
+    deaf: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    domain_of(deaf.pid, monkeypatch).destroy(timeout=1)
+    assert deaf.wait(LONG) == -signal.SIGKILL
+
+
+def test_who_has_the_number_of_a_qemu_by_now_is_left_alone(
+    deaf: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with subprocess.Popen(["sleep", "60"]) as qemu:
+        domain = domain_of(qemu.pid, monkeypatch)
+        qemu.kill()
+    # As if the kernel had given the number to the next process.
+    domain.pid = deaf.pid
+    domain.destroy(timeout=1)
+    assert deaf.poll() is None

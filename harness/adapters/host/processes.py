@@ -22,3 +22,14 @@ def head_of(pid: int) -> ProcessHead | None:
         return parse_head(Path(f"/proc/{pid}/stat").read_text(errors="replace"))
     except OSError:
         return None
+
+
+def is_there(pid: int, began: int | None) -> bool:
+    """Return whether a process still runs: its number may be another one's by now.
+
+    Args:
+        pid: its number.
+        began: when it began (`ProcessHead`); None of one that was gone when somebody looked.
+    """
+    head = head_of(pid)
+    return head is not None and head.began == began and not head.has_ended
