@@ -48,15 +48,21 @@ class TreeReading:
         self._begun = self._begin() if large and not self._look else []
 
     @functools.cached_property
+    def _entry(self) -> bytes | None:
+        return table_cache.read(self.path) if self._look else None
+
+    @functools.cached_property
     def listing(self) -> Listing:
         """Its files."""
+        # The others look at the files meanwhile.
+        _ = self._entry
         return self._listed()
 
     @functools.cached_property
     def table(self) -> FioTable:
         """What the files say; those that cannot be used are among its problems."""
         is_kept = table_cache.is_on(len(self.listing.files))
-        kept = table_cache.load(self.path, self.listing) if self._look and is_kept else None
+        kept = table_cache.load(self._entry, self.path, self.listing) if is_kept else None
         if kept is not None:
             return kept
         every = self._begun or self._begin()

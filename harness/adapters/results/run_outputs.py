@@ -102,7 +102,8 @@ class OutputReading:
         files = [output.file for output in self._outputs]
         checksums = [output.sha256 for output in self._outputs]
         if self._look and keep:
-            kept = table_cache.load(self._run, listing_of(files), *checksums)
+            entry = table_cache.read(self._run)
+            kept = table_cache.load(entry, self._run, listing_of(files), *checksums)
             if kept is not None and len(kept) == len(files):
                 return Numbers(kept.numbers)
         read = self._read()

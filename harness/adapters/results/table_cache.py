@@ -50,23 +50,39 @@ def is_on(files: int) -> bool:
     return files >= WORTH_IT and is_allowed()
 
 
-def load(source: Path, listing: Listing, *more: str) -> FioTable | None:
+def read(source: Path) -> bytes | None:
+    """Return the entry of a tree or a run directory; None where there is none, or a damaged one.
+
+    Whether it still counts, `load` says: this can be done before the files were looked at.
+    """
+    try:
+        data = entry_of(source).read_bytes()
+    except OSError:
+        return None
+    body = memoryview(data)[_HEAD_AT:]
+    checksum = data[len(_MAGIC) : _HEAD_AT - 1]
+    whole = data.startswith(_MAGIC) and hashlib.sha256(body).hexdigest().encode() == checksum
+    return data if whole else None
+
+
+def load(entry: bytes | None, source: Path, listing: Listing, *more: str) -> FioTable | None:
     """Return what was read of these files when they were as they are now; None where nobody can tell.
 
     Args:
+        entry: of `read`.
         source: the tree or the run directory.
         listing: its files.
         more: what else the result depends on.
     """
-    path = entry_of(source)
+    if entry is None:
+        return None
     try:
-        data = path.read_bytes()
-        table = unpacked(data, _key(source, listing, more), len(listing.files))
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        table = unpacked(entry, _key(source, listing, more), len(listing.files))
+    except (ValueError, KeyError, TypeError, IndexError):
         return None
     if table is not None:
         with contextlib.suppress(OSError):
-            os.utime(path)  # the least recently used goes first
+            os.utime(entry_of(source))  # the least recently used goes first
     return table
 
 
@@ -130,15 +146,11 @@ def packed(table: FioTable, key: str) -> bytes:
 
 
 def unpacked(data: bytes, key: str, files: int) -> FioTable | None:
-    """Return the table in an entry; None, or an error, where it is another one or damaged.
+    """Return the table in an entry that is not damaged; None, or an error, where it is of other files.
 
     Raises:
         ValueError, KeyError, TypeError, IndexError: it is none.
     """
-    body = memoryview(data)[_HEAD_AT:]
-    checksum = data[len(_MAGIC) : _HEAD_AT - 1]
-    if not data.startswith(_MAGIC) or hashlib.sha256(body).hexdigest().encode() != checksum:
-        return None
     end = data.index(b"\n", _HEAD_AT)
     head: Mapping[str, Any] = orjson.loads(data[_HEAD_AT:end])
     if head["key"] != key:
