@@ -20,7 +20,7 @@ import libvirt_qemu
 import orjson
 
 from harness.adapters import embedded
-from harness.adapters.host.processes import head_of, is_there
+from harness.adapters.host.processes import head_of, still_runs
 from harness.adapters.process_handle import ProcessHandle
 from harness.adapters.reaper import Reaper
 from harness.core.errors import HypervisorError
@@ -276,12 +276,12 @@ class Domain:
         ending = threading.Thread(target=self._end, name="ending", daemon=True)
         ending.start()
         ending.join(timeout)
-        if self.pid is None or not is_there(self.pid, self._began):
+        if self.pid is None or not still_runs(self.pid, self._began):
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(self.pid, signal.SIGKILL)
         deadline = time.monotonic() + _KILLED_SECONDS
-        while is_there(self.pid, self._began):
+        while still_runs(self.pid, self._began):
             if time.monotonic() > deadline:
                 raise HypervisorError(
                     f"QEMU (process {self.pid}) is still there {timeout:.0f} s after it was told to end, and "

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.adapters.host.processes import every_pid, head_of, is_there
+from harness.adapters.host.processes import every_pid, head_of, still_runs
 from harness.adapters.scratch import is_in_use
 from harness.core.errors import HarnessError
 
@@ -70,7 +70,7 @@ class Process:
         raise HarnessError(f"process {self.pid} did not end", remedy="it may wait for a disk")
 
     def _there(self) -> bool:
-        return is_there(self.pid, self.began)
+        return still_runs(self.pid, self.began)
 
 
 def end_marked(value: str) -> int:

@@ -135,7 +135,7 @@ def by_session(
         "block": block_codes,
         "variant": variant_codes,
     }
-    if paired:
+    if paired:  # else the block is one
         place["session"] = coded.numbers([*places, "session"])[0]
     medians = _medians(place, own[metric].to_numpy(dtype=float))
     if paired:

@@ -24,7 +24,7 @@ def head_of(pid: int) -> ProcessHead | None:
         return None
 
 
-def is_there(pid: int, began: int | None) -> bool:
+def still_runs(pid: int, began: int | None) -> bool:
     """Return whether a process still runs: its number may be another one's by now.
 
     Args:

@@ -46,16 +46,12 @@ class TreeReading:
         self._look = table_cache.has_entry(path)
         self._listed = begin_listing(path, look=self._look, large=large)
         self._begun = self._begin() if large and not self._look else []
-
-    @functools.cached_property
-    def _entry(self) -> bytes | None:
-        return table_cache.read(self.path) if self._look else None
+        # Large ones are looked at by others meanwhile.
+        self._entry = table_cache.read(path) if self._look else None
 
     @functools.cached_property
     def listing(self) -> Listing:
         """Its files."""
-        # The others look at the files meanwhile.
-        _ = self._entry
         return self._listed()
 
     @functools.cached_property
