@@ -57,6 +57,12 @@ The initial calls are a cipher's test that cryptomgr.notests does not turn off, 
 kernel's tables for tracing: a tenth of a boot, and nothing here asks for them.
 """
 
+_SLOW_WHEN_EMULATED = ("erms", "fsrm")
+"""Repeated string moves that are promised to be quick: TCG emulates them a byte a round.
+
+Kernel and libc clear and copy pages by them where the CPU has them; without, eight bytes and more a step.
+"""
+
 _FIRST_SLOT = 0x10
 _NETWORK_SLOT = 0x1E
 MAC = "52:54:00:12:34:56"
@@ -222,6 +228,7 @@ class DomainSpec:
         agent_socket: the guest agent's UNIX socket; None leaves its place to libvirt.
         root: the disk it boots from; None where kernel and initrd are all.
         extra_qemu_args: appended to QEMU's command line.
+        cpu_without: features of the CPU, by libvirt's names, that the guest does not get.
     """
 
     name: str
@@ -244,6 +251,7 @@ class DomainSpec:
     agent_socket: str | None = None
     root: RootSpec | None = None
     extra_qemu_args: tuple[str, ...] = ()
+    cpu_without: tuple[str, ...] = ()
 
     @property
     def domain_type(self) -> str:
@@ -371,6 +379,7 @@ def domain_spec(
         raise InputError.single(
             "disk", f"{len(chosen)} disks", f"at most {_SLOTS * _FUNCTIONS} fit on the bus"
         )
+    cpu = _cpu(guest.cpu, accel)
     return DomainSpec(
         name=name,
         uuid=uuid,
@@ -379,7 +388,8 @@ def domain_spec(
         emulator=emulator,
         accel=accel,
         machine=guest.machine,
-        cpu=_cpu(guest.cpu, accel),
+        cpu=cpu,
+        cpu_without=_SLOW_WHEN_EMULATED if (cpu, accel) == ("maximum", Accel.TCG) else (),
         memory_bytes=guest.memory,
         vcpus=guest.vcpus,
         kernel=booted,

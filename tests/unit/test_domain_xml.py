@@ -126,6 +126,21 @@ def test_the_accelerator_decides_the_type_and_the_cpu() -> None:
     )
 
 
+@pytest.mark.parametrize("guest", ["", "guest: {cpu: maximum}"])
+def test_an_emulated_cpu_has_no_string_moves_that_are_slow_to_emulate(guest: str) -> None:
+    spec = _spec(_experiment(guest), Accel.TCG)
+    cpu = etree.fromstring(render_domain(spec).encode()).find("cpu")
+    assert [(it.get("policy"), it.get("name")) for it in cpu] == [("disable", "erms"), ("disable", "fsrm")]
+
+
+@pytest.mark.parametrize(
+    ("cpu", "accel"), [("maximum", Accel.KVM), ("auto", Accel.KVM), ("Nehalem", Accel.TCG)]
+)
+def test_no_other_cpu_loses_a_feature(cpu: str, accel: Accel) -> None:
+    spec = _spec(_experiment(f"guest: {{cpu: {cpu}}}"), accel)
+    assert not etree.fromstring(render_domain(spec).encode()).findall("cpu/feature")
+
+
 def test_an_undecided_accelerator_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="not decided"):
         _spec(EXPERIMENTS["null-co"], Accel.AUTO)
