@@ -6,7 +6,8 @@ import contextlib
 import platform
 import time
 import uuid
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.adapters.emulator import MappingsProbe, crash_record, emulator_facts
@@ -14,6 +15,7 @@ from harness.adapters.files import printable_lines, read_text, tail, write_atomi
 from harness.adapters.guest.agent import AgentConnection
 from harness.adapters.guest.disk_guest import settle
 from harness.adapters.guest.fio import Fio, target_of
+from harness.adapters.guest.lateness import Lateness
 from harness.adapters.guest.pool import PoolGuest
 from harness.adapters.host.facts import volatile_settings
 from harness.adapters.log_limit import LogLimit
@@ -83,6 +85,7 @@ class LibvirtLab:
         disks: the file or device behind the disk of each guest configuration; None where there is none.
         disk_guest: what guests boot from, where that is a disk image; None where the image is all there is.
         guard: looks at the device behind the disk before each guest; None where there can be none.
+        lateness: what is known of how late programs end, by variant.
     """
 
     hypervisor: Hypervisor
@@ -98,6 +101,7 @@ class LibvirtLab:
     stop: StopSignal
     disk_guest: DiskGuest | None = None
     guard: DiskGuard | None = None
+    lateness: Mapping[str, Lateness] = field(default_factory=lambda: defaultdict(Lateness))
 
     @contextlib.contextmanager
     def session(
@@ -142,7 +146,7 @@ class LibvirtLab:
             telemetry.start()
             domain.on_change(waiter.wake)
             facts = emulator_facts(domain.pid, build)
-            with self._shell(domain, root, waiter) as shell:
+            with self._shell(domain, root, waiter, self.lateness[planned.variant]) as shell:
                 await_answer(shell, guest, self.timeouts.boot, console)
                 if root is not None:
                     settle(shell, self.timeouts.boot)
@@ -167,11 +171,13 @@ class LibvirtLab:
                 ending.callback(view.close)
 
     @contextlib.contextmanager
-    def _shell(self, domain: Domain, root: RootSpec | None, waiter: Waiter) -> Iterator[GuestShell]:
+    def _shell(
+        self, domain: Domain, root: RootSpec | None, waiter: Waiter, lateness: Lateness
+    ) -> Iterator[GuestShell]:
         if self.disk_guest is None or root is None:
-            yield AgentConnection(domain, waiter, self.timeouts.agent)
+            yield AgentConnection(domain, waiter, self.timeouts.agent, lateness)
             return
-        with self.disk_guest.shell(domain, root, waiter, self.timeouts.agent) as shell:
+        with self.disk_guest.shell(domain, root, waiter, self.timeouts.agent, lateness) as shell:
             yield shell
 
     def _guest(

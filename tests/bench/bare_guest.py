@@ -79,7 +79,8 @@ class BareGuest:
         """QEMU and its arguments."""
         drive = f"null-co,node-name=disk0,size={_DISK_BYTES},read-zeroes=on"
         return [
-            self.build.emulator, "-machine", "q35,accel=tcg,usb=off,hpet=off", "-cpu", "max,erms=off,fsrm=off",
+            self.build.emulator, "-machine", "q35,accel=tcg,usb=off,hpet=off",
+            "-cpu", "max,erms=off,fsrm=off",
             "-m", str(_MEMORY_MIB), "-smp", str(_VCPUS), "-display", "none", "-no-user-config", "-nodefaults",
             "-kernel", self.image.kernel, "-initrd", self.image.initrd,
             "-append", kernel_cmdline(Accel.TCG, is_micro=True),

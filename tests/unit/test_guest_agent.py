@@ -12,6 +12,7 @@ import pytest
 
 from harness.adapters.guest import agent as guest
 from harness.adapters.guest.agent import AgentConnection
+from harness.adapters.guest.lateness import Lateness
 from harness.adapters.waiting import Stop, Waiter
 from harness.core.errors import GuestError, HypervisorError, Interrupted
 
@@ -61,15 +62,16 @@ class FakeDomain:
 class Bench:
     """A connection to a fake guest, with what can end it."""
 
-    def __init__(self, *answers: Answer) -> None:
+    def __init__(self, *answers: Answer, lateness: Lateness | None = None) -> None:
         self.domain = FakeDomain(*answers)
         self.stop = Stop()
+        self.lateness = lateness or Lateness()
         self.waiter = Waiter(
             self.stop,
             self.domain.stopped,
             lambda: GuestError("the guest on NEW stopped by itself; Kernel panic"),
         )
-        self.agent = AgentConnection(cast("Domain", self.domain), self.waiter, 5.0)
+        self.agent = AgentConnection(cast("Domain", self.domain), self.waiter, 5.0, self.lateness)
 
     def connect(self) -> None:
         self.domain.agent_connected.set()
@@ -172,6 +174,38 @@ def test_the_quickest_program_says_how_late_the_next_is_asked_for(counted_time: 
     counted_time.first_wait(bench, RUNNING, ended(), due=5)
     soon_asked = counted_time.first_wait(bench, *[RUNNING] * 50, ended(), due=5)
     assert counted_time.first_wait(bench, *[RUNNING] * 50, ended(), due=5) == pytest.approx(soon_asked)
+
+
+def test_one_that_had_ended_when_it_was_asked_for_has_the_next_asked_for_earlier(counted_time: Clock) -> None:
+    bench = Bench()
+    counted_time.first_wait(bench, *[RUNNING] * 10, ended(), due=5)
+    waits = [counted_time.first_wait(bench, ended(), due=5) for _ in range(20)]
+    assert waits == sorted(waits, reverse=True)
+    assert 5 <= waits[-1] < 5 + (waits[0] - 5) / 10
+
+
+def test_one_quick_program_is_forgotten_after_some_slower_ones(counted_time: Clock) -> None:
+    bench = Bench()
+    counted_time.first_wait(bench, RUNNING, ended(), due=5)
+    waits = [counted_time.first_wait(bench, *[RUNNING] * 50, ended(), due=5) for _ in range(20)]
+    assert waits[-1] > waits[0]
+
+
+def test_what_one_boot_showed_is_known_in_the_next_boot_of_a_build(counted_time: Clock) -> None:
+    first = Bench()
+    counted_time.first_wait(first, *[RUNNING] * 10, ended(), due=5)
+    again = Bench(lateness=first.lateness)
+    assert counted_time.first_wait(again, RUNNING, ended(), due=5) > 5
+    assert counted_time.first_wait(Bench(), RUNNING, ended(), due=5) == 5
+
+
+def test_a_program_whose_end_is_foreseen_is_asked_for_more_often(counted_time: Clock) -> None:
+    bench = Bench()
+    counted_time.first_wait(bench, *[RUNNING] * 10, ended(), due=5)
+    begin = len(counted_time.waits)
+    assert max(counted_time.waits[1:begin]) >= 0.02
+    counted_time.first_wait(bench, *[RUNNING] * 3, ended(), due=5)
+    assert max(counted_time.waits[begin + 1 :]) <= 0.005
 
 
 def test_a_program_of_unknown_duration_is_asked_for_at_once_and_says_nothing_of_others(

@@ -24,6 +24,7 @@ from harness.core.model import Connection
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from harness.adapters.guest.lateness import Lateness
     from harness.adapters.guest.shell import GuestShell
     from harness.adapters.hypervisor import Domain
     from harness.adapters.waiting import Waiter
@@ -88,11 +89,11 @@ class DiskGuest:
 
     @contextlib.contextmanager
     def shell(
-        self, domain: Domain, root: RootSpec, waiter: Waiter, answer_timeout: float
+        self, domain: Domain, root: RootSpec, waiter: Waiter, answer_timeout: float, lateness: Lateness
     ) -> Iterator[GuestShell]:
         """Provide the way into a guest that was booted from ``root``."""
         if self.access is None or root.host_port is None:
-            yield AgentConnection(domain, waiter, answer_timeout)
+            yield AgentConnection(domain, waiter, answer_timeout, lateness)
             return
         with SshConnection(self.access, root.host_port, waiter) as connection:
             yield connection
