@@ -130,7 +130,10 @@ def test_the_accelerator_decides_the_type_and_the_cpu() -> None:
 def test_an_emulated_cpu_has_no_string_moves_that_are_slow_to_emulate(guest: str) -> None:
     spec = _spec(_experiment(guest), Accel.TCG)
     features = etree.fromstring(render_domain(spec).encode()).findall("cpu/feature")
-    assert [(it.get("policy"), it.get("name")) for it in features] == [("disable", "erms"), ("disable", "fsrm")]
+    assert [tuple(feature.attrib.values()) for feature in features] == [
+        ("disable", "erms"),
+        ("disable", "fsrm"),
+    ]
 
 
 @pytest.mark.parametrize(
