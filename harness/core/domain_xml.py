@@ -12,6 +12,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from harness.core.capabilities import Requirement, requirements, unmet
 from harness.core.errors import InputError
 from harness.core.experiment.write_checks import writes
+from harness.core.guest_tuning import cpu_model, cpu_without, kernel_cmdline
 from harness.core.model import Accel, Aio, Backend, Cache, DiskFormat, Machine, NumaMode
 from harness.resources import resource_dir
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from harness.core.experiment import Disk, Experiment, Placement
 
 __all__ = [
-    "CMDLINE",
     "METADATA_NAMESPACE",
     "DiskSpec",
     "DomainSpec",
@@ -30,7 +30,6 @@ __all__ = [
     "Requirement",
     "RootSpec",
     "domain_spec",
-    "kernel_cmdline",
     "render_domain",
     "requirements",
     "unmet",
@@ -38,36 +37,6 @@ __all__ = [
 
 METADATA_NAMESPACE = "https://qemu-ab-harness.invalid/run"
 """The XML namespace of the mark in a domain's metadata; a name, nothing to be fetched."""
-
-CMDLINE = "console=ttyS0 quiet panic=-1 cryptomgr.notests"
-"""The guest kernel's command line before the experiment's own additions.
-
-The kernel's tests of its ciphers take a quarter of an emulated boot, and nothing here enciphers.
-"""
-
-_EMULATED = "no_timer_check"
-"""On a busy host the check finds an emulated timer dead, and the kernel panics; guests of KVM skip it."""
-
-_EMULATED_MICRO = (
-    "norandmaps lpj=20000000 cpu_init_udelay=0"
-    " initcall_blacklist=crypto_kdf108_init,init_kprobe_trace,cubictcp_register"
-)
-"""For the micro guest, whose programs and kernel are the harness's own choice.
-
-QEMU before 8.0 translates a program by its virtual addresses: where each start of fio has others, all of its
-code is translated anew, which takes a third of the time of a short start, and goes on while fio measures.
-Delays are not gauged anew by each virtual CPU, a tenth of a second each: at 250 ticks a second ``lpj`` is
-right for 5 GHz, and on a slower host they take longer than asked for. An emulated CPU needs no rest before
-it starts; the kernel leaves that out for every CPU that is not as old as the emulated one claims to be.
-The initial calls are a cipher's test that cryptomgr.notests does not turn off, and two that read the
-kernel's tables for tracing: a tenth of a boot, and nothing here asks for them.
-"""
-
-_SLOW_WHEN_EMULATED = ("erms", "fsrm")
-"""Repeated string moves that are promised to be quick: TCG emulates them a byte a round.
-
-Kernel and libc clear and copy pages by them where the CPU has them; without, eight bytes and more a step.
-"""
 
 _FIRST_SLOT = 0x10
 _NETWORK_SLOT = 0x1E
@@ -385,7 +354,7 @@ def domain_spec(
         raise InputError.single(
             "disk", f"{len(chosen)} disks", f"at most {_SLOTS * _FUNCTIONS} fit on the bus"
         )
-    cpu = _cpu(guest.cpu, accel)
+    cpu = cpu_model(guest.cpu, accel)
     return DomainSpec(
         name=name,
         uuid=uuid,
@@ -395,7 +364,7 @@ def domain_spec(
         accel=accel,
         machine=guest.machine,
         cpu=cpu,
-        cpu_without=_SLOW_WHEN_EMULATED if (cpu, accel) == ("maximum", Accel.TCG) else (),
+        cpu_without=cpu_without(cpu, accel),
         memory_bytes=guest.memory,
         vcpus=guest.vcpus,
         kernel=booted,
@@ -411,30 +380,6 @@ def domain_spec(
         root=root,
         extra_qemu_args=extra_qemu_args,
     )
-
-
-def kernel_cmdline(accel: Accel, *further: str, is_micro: bool) -> str:
-    """Return the command line of a kernel that the harness boots itself.
-
-    Args:
-        accel: the decided one.
-        further: additions; empty ones are left out.
-        is_micro: whether kernel and programs are the micro guest's, not the experiment's own.
-    """
-    emulated = (_EMULATED, _EMULATED_MICRO if is_micro else "") if accel is Accel.TCG else ()
-    return " ".join(part for part in (CMDLINE, *emulated, *further) if part)
-
-
-def _cpu(model: str, accel: Accel) -> str:
-    if model == "auto":
-        return "host-passthrough" if accel is Accel.KVM else "maximum"
-    if model == "host-passthrough" and accel is Accel.TCG:
-        raise InputError.single(
-            "guest.cpu",
-            "host-passthrough needs KVM, and this host's guests run under TCG",
-            "write cpu: auto or maximum",
-        )
-    return model
 
 
 def _iothreads(disk: Disk) -> tuple[IOThreadSpec, ...]:

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from harness.core.domain_xml import kernel_cmdline
+from harness.core.guest_tuning import cpu_without, kernel_cmdline
 from harness.core.model import Accel
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class BareGuest:
         drive = f"null-co,node-name=disk0,size={_DISK_BYTES},read-zeroes=on"
         return [
             self.build.emulator, "-machine", "q35,accel=tcg,usb=off,hpet=off",
-            "-cpu", "max,erms=off,fsrm=off",
+            "-cpu", ",".join(["max", *(f"{name}=off" for name in cpu_without("maximum", Accel.TCG))]),
             "-m", str(_MEMORY_MIB), "-smp", str(_VCPUS), "-display", "none", "-no-user-config", "-nodefaults",
             "-kernel", self.image.kernel, "-initrd", self.image.initrd,
             "-append", kernel_cmdline(Accel.TCG, is_micro=True),
