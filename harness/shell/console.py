@@ -18,7 +18,7 @@ from harness.shell.events import (
     SessionReady,
     SessionStarted,
 )
-from harness.shell.terminal import unfiltered
+from harness.shell.terminal import redraws, unfiltered
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -34,7 +34,7 @@ class Console:
     """Prints messages, provisioning tasks and the progress of a run.
 
     Args:
-        stream: where to; a progress bar only if it is a terminal.
+        stream: where to; a progress bar only if it is a terminal that can draw one.
         quiet: print errors only.
     """
 
@@ -75,7 +75,7 @@ class Console:
         """Return what shows a run's events; use as a context manager."""
         if self._quiet:
             return RunProgress(self)
-        return BarProgress(self, self._stream) if self._stream.isatty() else LineProgress(self)
+        return BarProgress(self, self._stream) if redraws(self._stream) else LineProgress(self)
 
     def print_above(self, bar: Progress | None) -> None:
         """Print messages above a progress bar as long as there is one, not into its line."""

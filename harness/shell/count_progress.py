@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from harness.shell.console import progress_bar
+from harness.shell.terminal import redraws
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -32,7 +33,7 @@ class CountDisplay:
         self._shown = -1
         self._progress: Progress | None = None
         self._task: TaskID | None = None
-        if sys.stderr.isatty() if bar is None else bar:
+        if redraws(sys.stderr) if bar is None else bar:
             self._progress = progress_bar(sys.stderr)
 
     def __enter__(self) -> Self:

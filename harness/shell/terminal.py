@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, TextIO, cast
 
 from harness.adapters.files import printable_lines
+
+_DUMB = ("dumb", "unknown")
 
 
 class _Plain:
@@ -35,3 +38,8 @@ def plain(stream: TextIO) -> TextIO:
 def unfiltered(stream: TextIO) -> TextIO:
     """Return the stream behind, for what draws on the terminal by its control characters."""
     return stream.unfiltered if isinstance(stream, _Plain) else stream
+
+
+def redraws(stream: TextIO) -> bool:
+    """Return whether a line that was written can be drawn anew: not in a file, nor in an editor's shell."""
+    return stream.isatty() and os.environ.get("TERM", "").lower() not in _DUMB

@@ -97,7 +97,10 @@ def test_rounds_say_how_far_the_pool_has_grown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stream", [io.StringIO(), Terminal()], ids=["file", "terminal"])
-def test_nothing_from_a_guest_commands_the_terminal(tmp_path: Path, stream: io.StringIO) -> None:
+def test_nothing_from_a_guest_commands_the_terminal(
+    tmp_path: Path, stream: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     text, failures = shown(tmp_path, FakeLab(evil), stream=stream)
     for line in [*text.splitlines(), *failures]:
         if "FAILED" in line or "Kernel" in line:
@@ -115,12 +118,24 @@ def test_the_console_of_a_guest_is_quoted_without_its_commands(tmp_path: Path) -
     assert console_tail(tmp_path / "absent") == "; its console is empty"
 
 
-def test_on_a_terminal_there_is_a_bar_with_block_cell_and_count(tmp_path: Path) -> None:
+def test_on_a_terminal_there_is_a_bar_with_block_cell_and_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     text, _ = shown(tmp_path, FakeLab(), stream=Terminal())
     assert "block 1/2" in text
     assert "randread-4k-8" in text
     assert "8/8" in text
     assert "booting" in text
+
+
+def test_a_terminal_that_cannot_draw_a_bar_gets_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    text, _ = shown(tmp_path, FakeLab(), stream=Terminal())
+    assert "block 1/2, session 1/4" in text
+    assert "\x1b" not in text
 
 
 def test_quiet_means_failures_and_nothing_else(tmp_path: Path) -> None:
