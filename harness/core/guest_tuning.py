@@ -29,8 +29,8 @@ QEMU before 8.0 translates a program by its virtual addresses: where each start 
 code is translated anew, which takes a third of the time of a short start, and goes on while fio measures.
 Delays are not gauged anew by each virtual CPU, a tenth of a second each: at 250 ticks a second ``lpj`` is
 right for 5 GHz. On a slower host, and in a kernel with more ticks (Fedora's), they take longer than asked
-for: even 64 times as long is not seen in a boot. An emulated CPU needs no rest before
-it starts; the kernel leaves that out for every CPU that is not as old as the emulated one claims to be.
+for: even 64 times as long is not seen in a boot. An emulated CPU needs no rest before it starts; the kernel
+leaves that out for every CPU that is not as old as the emulated one claims to be.
 The initial calls are a cipher's test that cryptomgr.notests does not turn off, and two that read the
 kernel's tables for tracing: a tenth of a boot, and nothing here asks for them.
 """

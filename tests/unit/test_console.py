@@ -118,11 +118,16 @@ def test_the_console_of_a_guest_is_quoted_without_its_commands(tmp_path: Path) -
     assert console_tail(tmp_path / "absent") == "; its console is empty"
 
 
+def shown_on(terminal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return what a good run writes to a terminal of that name."""
+    monkeypatch.setenv("TERM", terminal)
+    return shown(tmp_path, FakeLab(), stream=Terminal())[0]
+
+
 def test_on_a_terminal_there_is_a_bar_with_block_cell_and_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TERM", "xterm")
-    text, _ = shown(tmp_path, FakeLab(), stream=Terminal())
+    text = shown_on("xterm", tmp_path, monkeypatch)
     assert "block 1/2" in text
     assert "randread-4k-8" in text
     assert "8/8" in text
@@ -132,8 +137,7 @@ def test_on_a_terminal_there_is_a_bar_with_block_cell_and_count(
 def test_a_terminal_that_cannot_draw_a_bar_gets_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TERM", "dumb")
-    text, _ = shown(tmp_path, FakeLab(), stream=Terminal())
+    text = shown_on("dumb", tmp_path, monkeypatch)
     assert "block 1/2, session 1/4" in text
     assert "\x1b" not in text
 

@@ -97,9 +97,9 @@ class AgentConnection:
         }
         started_as = self._command("guest-exec", command)
         pid = _field(started_as, "pid", int)
-        self._waiter.sleep(due + self._lateness.quiet_seconds if due else 0.0)
-        is_soon = bool(due) and self._lateness.is_known
-        poll = _SOON_POLL_SECONDS if is_soon else _POLL_SECONDS
+        quiet = self._lateness.quiet_seconds if due else 0.0
+        self._waiter.sleep(due + quiet)
+        poll = _SOON_POLL_SECONDS if quiet else _POLL_SECONDS
         status, first_look = self._await_exit(pid, grace, argv, poll)
         if due:
             self._lateness.learn(time.monotonic() - clock - due, first_look=first_look)

@@ -25,13 +25,8 @@ class Lateness:
         self._last: deque[float] = deque(maxlen=_REMEMBERED)
 
     @property
-    def is_known(self) -> bool:
-        """Whether any program was seen to end."""
-        return bool(self._last)
-
-    @property
     def quiet_seconds(self) -> float:
-        """How long beyond its due time the next program surely does not end."""
+        """How long beyond its due time the next program surely does not end; 0 while nothing is known."""
         return _SURELY * min(self._last, default=0.0)
 
     def learn(self, seconds: float, *, first_look: bool) -> None:
