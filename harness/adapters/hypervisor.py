@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -33,6 +34,9 @@ _KILLED_SECONDS = 5.0
 
 _ENDING_SECONDS = 0.5
 """For QEMU to end by itself when it is told to, as it does in a hundredth of that unless it hangs."""
+
+_TIDY_SECONDS = 15.0
+"""For libvirt to tidy up after a QEMU that is gone; it takes 0.2 s."""
 
 _SHOWN, _MOST_SAID = 60, 1000
 
@@ -100,6 +104,7 @@ class Hypervisor:
         self.uri = uri
         self._logs = _log_directory(uri, embed_root)
         self._reaper: Reaper | None = None
+        self._started: list[Domain] = []
         if uri.startswith("qemu:///embed"):
             embedded.prepare_root(embed_root)
             self._reaper = Reaper.running()
@@ -122,6 +127,8 @@ class Hypervisor:
         return self
 
     def __exit__(self, *_exception: object) -> None:
+        for domain in self._started:
+            domain.await_tidy()
         with contextlib.suppress(libvirt.libvirtError):
             self._connection.close()
 
@@ -136,12 +143,23 @@ class Hypervisor:
         Raises:
             HypervisorError: libvirt or QEMU refused; the message is theirs.
         """
+        self._await_name(xml)
         try:
             handle = self._connection.createXML(xml, 0)
         except libvirt.libvirtError as error:
             raise HypervisorError(f"the guest could not be started: {error.get_error_message()}") from error
         log = None if self._logs is None else self._logs / f"{handle.name()}.log"
-        return Domain(self._connection, handle, log=log, reaper=self._reaper)
+        domain = Domain(self._connection, handle, log=log, reaper=self._reaper)
+        self._started.append(domain)
+        return domain
+
+    def _await_name(self, xml: str) -> None:
+        """Wait until libvirt has forgotten the guest that had the same name before."""
+        name = ET.fromstring(xml).findtext("name")  # noqa: S314 - the harness rendered it
+        self._started = [domain for domain in self._started if domain.is_known()]
+        for domain in self._started:
+            if domain.name == name:
+                domain.await_tidy()
 
     def domains(self, prefix: str) -> list[str]:
         """Return the names of the running domains that start with a prefix."""
@@ -203,6 +221,8 @@ class Domain:
         self.stopped = threading.Event()
         self.failed = False
         self._listeners: list[Callable[[], None]] = []
+        self._tidying: threading.Thread | None = None
+        self._log_is_kept = True
         self._callbacks = [
             connection.domainEventRegisterAny(
                 handle, libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, self._on_agent, None
@@ -260,6 +280,8 @@ class Domain:
     def destroy(self, timeout: float = 30.0) -> None:
         """End the guest and wait until its process is gone; a guest that is gone already is fine.
 
+        libvirt tidies up after it, and may do so for some tenths of a second longer: see `await_tidy`.
+
         Raises:
             HypervisorError: its process is still there after ``timeout`` seconds: nothing may be measured.
         """
@@ -273,15 +295,17 @@ class Domain:
             # A zombie looks alive to it.
             self.exit_status(_ENDING_SECONDS)
         # libvirt's own patience with a process that does not end is its own business: it may outlast ours.
-        ending = threading.Thread(target=self._end, name="ending", daemon=True)
-        ending.start()
-        ending.join(timeout)
-        if self.pid is None or not still_runs(self.pid, self._began):
+        self._tidying = threading.Thread(target=self._tidy, name="tidying", daemon=True)
+        self._tidying.start()
+        if self._is_gone():
+            return
+        self._tidying.join(timeout)
+        if self.pid is None or self._is_gone():
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(self.pid, signal.SIGKILL)
         deadline = time.monotonic() + _KILLED_SECONDS
-        while still_runs(self.pid, self._began):
+        while not self._is_gone():
             if time.monotonic() > deadline:
                 raise HypervisorError(
                     f"QEMU (process {self.pid}) is still there {timeout:.0f} s after it was told to end, and "
@@ -291,9 +315,27 @@ class Domain:
                 )
             time.sleep(_KILLED_SECONDS / 100)
 
-    def _end(self) -> None:
+    def _is_gone(self) -> bool:
+        """Return whether QEMU's process is seen to be gone."""
+        return self.pid is not None and not still_runs(self.pid, self._began)
+
+    def _tidy(self) -> None:
         with contextlib.suppress(libvirt.libvirtError):
             self._handle.destroy()
+        if not self._log_is_kept:
+            self.forget_log()
+
+    def is_known(self) -> bool:
+        """Return whether libvirt may still know of it."""
+        return self._tidying is None or self._tidying.is_alive()
+
+    def await_tidy(self) -> None:
+        """Wait until libvirt has tidied up after a guest that was destroyed, and knows its name no more.
+
+        It looks every 200 ms whether a QEMU has gone whose monitor it saw close, and QEMU closes that first.
+        """
+        if self._tidying is not None:
+            self._tidying.join(_TIDY_SECONDS)
 
     def kill(self) -> None:
         """End QEMU at once; whoever waits for the guest learns that it stopped."""
@@ -303,6 +345,8 @@ class Domain:
 
     def forget_log(self) -> None:
         """Remove libvirt's log of this guest, where the driver is the harness's own."""
+        # While it tidies up, libvirt writes a last line to it.
+        self._log_is_kept = False
         if self._reaper is not None and self.log is not None:
             self.log.unlink(missing_ok=True)
 

@@ -32,7 +32,7 @@ from harness.core.qemu_log import qemu_said
 from harness.core.records import boot_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from harness.adapters.disk_guard import DiskGuard
@@ -86,6 +86,7 @@ class LibvirtLab:
         disk_guest: what guests boot from, where that is a disk image; None where the image is all there is.
         guard: looks at the device behind the disk before each guest; None where there can be none.
         lateness: what is known of how late programs end, by variant.
+        meanwhile: done each time a guest boots, while it does: a second, at most, of work that need not wait.
     """
 
     hypervisor: Hypervisor
@@ -102,6 +103,7 @@ class LibvirtLab:
     disk_guest: DiskGuest | None = None
     guard: DiskGuard | None = None
     lateness: Mapping[str, Lateness] = field(default_factory=lambda: defaultdict(Lateness))
+    meanwhile: Callable[[], None] = lambda: None
 
     @contextlib.contextmanager
     def session(
@@ -145,6 +147,7 @@ class LibvirtLab:
             limit.start()
             telemetry.start()
             domain.on_change(waiter.wake)
+            self.meanwhile()
             facts = emulator_facts(domain.pid, build)
             with self._shell(domain, root, waiter, self.lateness[planned.variant]) as shell:
                 await_answer(shell, guest, self.timeouts.boot, console)

@@ -37,7 +37,6 @@ from harness.resources import resource_dir
 from harness.shell.campaign import Campaign, Outcome, fio_judge, round_judge
 from harness.shell.cleaning import clean_hypervisor
 from harness.shell.declare import Declared, plan_of
-from harness.shell.noise_floor import check_applies, place_of
 from harness.shell.preparing import Preparation, check_image_unchanged, check_networks
 from harness.shell.quieting import host_for_run, watched
 from harness.shell.stopping import stopping_rule
@@ -157,6 +156,8 @@ class Runner:
             lab = self._on_disk(self._image_ready(lab, declared.source), stack)
             decision = self.decide_accel(experiment.accel, lab)
             if options.noise_floor is not None:
+                from harness.shell.noise_floor import check_applies, place_of
+
                 place = place_of(environment(), decision.accel)
                 check_applies(RunDirectory.open(options.noise_floor), experiment, place)
             run = new_run(
@@ -322,6 +323,7 @@ class Runner:
                 destroy=experiment.timeouts.destroy,
             ),
             stop=self.stop,
+            meanwhile=_load_analysis,
         )
 
     def _campaign(self, run: RunDirectory, experiment: Experiment, lab: LibvirtLab) -> Outcome:
@@ -339,6 +341,11 @@ class Runner:
                 rounds=pool_growth,
                 protocol=experiment.protocol,
             ).run()
+
+
+def _load_analysis() -> None:
+    """Import what the table takes, which is a third of a start."""
+    import harness.analysis  # noqa: F401 - for those who import from it later
 
 
 def new_run_id(experiment: Experiment) -> str:

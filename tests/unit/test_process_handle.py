@@ -6,14 +6,16 @@ import contextlib
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harness.adapters import hypervisor
-from harness.adapters.hypervisor import Domain
+from harness.adapters.hypervisor import Domain, Hypervisor
 from harness.adapters.process_handle import ProcessHandle
+from harness.adapters.reaper import Reaper
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,3 +132,101 @@ def test_who_has_the_number_of_a_qemu_by_now_is_left_alone(
     domain.pid = deaf.pid
     domain.destroy(timeout=1)
     assert deaf.poll() is None
+
+
+class SlowHandle(Handle):
+    """libvirt's domain, as one that takes its time to tidy up, and writes a last line to the log."""
+
+    def __init__(self, log: Path) -> None:
+        self.tidied = threading.Event()
+        self._log = log
+
+    def destroy(self) -> None:
+        """Tidy up when it is told to."""
+        assert self.tidied.wait(LONG)
+        self._log.write_text("shutting down\n")
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[SlowHandle]:
+    handle = SlowHandle(tmp_path / "guest.log")
+    yield handle
+    handle.tidied.set()
+
+
+class Starting(Connection):
+    """libvirt's connection, as one that starts whatever it is given, and notes who is known when it does."""
+
+    def __init__(self, handle: SlowHandle) -> None:
+        self.forgotten_at_start: list[bool] = []
+        self._handle = handle
+
+    def createXML(self, _xml: str, _flags: int) -> Handle:  # noqa: N802
+        self.forgotten_at_start.append(self._handle.tidied.is_set())
+        return self._handle if len(self.forgotten_at_start) == 1 else Handle()
+
+    def close(self) -> None:
+        """Hang up."""
+
+
+@pytest.fixture
+def started(
+    slow: SlowHandle, tmp_path: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Hypervisor, Domain, Starting]]:
+    """A guest that was destroyed, whose QEMU is gone, and after which libvirt still tidies up."""
+    monkeypatch.setattr(hypervisor, "_qemu_pid", lambda _uuid: sleeper.pid)
+    connection = Starting(slow)
+    monkeypatch.setattr("libvirt.open", lambda _uri: connection)
+    with Hypervisor("test:///default", tmp_path) as opened:
+        domain = opened.start("<domain><name>guest</name></domain>")
+        sleeper.kill()
+        sleeper.wait()
+        domain.destroy()
+        assert domain.is_known()
+        yield opened, domain, connection
+        slow.tidied.set()
+
+
+def test_nobody_waits_for_libvirt_to_tidy_up_after_a_qemu_that_is_gone(
+    started: tuple[Hypervisor, Domain, Starting], slow: SlowHandle, tmp_path: Path
+) -> None:
+    opened, domain, connection = started
+    opened.start("<domain><name>another</name></domain>")
+    assert connection.forgotten_at_start == [False, False]
+    slow.tidied.set()
+    domain.await_tidy()
+    assert not domain.is_known()
+    assert (tmp_path / "guest.log").exists()
+
+
+class Reaped(Reaper):
+    """A reaper that has seen every end."""
+
+    def wait(self, pid: int, timeout: float) -> int | None:  # noqa: ARG002 - as the real one has it
+        return 0
+
+
+def test_a_log_that_is_not_kept_does_not_come_back_with_libvirts_last_line(
+    slow: SlowHandle, tmp_path: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "guest.log"
+    monkeypatch.setattr(hypervisor, "_qemu_pid", lambda _uuid: sleeper.pid)
+    domain = Domain(Connection(), slow, log=log, reaper=Reaped())
+    sleeper.kill()
+    sleeper.wait()
+    domain.destroy()
+    domain.forget_log()
+    slow.tidied.set()
+    domain.await_tidy()
+    assert not log.exists()
+
+
+def test_a_name_is_used_again_once_libvirt_has_forgotten_it(
+    started: tuple[Hypervisor, Domain, Starting], slow: SlowHandle
+) -> None:
+    opened, _domain, connection = started
+    timer = threading.Timer(0.1, slow.tidied.set)
+    timer.start()
+    opened.start("<domain><name>guest</name></domain>")
+    assert connection.forgotten_at_start == [False, True]
+    timer.join()

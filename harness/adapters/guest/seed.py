@@ -5,10 +5,6 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-import pycdlib
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-
 from harness.core.guest_seed import KEY_COMMENT, KeyPair
 
 if TYPE_CHECKING:
@@ -24,9 +20,12 @@ _INTERCHANGE_LEVEL = 4
 
 def new_key_pair() -> KeyPair:
     """Return a new ed25519 key; it is nowhere but in what is returned."""
+    from cryptography.hazmat.primitives import serialization as to
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     key = Ed25519PrivateKey.generate()
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
-    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    private = key.private_bytes(to.Encoding.PEM, to.PrivateFormat.OpenSSH, to.NoEncryption()).decode()
+    public = key.public_key().public_bytes(to.Encoding.OpenSSH, to.PublicFormat.OpenSSH).decode()
     return KeyPair(private, f"{public} {KEY_COMMENT}")
 
 
@@ -36,6 +35,8 @@ def write_seed(path: Path, files: Mapping[str, str]) -> None:
     Raises:
         OSError: it cannot be written.
     """
+    import pycdlib
+
     path.touch(0o600)
     disk = pycdlib.PyCdlib()
     disk.new(interchange_level=_INTERCHANGE_LEVEL, vol_ident=LABEL, rock_ridge="1.09", joliet=3)
