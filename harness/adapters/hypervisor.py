@@ -143,19 +143,19 @@ class Hypervisor:
         Raises:
             HypervisorError: libvirt or QEMU refused; the message is theirs.
         """
-        self._await_name(xml)
+        name, holds_files = _name_and_files(xml)
+        self._await_name(name)
         try:
             handle = self._connection.createXML(xml, 0)
         except libvirt.libvirtError as error:
             raise HypervisorError(f"the guest could not be started: {error.get_error_message()}") from error
         log = None if self._logs is None else self._logs / f"{handle.name()}.log"
-        domain = Domain(self._connection, handle, log=log, reaper=self._reaper)
+        domain = Domain(self._connection, handle, log=log, reaper=self._reaper, holds_files=holds_files)
         self._started.append(domain)
         return domain
 
-    def _await_name(self, xml: str) -> None:
+    def _await_name(self, name: str) -> None:
         """Wait until libvirt has forgotten the guest that had the same name before."""
-        name = ET.fromstring(xml).findtext("name")  # noqa: S314 - the harness rendered it
         self._started = [domain for domain in self._started if domain.is_known()]
         for domain in self._started:
             if domain.name == name:
@@ -197,6 +197,7 @@ class Domain:
         handle: libvirt's domain.
         log: where libvirt keeps QEMU's error output; None when that is on another host.
         reaper: sees the end of QEMU's process, where QEMU descends from this one.
+        holds_files: whether it has disks or devices of the host, which libvirt gives back to their owner.
 
     Attributes:
         agent_connected: set when the guest agent is there.
@@ -205,11 +206,18 @@ class Domain:
     """
 
     def __init__(
-        self, connection: Any, handle: Any, *, log: Path | None = None, reaper: Reaper | None = None
+        self,
+        connection: Any,
+        handle: Any,
+        *,
+        log: Path | None = None,
+        reaper: Reaper | None = None,
+        holds_files: bool = True,
     ) -> None:
         self._connection = connection
         self._handle = handle
         self._reaper = reaper
+        self._holds_files = holds_files
         self.log = log
         self.name: str = handle.name()
         self.uuid: str = handle.UUIDString()
@@ -280,7 +288,8 @@ class Domain:
     def destroy(self, timeout: float = 30.0) -> None:
         """End the guest and wait until its process is gone; a guest that is gone already is fine.
 
-        libvirt tidies up after it, and may do so for some tenths of a second longer: see `await_tidy`.
+        libvirt tidies up after it. Where that gives nothing back to the host, nobody waits for it: see
+        `await_tidy`.
 
         Raises:
             HypervisorError: its process is still there after ``timeout`` seconds: nothing may be measured.
@@ -297,7 +306,7 @@ class Domain:
         # libvirt's own patience with a process that does not end is its own business: it may outlast ours.
         self._tidying = threading.Thread(target=self._tidy, name="tidying", daemon=True)
         self._tidying.start()
-        if self._is_gone():
+        if self._is_gone() and not self._holds_files:
             return
         self._tidying.join(timeout)
         if self.pid is None or self._is_gone():
@@ -385,6 +394,16 @@ def _answer(who: str, text: str) -> Any:
         said = failure.get("desc", failure) if isinstance(failure, dict) else failure
         raise HypervisorError(f"{who}: {said!s:.{_MOST_SAID}}")
     return answer["return"]
+
+
+def _name_and_files(xml: str) -> tuple[str, bool]:
+    """Return a domain's name, and whether it holds disks or devices of the host."""
+    try:
+        root = ET.fromstring(xml)  # noqa: S314 - the harness rendered it
+    except ET.ParseError:
+        return "", True  # libvirt has better words for it
+    holds = any(root.find(f"devices/{kind}") is not None for kind in ("disk", "hostdev"))
+    return root.findtext("name", ""), holds
 
 
 def _log_directory(uri: str, embed_root: Path) -> Path | None:

@@ -211,7 +211,7 @@ def test_a_log_that_is_not_kept_does_not_come_back_with_libvirts_last_line(
 ) -> None:
     log = tmp_path / "guest.log"
     monkeypatch.setattr(hypervisor, "_qemu_pid", lambda _uuid: sleeper.pid)
-    domain = Domain(Connection(), slow, log=log, reaper=Reaped())
+    domain = Domain(Connection(), slow, log=log, reaper=Reaped(), holds_files=False)
     sleeper.kill()
     sleeper.wait()
     domain.destroy()
@@ -230,3 +230,32 @@ def test_a_name_is_used_again_once_libvirt_has_forgotten_it(
     opened.start("<domain><name>guest</name></domain>")
     assert connection.forgotten_at_start == [False, True]
     timer.join()
+
+
+@pytest.mark.parametrize("device", ["<disk/>", "<hostdev/>"])
+def test_what_a_guest_held_of_the_host_is_given_back_when_it_has_ended(
+    slow: SlowHandle,
+    tmp_path: Path,
+    sleeper: subprocess.Popen[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+) -> None:
+    monkeypatch.setattr(hypervisor, "_qemu_pid", lambda _uuid: sleeper.pid)
+    monkeypatch.setattr("libvirt.open", lambda _uri: Starting(slow))
+    with Hypervisor("test:///default", tmp_path) as opened:
+        domain = opened.start(f"<domain><name>guest</name><devices>{device}</devices></domain>")
+        sleeper.kill()
+        sleeper.wait()
+        timer = threading.Timer(0.1, slow.tidied.set)
+        timer.start()
+        domain.destroy()
+        assert slow.tidied.is_set()
+        timer.join()
+
+
+def test_libvirt_is_asked_to_start_even_what_is_no_xml(
+    started: tuple[Hypervisor, Domain, Starting],
+) -> None:
+    opened, _domain, connection = started
+    opened.start("<domain>")
+    assert len(connection.forgotten_at_start) == 2
