@@ -8,7 +8,6 @@ import os
 import signal
 import threading
 import time
-import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -18,10 +17,10 @@ os.environ.setdefault("LIBVIRT_LOG_OUTPUTS", "4:file:/dev/null")
 
 import libvirt
 import libvirt_qemu
-import orjson
 
 from harness.adapters import embedded
 from harness.adapters.host.processes import head_of, still_runs
+from harness.adapters.libvirt_text import log_directory, name_and_files, read_answer
 from harness.adapters.process_handle import ProcessHandle
 from harness.adapters.reaper import Reaper
 from harness.core.errors import HypervisorError
@@ -37,8 +36,6 @@ _ENDING_SECONDS = 0.5
 
 _TIDY_SECONDS = 15.0
 """For libvirt to tidy up after a QEMU that is gone; it takes 0.2 s."""
-
-_SHOWN, _MOST_SAID = 60, 1000
 
 
 def _quiet(_context: object, _error: object) -> None:
@@ -102,7 +99,7 @@ class Hypervisor:
 
     def __init__(self, uri: str, embed_root: Path) -> None:
         self.uri = uri
-        self._logs = _log_directory(uri, embed_root)
+        self._logs = log_directory(uri, embed_root)
         self._reaper: Reaper | None = None
         self._started: list[Domain] = []
         if uri.startswith("qemu:///embed"):
@@ -143,7 +140,7 @@ class Hypervisor:
         Raises:
             HypervisorError: libvirt or QEMU refused; the message is theirs.
         """
-        name, holds_files = _name_and_files(xml)
+        name, holds_files = name_and_files(xml)
         self._await_name(name)
         try:
             handle = self._connection.createXML(xml, 0)
@@ -265,7 +262,7 @@ class Domain:
             )
         except libvirt.libvirtError as error:
             raise HypervisorError(f"guest agent: {error.get_error_message()}") from error
-        return _answer("guest agent", answer)
+        return read_answer("guest agent", answer)
 
     def monitor(self, command: dict[str, Any]) -> Any:
         """Send one QMP command to QEMU and return its answer's ``return``.
@@ -277,7 +274,7 @@ class Domain:
             answer = libvirt_qemu.qemuMonitorCommand(self._handle, json.dumps(command), 0)
         except libvirt.libvirtError as error:
             raise HypervisorError(f"QMP: {error.get_error_message()}") from error
-        return _answer("QMP", answer)
+        return read_answer("QMP", answer)
 
     def exit_status(self, timeout: float = 2.0) -> int | None:
         """Return how QEMU's process ended: its exit code, or minus its signal; None when nobody saw it."""
@@ -373,49 +370,6 @@ class Domain:
         event.set()
         for listener in self._listeners:
             listener()
-
-
-def _answer(who: str, text: str) -> Any:
-    """Return the ``return`` of an answer, as JSON that a run directory can hold: whoever sent it.
-
-    Raises:
-        HypervisorError: it is another thing, or an error.
-    """
-    try:
-        answer = orjson.loads(text)
-        # Neither nested without end nor with numbers that no record can hold.
-        orjson.dumps(answer)
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError) as error:
-        raise HypervisorError(f"{who}: the answer cannot be read: {error}") from error
-    if not isinstance(answer, dict) or not answer.keys() & {"return", "error"}:
-        raise HypervisorError(f"{who}: the answer is none: {text:.{_SHOWN}}")
-    if "error" in answer:
-        failure = answer["error"]
-        said = failure.get("desc", failure) if isinstance(failure, dict) else failure
-        raise HypervisorError(f"{who}: {said!s:.{_MOST_SAID}}")
-    return answer["return"]
-
-
-def _name_and_files(xml: str) -> tuple[str, bool]:
-    """Return a domain's name, and whether it holds disks or devices of the host."""
-    try:
-        root = ET.fromstring(xml)  # noqa: S314 - the harness rendered it
-    except ET.ParseError:
-        return "", True  # libvirt has better words for it
-    holds = any(root.find(f"devices/{kind}") is not None for kind in ("disk", "hostdev"))
-    return root.findtext("name", ""), holds
-
-
-def _log_directory(uri: str, embed_root: Path) -> Path | None:
-    """Return where libvirt keeps the logs of this connection's QEMU processes; None on another host."""
-    if uri.startswith("qemu:///embed"):
-        return embed_root / "log" / "qemu"
-    if uri.startswith("qemu:///system"):
-        return Path("/var/log/libvirt/qemu")
-    if uri.startswith("qemu:///session"):
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        return Path(cache) / "libvirt" / "qemu" / "log"
-    return None
 
 
 def _qemu_pid(uuid: str) -> int | None:
