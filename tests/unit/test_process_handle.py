@@ -170,17 +170,32 @@ class Starting(Connection):
 
 
 @pytest.fixture
+def qemu(sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch) -> subprocess.Popen[bytes]:
+    """The QEMU of every guest that starts."""
+    monkeypatch.setattr(hypervisor, "_qemu_pid", lambda _uuid: sleeper.pid)
+    return sleeper
+
+
+@contextlib.contextmanager
+def tidied_soon(handle: SlowHandle) -> Iterator[None]:
+    """Have libvirt tidy up a tenth of a second from now."""
+    timer = threading.Timer(0.1, handle.tidied.set)
+    timer.start()
+    yield
+    timer.join()
+
+
+@pytest.fixture
 def started(
-    slow: SlowHandle, tmp_path: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+    slow: SlowHandle, tmp_path: Path, qemu: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Hypervisor, Domain, Starting]]:
     """A guest that was destroyed, whose QEMU is gone, and after which libvirt still tidies up."""
-    monkeypatch.setattr(hypervisor, "_qemu_pid", lambda _uuid: sleeper.pid)
     connection = Starting(slow)
     monkeypatch.setattr("libvirt.open", lambda _uri: connection)
     with Hypervisor("test:///default", tmp_path) as opened:
         domain = opened.start("<domain><name>guest</name></domain>")
-        sleeper.kill()
-        sleeper.wait()
+        qemu.kill()
+        qemu.wait()
         domain.destroy()
         assert domain.is_known()
         yield opened, domain, connection
@@ -207,13 +222,12 @@ class Reaped(Reaper):
 
 
 def test_a_log_that_is_not_kept_does_not_come_back_with_libvirts_last_line(
-    slow: SlowHandle, tmp_path: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+    slow: SlowHandle, tmp_path: Path, qemu: subprocess.Popen[bytes]
 ) -> None:
     log = tmp_path / "guest.log"
-    monkeypatch.setattr(hypervisor, "_qemu_pid", lambda _uuid: sleeper.pid)
     domain = Domain(Connection(), slow, log=log, reaper=Reaped(), holds_files=False)
-    sleeper.kill()
-    sleeper.wait()
+    qemu.kill()
+    qemu.wait()
     domain.destroy()
     domain.forget_log()
     slow.tidied.set()
@@ -225,32 +239,27 @@ def test_a_name_is_used_again_once_libvirt_has_forgotten_it(
     started: tuple[Hypervisor, Domain, Starting], slow: SlowHandle
 ) -> None:
     opened, _domain, connection = started
-    timer = threading.Timer(0.1, slow.tidied.set)
-    timer.start()
-    opened.start("<domain><name>guest</name></domain>")
+    with tidied_soon(slow):
+        opened.start("<domain><name>guest</name></domain>")
     assert connection.forgotten_at_start == [False, True]
-    timer.join()
 
 
 @pytest.mark.parametrize("device", ["<disk/>", "<hostdev/>"])
 def test_what_a_guest_held_of_the_host_is_given_back_when_it_has_ended(
     slow: SlowHandle,
     tmp_path: Path,
-    sleeper: subprocess.Popen[bytes],
+    qemu: subprocess.Popen[bytes],
     monkeypatch: pytest.MonkeyPatch,
     device: str,
 ) -> None:
-    monkeypatch.setattr(hypervisor, "_qemu_pid", lambda _uuid: sleeper.pid)
     monkeypatch.setattr("libvirt.open", lambda _uri: Starting(slow))
     with Hypervisor("test:///default", tmp_path) as opened:
         domain = opened.start(f"<domain><name>guest</name><devices>{device}</devices></domain>")
-        sleeper.kill()
-        sleeper.wait()
-        timer = threading.Timer(0.1, slow.tidied.set)
-        timer.start()
-        domain.destroy()
-        assert slow.tidied.is_set()
-        timer.join()
+        qemu.kill()
+        qemu.wait()
+        with tidied_soon(slow):
+            domain.destroy()
+            assert slow.tidied.is_set()
 
 
 def test_libvirt_is_asked_to_start_even_what_is_no_xml(
