@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from bench.figures import Work
 
-NAMES = ("startup", "analysis", "guests", "undisturbed", "hosts")
+NAMES = ("startup", "analysis", "guests", "ssh", "undisturbed", "hosts")
 """A module each, whose `measure` yields what it found; in the order they are run."""
 
 

@@ -157,7 +157,6 @@ def _by_hand(plan: Plan, manifest: Manifest, place: Path, costs: Costs) -> None:
 
 
 def _by_harness(plan: Plan, place: Path, costs: Costs) -> None:
-    experiment, run = place / "experiment.yml", place / "run"
     text = EXPERIMENT.format(
         name=NAME,
         sizes=", ".join(plan.sizes),
@@ -165,12 +164,24 @@ def _by_harness(plan: Plan, place: Path, costs: Costs) -> None:
         blocks=plan.blocks,
         runtime=RUNTIME_S,
     )
-    experiment.write_text(text)
+    run_harness(text, place, costs)
+
+
+def run_harness(experiment: str, place: Path, costs: Costs) -> None:
+    """Run an experiment as its users do, and add what it cost beyond fio's time.
+
+    Args:
+        experiment: its text.
+        place: a directory for it and for its run.
+        costs: to add to.
+    """
+    file, run = place / "experiment.yml", place / "run"
+    file.write_text(experiment)
     began = time.monotonic()
-    argv = [f"{_BIN}/harness", "run", str(experiment), "--no-provision", "--run-dir", str(run)]
+    argv = [f"{_BIN}/harness", "run", str(file), "--no-provision", "--run-dir", str(run)]
     subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     costs.wall.append(time.monotonic() - began)
-    records = [json.loads(file.read_text()) for file in sorted(run.glob("sessions/*/session.json"))]
+    records = [json.loads(path.read_text()) for path in sorted(run.glob("sessions/*/session.json"))]
     for record in records:
         starts = [_moment(entry["started"]) for entry in record["iterations"]]
         costs.cell += [after - before - RUNTIME_S for before, after in pairwise([*starts, _ended(record)])]

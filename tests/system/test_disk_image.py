@@ -16,24 +16,18 @@ import pytest
 from support import ROOT, harness, run_alone, wait_for_host
 from tiny import NAME, TINY, accepted, guests, sessions, wait_until
 
-from harness.adapters.workspace import Workspace
+from cloud_image import cloud_image
 
 pytest_plugins = ["tiny_fixtures"]
 pytestmark = [pytest.mark.system, pytest.mark.usefixtures("no_guest_left")]
 
 PATIENCE = 3600
-RECIPE = ROOT / "tests" / "guest_image" / "build.sh"
 
 
 @pytest.fixture(scope="session")
 def debian() -> Path:
-    """A Debian with boot loader, systemd, cloud-init, sshd, guest agent and fio (qcow2)."""
-    name = hashlib.sha256(RECIPE.read_bytes()).hexdigest()[:12]
-    image = Workspace.at().state / "test-images" / f"{name}.qcow2"
-    if not image.exists():
-        done = subprocess.run(["sh", str(RECIPE), str(image)], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-    return image
+    """A disk image as its users know it."""
+    return cloud_image()
 
 
 def write_experiment(place: Path, guest: dict[str, Any], rest: str = "") -> Path:
