@@ -164,6 +164,11 @@ def read_bytes(path: Path | str, *, pipe: bool = False) -> bytes:
     Raises:
         InputError: it is missing, no regular file, unreadable or larger than any file of the harness.
     """
+    return read_and_look(path, pipe=pipe)[0]
+
+
+def read_and_look(path: Path | str, *, pipe: bool = False) -> tuple[bytes, os.stat_result]:
+    """Return the content of a file, and in what state it was just before; otherwise as `read_bytes`."""
     try:
         # A pipe would be waited for, even by open().
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if pipe else os.O_NONBLOCK))
@@ -180,7 +185,7 @@ def read_bytes(path: Path | str, *, pipe: bool = False) -> bytes:
         raise InputError.single(str(path), f"cannot be read: {error.strerror or error}") from error
     if len(data) > MOST_BYTES:
         raise InputError.single(str(path), f"is larger than {MOST_BYTES // 2**20} MiB", "check the path")
-    return data
+    return data, status
 
 
 def _whole(descriptor: int, size: int) -> bytes:

@@ -285,9 +285,12 @@ def _flatten(element: ET.Element, path: str) -> Iterator[tuple[str, str]]:
 
 def _differing(what: str, entries: Sequence[tuple[SessionFacts, Any]]) -> list[str]:
     """Return a sentence with the first two values and where they occur; none when there is one value."""
-    first_of: dict[str, tuple[str, Any]] = {}
+    first_of: dict[object, tuple[str, Any]] = {}
     for session, value in entries:
-        first_of.setdefault(_key(value), (session.label, value))
+        # Nearly all are text, of which nothing else is told by its key.
+        key = (value,) if isinstance(value, str) else _key(value)
+        if key not in first_of:
+            first_of[key] = session.label, value
     if len(first_of) < 2:  # noqa: PLR2004 - one value is agreement
         return []
     (here, first), (there, second), *_ = first_of.values()

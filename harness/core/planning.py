@@ -8,11 +8,12 @@ from block to block.
 
 from __future__ import annotations
 
+import operator
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from harness.core.model import Cell, GuestConfig
+from harness.core.model import FIO_FACTORS, Cell, GuestConfig
 from harness.core.plan_document import read_plan
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from harness.core.plan_document import IterationEntry, SessionEntry
 
 T = TypeVar("T")
+_FIO_FACTORS = operator.itemgetter(*FIO_FACTORS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,19 +213,22 @@ def plan_from_json(data: Any) -> Plan:
         ValueError: the data is no such plan.
     """
     plan = read_plan(data)
-    iterations = {entry["number"]: entry for entry in plan["iterations"]}
-    sessions = tuple(_session(entry, iterations) for entry in plan["sessions"])
+    entries = {entry["number"]: entry for entry in plan["iterations"]}
+    cells: dict[object, Cell] = {}
+    sessions = tuple(_session(entry, entries, cells) for entry in plan["sessions"])
     return Plan(plan["seed"], tuple(plan["variants"]), plan["runtime"], plan["ramp"], sessions)
 
 
-def _session(entry: SessionEntry, iterations: dict[int, IterationEntry]) -> PlannedSession:
+def _session(
+    entry: SessionEntry, iterations: dict[int, IterationEntry], cells: dict[object, Cell]
+) -> PlannedSession:
     guest: GuestConfig = tuple(entry["guest"].items())
     return PlannedSession(
         number=entry["number"],
         block=entry["block"],
         variant=entry["variant"],
         guest=guest,
-        iterations=tuple(_iteration(iterations[number], guest) for number in entry["iterations"]),
+        iterations=tuple(_iteration(iterations[number], guest, cells) for number in entry["iterations"]),
     )
 
 
@@ -239,6 +244,10 @@ def planned_cell(entry: IterationEntry, guest: GuestConfig) -> Cell:
     )
 
 
-def _iteration(entry: IterationEntry, guest: GuestConfig) -> PlannedIteration:
-    cell = planned_cell(entry, guest)
+def _iteration(entry: IterationEntry, guest: GuestConfig, cells: dict[object, Cell]) -> PlannedIteration:
+    # A plan has thousands of iterations of a few cells: each cell is made once.
+    which = _FIO_FACTORS(entry), guest
+    cell = cells.get(which)
+    if cell is None:
+        cell = cells[which] = planned_cell(entry, guest)
     return PlannedIteration(entry["number"], cell, entry["repeat"])

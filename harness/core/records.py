@@ -231,21 +231,31 @@ def why_not_planned(record: SessionRecord, planned: PlannedSession) -> tuple[str
 
 
 def _wrong_iteration(record: SessionRecord, planned: PlannedSession) -> tuple[str, str] | None:
-    cells = {iteration.number: iteration for iteration in planned.iterations}
+    expected = _expected(planned)
     # Rounds that were interrupted begin anew: they count in every boot, and the last one is looked at.
     counted: set[tuple[int, int]] = set()
     for index, entry in enumerate(record.iterations):
-        where, iteration = f"iterations.{index}", cells.get(entry.number)
-        if iteration is None or entry.factors != iteration.cell.factors() or entry.repeat != iteration.repeat:
-            return where, f"the plan of {planned.directory} has no such iteration"
+        if expected.get(entry.number) != (entry.repeat, entry.factors):
+            return f"iterations.{index}", f"the plan of {planned.directory} has no such iteration"
         if not 0 <= entry.boot < len(record.boots):
-            return f"{where}.boot", f"there was no boot {entry.boot}"
+            return f"iterations.{index}.boot", f"there was no boot {entry.boot}"
         if (entry.file is None) != (entry.sha256 is None):
-            return where, "an output and its checksum are kept together, and one of them is missing"
-        if entry.state is IterationState.OK and (entry.boot, entry.number) in counted:
-            return where, f"iteration {entry.number} counts twice"
-        counted |= {(entry.boot, entry.number)} if entry.state is IterationState.OK else set()
+            what = "an output and its checksum are kept together, and one of them is missing"
+            return f"iterations.{index}", what
+        if entry.state is IterationState.OK:
+            if (entry.boot, entry.number) in counted:
+                return f"iterations.{index}", f"iteration {entry.number} counts twice"
+            counted.add((entry.boot, entry.number))
     return None
+
+
+def _expected(planned: PlannedSession) -> dict[int, tuple[int, dict[str, FactorValue]]]:
+    """Return which pass, and which factors, a session's iterations have, by their numbers."""
+    factors: dict[int, dict[str, FactorValue]] = {}
+    for iteration in planned.iterations:
+        if id(iteration.cell) not in factors:
+            factors[id(iteration.cell)] = iteration.cell.factors()
+    return {one.number: (one.repeat, factors[id(one.cell)]) for one in planned.iterations}
 
 
 @dataclass(slots=True)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from harness.adapters.files import read_bytes
+from harness.adapters.files import read_and_look
 from harness.adapters.results import table_cache
-from harness.adapters.results.file_state import state_now, states_array
+from harness.adapters.results.file_state import state_of, states_array
 from harness.adapters.results.listing import listing_of
 from harness.adapters.results.record_files import RESTORE, check_digest
 from harness.adapters.results.workers import part_size, pool
@@ -23,13 +23,14 @@ from harness.core.fio_plain import PlainReports
 from harness.core.fio_table import FioTable
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Mapping, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
     import numpy.typing as npt
 
-    from harness.adapters.results.file_state import IntArray
+    from harness.adapters.results.file_state import IntArray, State
 
     FloatArray = npt.NDArray[np.float64]
     _Read = tuple["Numbers", IntArray]
@@ -94,7 +95,7 @@ class OutputReading:
         part = self._outputs[self._given : self._given + self._size]
         self._given += len(part)
         with pool() as workers:
-            self._begun.append(workers.submit(read_and_look, part))
+            self._begun.append(workers.submit(read_some, part))
 
     def numbers(self) -> Numbers | None:
         """Return what all of them measured; None where one of them is damaged, or says nothing."""
@@ -118,7 +119,7 @@ class OutputReading:
     def _read(self) -> _Read | None:
         with pool() as workers:
             if not self._begun and not workers.are_worth(len(self._outputs)):
-                return read_and_look(self._outputs)
+                return read_some(self._outputs)
         while self._given < len(self._outputs):
             self._begin()
         found: list[_Read] = []
@@ -145,34 +146,30 @@ def _joined(parts: Sequence[_Read]) -> _Read:
     return Numbers(columns), np.concatenate([states for _numbers, states in parts])
 
 
-def read_and_look(outputs: Sequence[Output]) -> _Read | None:
+def read_some(outputs: Sequence[Output]) -> _Read | None:
     """Return what outputs measured, and the state in which each was; None as `OutputReading.numbers`."""
-    states = states_array([state_now(output.file) for output in outputs])
-    numbers = _read_some(outputs)
-    return None if numbers is None else (numbers, states)
-
-
-def _read_some(outputs: Sequence[Output]) -> Numbers | None:
     reports = PlainReports()
     others: dict[int, dict[str, float]] = {}
+    states: list[State] = []
     with contextlib.suppress(HarnessError, UnicodeDecodeError):
         for row, output in enumerate(outputs):
-            data = _checked(output)
+            data, status = _checked(output)
+            states.append(state_of(status))
             if not reports.take(row, data):
                 others[row] = metrics(parse_fio(data.decode()))
         table, refused = reports.finish()
         for row in refused:
-            others[row] = metrics(parse_fio(_checked(outputs[row]).decode()))
+            others[row] = metrics(parse_fio(_checked(outputs[row])[0].decode()))
         numbers = _columns(len(outputs), table, others)
         if bool((numbers.columns.get("iops", np.zeros(1)) > 0).all()):
-            return numbers
+            return numbers, states_array(states)
     return None
 
 
-def _checked(output: Output) -> bytes:
-    data = read_bytes(output.file)
+def _checked(output: Output) -> tuple[bytes, os.stat_result]:
+    data, status = read_and_look(output.file)
     check_digest(data, output.sha256, output.file, "fio printed", RESTORE)
-    return data
+    return data, status
 
 
 def _in_order(names: Iterable[str]) -> list[str]:

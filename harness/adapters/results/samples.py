@@ -176,7 +176,8 @@ def _outputs(run: RunDirectory, session: Session) -> list[Output]:
     directory = inside(run.path / "sessions", session.planned.directory)
     for entry in session.accepted:
         refuse_elsewhere(directory, entry.file or "")
-    return [Output(f"{directory}/{entry.file}", entry.sha256 or "") for entry in session.accepted]
+    place = str(directory)
+    return [Output(f"{place}/{entry.file}", entry.sha256 or "") for entry in session.accepted]
 
 
 def _numbers(run: RunDirectory, planned: PlannedSession, entry: IterationRecord) -> dict[str, float]:
