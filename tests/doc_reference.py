@@ -14,6 +14,7 @@ import click
 
 from harness.analysis.documents import result_schema
 from harness.core.experiment import Experiment, json_schema
+from harness.core.experiment import quantities as q
 from harness.core.experiment import values as v
 from harness.shell.cli.main import cli
 
@@ -24,9 +25,9 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 _MARKED = re.compile(r"<!-- generated: (.+?) -->\n.*?<!-- end of generated -->\n", re.DOTALL)
 _KINDS = {
-    v.SIZE_PATTERN: "size",
-    v.DURATION_PATTERN: "duration",
-    v.PERCENT_PATTERN: "percentage",
+    q.SIZE_PATTERN: "size",
+    q.DURATION_PATTERN: "duration",
+    q.PERCENT_PATTERN: "percentage",
     v.CPUSET_PATTERN: "CPUs",
     v.NAME_PATTERN: "name",
     "^/": "absolute path",
@@ -152,7 +153,7 @@ def _words(part: dict[str, Any]) -> list[str]:
     if part.get("type") == "object":
         return ["mapping"]
     if part.get("type") in {"integer", "number"}:
-        bounded = part.get("maximum", v.MAX_WHOLE) < v.MAX_WHOLE
+        bounded = part.get("maximum", q.MAX_WHOLE) < q.MAX_WHOLE
         return [f"{part['minimum']} to {part['maximum']}" if bounded else "number"]
     return [_KINDS.get(part.get("pattern", ""), "text")]
 

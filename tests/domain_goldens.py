@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.core.domain_xml import DiskSpec, DomainSpec, IOThreadSpec, RootSpec, domain_spec
+from harness.core.domain_specs import DiskSpec, DomainSpec, IOThreadSpec, RootSpec
+from harness.core.domain_xml import domain_spec
 from harness.core.experiment import Experiment, load_experiment
 from harness.core.model import Accel, Backend, Connection
 

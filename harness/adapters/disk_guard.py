@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from harness.core.experiment import Experiment
-    from harness.core.experiment.model import Disk
+    from harness.core.experiment.machine import Disk
 
 _PATIENCE_SECONDS = 10.0
 """For the host's driver and udev to have a device back that a guest had."""

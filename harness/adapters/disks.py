@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from harness.core.experiment import Experiment
-    from harness.core.experiment.model import Disk
+    from harness.core.experiment.machine import Disk
     from harness.core.model import GuestConfig
 
 _CHUNK_BYTES = 4 * 2**20

@@ -23,7 +23,7 @@ from harness.adapters.qemu_view import QemuView
 from harness.adapters.starting import start_domain
 from harness.adapters.telemetry.sampler import TelemetryRecorder, telemetry_file
 from harness.adapters.waiting import Waiter
-from harness.core.domain_xml import DomainSpec, domain_spec, render_domain
+from harness.core.domain_xml import domain_spec, render_domain
 from harness.core.errors import GuestDiedError, GuestError, HarnessError
 from harness.core.guest_view import SCRIPT, parse_guest
 from harness.core.model import Workload
@@ -36,10 +36,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.adapters.disk_guard import DiskGuard
+    from harness.adapters.domain import Domain
     from harness.adapters.guest.disk_guest import DiskGuest
     from harness.adapters.guest.shell import GuestShell
-    from harness.adapters.hypervisor import Domain, Hypervisor
-    from harness.core.domain_xml import RootSpec
+    from harness.adapters.hypervisor import Hypervisor
+    from harness.core.domain_specs import DomainSpec, RootSpec
     from harness.core.experiment import Experiment
     from harness.core.model import Accel, BuildRecord, GuestConfig, GuestImage
     from harness.core.planning import PlannedIteration, PlannedSession

@@ -13,7 +13,7 @@ from harness.adapters.playbook_events import TaskEvent, Watcher
 from harness.adapters.progress import Progress
 from harness.adapters.scratch import scratch
 from harness.core.errors import BuildFailedError, Interrupted, ProvisionError
-from harness.core.experiment.model import TASK_SECONDS
+from harness.core.experiment.protocol import TASK_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

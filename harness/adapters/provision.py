@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness.adapters.manifest import read_manifest
 from harness.adapters.playbook import play, total
 from harness.adapters.scratch import scratch
-from harness.core.experiment.model import TASK_SECONDS
+from harness.core.experiment.protocol import TASK_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,7 @@ from harness.core.errors import GuestError, HypervisorError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.adapters.hypervisor import Domain
+    from harness.adapters.domain import Domain
     from harness.adapters.waiting import Waiter
 
 _CONTAINERS = ("/machine/peripheral", "/machine/peripheral-anon")

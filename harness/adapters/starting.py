@@ -20,7 +20,8 @@ from harness.core.errors import GuestError, HarnessError, HypervisorError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.adapters.hypervisor import Domain, Hypervisor
+    from harness.adapters.domain import Domain
+    from harness.adapters.hypervisor import Hypervisor
     from harness.core.model import BuildRecord
     from harness.core.protocols import StopSignal
 

@@ -12,7 +12,7 @@ from harness.core.model import Aio, Backend
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from harness.core.domain_xml import DomainSpec
+    from harness.core.domain_specs import DomainSpec
 
 _VERSION = re.compile(r"([0-9]+)\.([0-9]+)(?:\.([0-9]+))?")
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.core.counting import rig
-from harness.core.domain_xml import DiskSpec, IOThreadSpec, null_blockdev
+from harness.core.domain_specs import DiskSpec, IOThreadSpec, null_blockdev
 from harness.core.model import Backend
 
 if TYPE_CHECKING:

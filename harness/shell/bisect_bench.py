@@ -19,10 +19,12 @@ from harness.core.errors import HarnessError, Interrupted
 from harness.core.experiment import load_experiment
 from harness.core.model import Workload
 from harness.core.records import RunState
+from harness.shell.beginning import RunOptions
 from harness.shell.counted import read_counted
 from harness.shell.counting import CountRunner
 from harness.shell.declare import Declared
-from harness.shell.runner import Runner, RunOptions, provision_for
+from harness.shell.provisioning import provision_for
+from harness.shell.runner import Runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

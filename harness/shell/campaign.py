@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from harness.adapters.files import printable_lines
 from harness.core.errors import GuestDiedError, GuestError, HarnessError, Interrupted
-from harness.core.experiment.model import Protocol
+from harness.core.experiment.protocol import Protocol
 from harness.core.fio_output import why_rejected
 from harness.core.records import (
     BootCause,

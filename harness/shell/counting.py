@@ -29,8 +29,8 @@ from harness.core.errors import HarnessError, InputError, Interrupted
 from harness.core.experiment import Experiment, load_experiment
 from harness.core.model import BuildRecord, CountLoad, Workload
 from harness.core.records import FORMAT_VERSION, IterationState, RunState
+from harness.shell.beginning import check_unchanged
 from harness.shell.campaign import Outcome
-from harness.shell.runner import check_unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

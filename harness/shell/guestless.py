@@ -11,9 +11,9 @@ from harness.adapters.scratch import sweep
 from harness.adapters.waiting import Stop, SystemClock
 from harness.core.experiment import load_experiment
 from harness.core.model import Accel, BuildRecord
+from harness.shell.beginning import check_unchanged, new_run
 from harness.shell.campaign import Campaign, Outcome, mappings_judge
 from harness.shell.quieting import host_for_run, watched
-from harness.shell.runner import check_unchanged, new_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from harness.adapters.results.store import RunDirectory
     from harness.adapters.workspace import Workspace
     from harness.core.experiment import Experiment
+    from harness.shell.beginning import RunOptions
     from harness.shell.declare import Declared
     from harness.shell.events import Event
-    from harness.shell.runner import RunOptions
 
 NO_GUEST = "there is no guest: the machine's processor halts at once"
 

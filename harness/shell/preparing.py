@@ -40,10 +40,11 @@ from harness.resources import resource_dir
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from harness.adapters.hypervisor import Domain, Hypervisor
+    from harness.adapters.domain import Domain
+    from harness.adapters.hypervisor import Hypervisor
     from harness.adapters.playbook_events import TaskEvent
     from harness.adapters.workspace import Workspace
-    from harness.core.domain_xml import RootSpec
+    from harness.core.domain_specs import RootSpec
     from harness.core.experiment import Experiment
 
 FIO_SCRIPT = "/usr/local/libexec/qemu-ab-harness/fio.sh"

@@ -4,119 +4,51 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import platform
-import re
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import __version__
 from harness.adapters.ceiling import measure_ceiling
 from harness.adapters.disk_guard import DiskGuard
 from harness.adapters.disks import prepare_disks
-from harness.adapters.files import make_directory, sha256_of, write_atomic
+from harness.adapters.files import make_directory
 from harness.adapters.guest.disk_guest import disk_guest
 from harness.adapters.host import accel as accel_probe
 from harness.adapters.host.facts import environment
 from harness.adapters.host.locks import IMPATIENT, Patience
 from harness.adapters.lab import LibvirtLab, Timeouts
 from harness.adapters.manifest import Manifest
-from harness.adapters.paths import check_paths
-from harness.adapters.provision import ProvisionResult, provision
 from harness.adapters.results.store import RunDirectory
 from harness.adapters.waiting import Stop, SystemClock
-from harness.core.capabilities import qemu_version, requirements, unmet
-from harness.core.errors import HarnessError, InputError, Problem
+from harness.core.errors import HarnessError
 from harness.core.experiment import Experiment, load_experiment
-from harness.core.experiment.builds import SourceBuild
 from harness.core.model import Accel, BuildRecord, GuestImage, Workload
 from harness.core.planning import PlannedSession
-from harness.core.records import FORMAT_VERSION, RunRecord, RunState
+from harness.core.records import RunState
 from harness.resources import resource_dir
+from harness.shell.beginning import (
+    RunOptions,
+    check_requirements,
+    check_unchanged,
+    guest_image,
+    new_run,
+    new_run_id,
+)
 from harness.shell.campaign import Campaign, Outcome, fio_judge, round_judge
 from harness.shell.cleaning import clean_hypervisor
-from harness.shell.declare import Declared, plan_of
 from harness.shell.preparing import Preparation, check_image_unchanged, check_networks
 from harness.shell.quieting import host_for_run, watched
 from harness.shell.stopping import stopping_rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from harness.adapters.host.accel import AccelDecision
     from harness.adapters.hypervisor import Hypervisor
     from harness.adapters.playbook_events import TaskEvent
     from harness.adapters.workspace import Workspace
+    from harness.shell.declare import Declared
     from harness.shell.events import Event
-
-_LONGEST_HOST = 32
-
-
-def provision_for(
-    declared: Declared,
-    workspace: Workspace,
-    *,
-    on_task: Callable[[TaskEvent], None],
-    stop: Stop,
-    incremental: bool = False,
-    only_builds: bool = False,
-) -> ProvisionResult:
-    """Converge this host to what the experiment needs, by the same playbook that people run by hand.
-
-    Args:
-        declared: the experiment.
-        workspace: of this host.
-        on_task: hears of each task's start and end.
-        stop: the user's wish to end it.
-        incremental: build a commit on top of the one that was built before it.
-        only_builds: the host is ready but for the builds.
-
-    Raises:
-        InputError: a file that the experiment names is not there.
-        ProvisionError: a task failed; names task, host and message.
-    """
-    check_paths(declared.experiment, declared.source, declared.directory)
-    # The playbook reads a file, and what is run may differ from the user's file (--aa, --blocks).
-    workspace.secure()
-    experiment_file = make_directory(workspace.state / "experiments") / f"{declared.provisioned_as}.yml"
-    write_atomic(experiment_file, declared.text.encode())
-    done = provision(
-        experiment_file=experiment_file,
-        experiment_dir=declared.directory,
-        state_dir=workspace.state,
-        manifest=workspace.manifest(declared.provisioned_as),
-        playbooks=resource_dir("playbooks"),
-        inventory=resource_dir("inventory") / "local.yml",
-        on_task=on_task,
-        cancelled=stop.is_set,
-        task_seconds=task_seconds(declared.experiment),
-        incremental=incremental,
-        only_builds=only_builds,
-    )
-    workspace.secure()
-    return done
-
-
-def task_seconds(experiment: Experiment) -> float:
-    """Return how long one task of provisioning may take: what is built from source is compiled."""
-    from_source = any(isinstance(build, SourceBuild) for build in experiment.builds.values())
-    return experiment.timeouts.task_seconds(compiles=from_source)
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """What a run does beside the experiment.
-
-    Attributes:
-        ceiling: first measure the disk on the host without a guest.
-        noise_floor: an A/A run of this host, to be shown beside the results.
-        max_map_count: what vm.max_map_count is set to for the run; None leaves the host's.
-    """
-
-    ceiling: bool = False
-    noise_floor: Path | None = None
-    max_map_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,117 +278,3 @@ class Runner:
 def _load_analysis() -> None:
     """Import what the table takes, which is a third of a start."""
     import harness.analysis  # noqa: F401 - for those who import from it later
-
-
-def new_run_id(experiment: Experiment) -> str:
-    """Return the id of a run that begins now on this host; those of a fleet begin together."""
-    host = re.sub(r"[^A-Za-z0-9-]", "-", platform.node().partition(".")[0])[:_LONGEST_HOST]
-    return f"{experiment.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{host}"
-
-
-def new_run(
-    declared: Declared,
-    directory: Path,
-    *,
-    builds: Mapping[str, BuildRecord],
-    options: RunOptions,
-    accel: Accel,
-    accel_reason: str,
-    run_id: str | None = None,
-    image: GuestImage | None = None,
-    libvirt: str | None = None,
-) -> RunDirectory:
-    """Make the directory of a run that begins now.
-
-    Args:
-        declared: the experiment.
-        directory: the new directory.
-        builds: provisioned, by variant.
-        options: of the run.
-        accel: as decided.
-        accel_reason: why.
-        run_id: its id; a new one if absent.
-        image: the guest image; None where there is no guest.
-        libvirt: the version that starts guests; None likewise.
-
-    Raises:
-        InputError: the directory cannot become a run directory.
-    """
-    experiment = declared.experiment
-    record = RunRecord(
-        format_version=FORMAT_VERSION,
-        run_id=run_id or new_run_id(experiment),
-        name=experiment.name,
-        state=RunState.RUNNING,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        harness_version=__version__,
-        accel=accel,
-        accel_reason=accel_reason,
-        builds={name: asdict(build) for name, build in builds.items()},
-        guest_image=asdict(image) if image else {},
-        noise_floor=str(options.noise_floor.absolute()) if options.noise_floor else None,
-        max_map_count=options.max_map_count,
-    )
-    return RunDirectory.create(
-        directory,
-        record=record,
-        experiment=declared.text,
-        plan=plan_of(experiment),
-        environment={**environment(), "libvirt": libvirt, "harness": __version__},
-    )
-
-
-def check_requirements(declared: Declared, lab: LibvirtLab) -> None:
-    """Refuse, before anything boots, what this libvirt or one of the builds cannot do.
-
-    Raises:
-        InputError: with every such setting and the version it needs.
-    """
-    problems: list[Problem] = []
-    for config in declared.experiment.guest_configs():
-        for name, build in lab.builds.items():
-            spec = lab.domain_spec(PlannedSession(0, 0, name, config, ()), Path("/dev/null"))
-            version = qemu_version(build.version) or (0, 0, 0)
-            problems += unmet(requirements(spec), lab.hypervisor.version.parts, version, build=name)
-    if problems:
-        found = [replace(problem, where=f"{declared.source}: {problem.where}") for problem in problems]
-        raise InputError(list(dict.fromkeys(found)))
-
-
-def check_unchanged(builds: dict[str, BuildRecord]) -> None:
-    """Refuse to go on with a build that is not the one the run began with.
-
-    Raises:
-        HarnessError: a binary is gone or differs.
-    """
-    for build in builds.values():
-        try:
-            found = sha256_of(build.binary)
-        except OSError as error:
-            raise HarnessError(
-                f"{build.name}: {build.binary}: {error.strerror}", remedy="run `harness provision` again"
-            ) from error
-        if found != build.sha256:
-            raise HarnessError(
-                f"{build.name}: {build.binary} changed since the run began: "
-                f"{build.sha256[:12]}, now {found[:12]}",
-                remedy="start a new run: one run measures one binary a variant",
-            )
-
-
-def guest_image(experiment: Experiment, provisioned: Manifest) -> GuestImage:
-    """Return the guest image: the user's own kernel and initramfs, or the provisioned one.
-
-    Of a disk image there is nothing to say before its copy is made.
-
-    Raises:
-        InputError: there is none.
-    """
-    guest = experiment.guest
-    if guest.disk_image:
-        return GuestImage("", "", "", "unknown", "unknown", source=guest.disk_image)
-    if guest.kernel and guest.initrd:
-        return GuestImage(guest.kernel, guest.initrd, "", "unknown", "unknown")
-    if provisioned.guest_image is None:
-        raise InputError.single("guest.image", "was not provisioned", "run `harness provision EXPERIMENT`")
-    return provisioned.guest_image

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from harness.adapters.guest.ssh import SshAccess
-    from harness.core.domain_xml import RootSpec
+    from harness.core.domain_specs import RootSpec
     from harness.core.model import BuildRecord
 
 _BIN = Path(sys.executable).parent

@@ -16,9 +16,9 @@ import orjson
 from fuzz.agent_answers import mutate_agent
 from fuzz.mutation import mutate_bytes, mutate_json, mutate_lines, parsed, write
 from fuzz.target import READ, Target, outcome_of, require
+from harness.adapters.domain import Domain
 from harness.adapters.files import printable_lines
 from harness.adapters.guest.agent import AgentConnection
-from harness.adapters.hypervisor import Domain
 from harness.adapters.qemu_view import QemuView
 from harness.core import procfs
 from harness.core.errors import HarnessError

@@ -9,7 +9,7 @@ import libvirt
 import pytest
 
 import domain_goldens
-from harness.core.domain_xml import requirements
+from harness.core.capabilities import requirements
 
 SPECS = domain_goldens.golden_specs()
 

@@ -27,9 +27,9 @@ FORBIDDEN = {
     "resources.py": ("harness.adapters", "harness.shell", "harness.analysis", "harness.report"),
 }
 DOORS = {
-    "libvirt": "adapters/hypervisor.py",
-    "libvirt_qemu": "adapters/hypervisor.py",
-    "libvirtmod": "adapters/hypervisor.py",
+    "libvirt": "adapters/libvirt_api.py",
+    "libvirt_qemu": "adapters/libvirt_api.py",
+    "libvirtmod": "adapters/libvirt_api.py",
     "ansible_runner": "adapters/playbook.py",
     "subprocess": "adapters/process.py",
     "duckdb": "adapters/results/history_store.py",

@@ -20,8 +20,8 @@ from harness.core.experiment import load_experiment
 from harness.core.model import Accel, BuildRecord
 from harness.core.protocols import Execution
 from harness.core.records import RunState
+from harness.shell.beginning import RunOptions, new_run
 from harness.shell.bisect_bench import BisectBench, CannotBeMeasuredError
-from harness.shell.runner import RunOptions, new_run
 from harness.shell.stopping import stopping_rule
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ from harness.adapters.files import sha256_of
 from harness.adapters.results.samples import read_samples
 from harness.adapters.results.store import RunDirectory
 from harness.core.errors import GuestDiedError, GuestError, HarnessError, Interrupted
-from harness.core.experiment.model import Protocol
+from harness.core.experiment.protocol import Protocol
 from harness.core.mappings import Mappings
 from harness.core.model import Cell
 from harness.core.protocols import Execution

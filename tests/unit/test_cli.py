@@ -16,7 +16,7 @@ from fakes import FakeLab, campaign, new_run, raise_at
 from harness import __version__
 from harness.adapters.workspace import Workspace
 from harness.core.errors import GuestError
-from harness.core.experiment.model import Protocol
+from harness.core.experiment.protocol import Protocol
 from harness.core.records import RunState
 from harness.shell.campaign import Outcome
 from harness.shell.cli.main import _VERBS, run_cli

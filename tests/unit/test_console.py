@@ -14,7 +14,7 @@ from fakes import FakeLab, campaign, good, new_run, qemu_died
 from harness.adapters.lab import console_tail
 from harness.adapters.playbook_events import TaskEvent, TaskStatus
 from harness.core.errors import GuestError, HarnessError, InputError, Problem
-from harness.core.experiment.model import Protocol
+from harness.core.experiment.protocol import Protocol
 from harness.core.mappings import Mappings
 from harness.core.protocols import Execution
 from harness.shell.console import Console

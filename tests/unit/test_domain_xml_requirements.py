@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 import domain_goldens
-from harness.core.capabilities import qemu_version
-from harness.core.domain_xml import requirements, unmet
+from harness.core.capabilities import qemu_version, requirements, unmet
 
 SPECS = domain_goldens.golden_specs()
 BOOKWORM = (9, 0, 0)

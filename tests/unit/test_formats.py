@@ -15,8 +15,8 @@ from harness.core import seals
 from harness.core.errors import HarnessError
 from harness.core.model import BuildRecord
 from harness.core.records import FORMAT_VERSION, RunState
+from harness.shell.beginning import check_unchanged
 from harness.shell.cli.main import run_cli
-from harness.shell.runner import check_unchanged
 
 if TYPE_CHECKING:
     Captured = pytest.CaptureFixture[str]

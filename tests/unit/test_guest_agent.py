@@ -19,7 +19,7 @@ from harness.core.errors import GuestError, HypervisorError, Interrupted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from harness.adapters.hypervisor import Domain
+    from harness.adapters.domain import Domain
 
 Answer = dict[str, Any] | Exception
 STARTED: dict[str, Any] = {"pid": 42}

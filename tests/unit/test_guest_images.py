@@ -22,7 +22,7 @@ from harness.adapters.guest.image import check_image, pin
 from harness.adapters.guest.seed import LABEL, new_key_pair, write_seed
 from harness.adapters.workspace import Workspace
 from harness.core.agreement import domain_settings
-from harness.core.domain_xml import RootSpec
+from harness.core.domain_specs import RootSpec
 from harness.core.errors import HarnessError, InputError, Problem
 from harness.core.experiment import Experiment, Timeouts, load_experiment
 from harness.core.guest_seed import KEY_COMMENT, known_host, meta_data, user_data

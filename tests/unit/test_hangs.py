@@ -22,7 +22,7 @@ from harness.adapters.waiting import Stop
 from harness.core.errors import GuestError, HypervisorError, Interrupted
 from harness.core.experiment import load_experiment
 from harness.core.model import BuildRecord
-from harness.shell.runner import task_seconds
+from harness.shell.provisioning import task_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

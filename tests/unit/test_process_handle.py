@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.adapters import hypervisor
-from harness.adapters.hypervisor import Domain, Hypervisor
+from harness.adapters.domain import Domain
+from harness.adapters.hypervisor import Hypervisor
 from harness.adapters.process_handle import ProcessHandle
 from harness.adapters.reaper import Reaper
 
@@ -110,8 +110,8 @@ class Connection:
 
 
 def domain_of(pid: int, monkeypatch: pytest.MonkeyPatch) -> Domain:
-    monkeypatch.setattr(hypervisor, "_qemu_pid", lambda _uuid: pid)
-    monkeypatch.setattr(hypervisor, "_ENDING_SECONDS", 0.05)
+    monkeypatch.setattr("harness.adapters.domain.qemu_pid", lambda _uuid: pid)
+    monkeypatch.setattr("harness.adapters.domain._ENDING_SECONDS", 0.05)
     return Domain(Connection(), Handle())
 
 
@@ -172,7 +172,7 @@ class Starting(Connection):
 @pytest.fixture
 def qemu(sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch) -> subprocess.Popen[bytes]:
     """The QEMU of every guest that starts."""
-    monkeypatch.setattr(hypervisor, "_qemu_pid", lambda _uuid: sleeper.pid)
+    monkeypatch.setattr("harness.adapters.domain.qemu_pid", lambda _uuid: sleeper.pid)
     return sleeper
 
 

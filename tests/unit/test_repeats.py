@@ -12,7 +12,7 @@ from fakes import FakeGuest, FakeLab, campaign, fio_json, good, new_run, qemu_di
 from harness.adapters.files import sha256_of
 from harness.adapters.results.samples import read_samples
 from harness.core.errors import GuestError
-from harness.core.experiment.model import Protocol
+from harness.core.experiment.protocol import Protocol
 from harness.core.records import BootCause, IterationState, RunState, SessionState, boot_file
 from harness.shell.campaign import Outcome
 from harness.shell.cli.main import run_cli

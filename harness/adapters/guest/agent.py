@@ -17,7 +17,7 @@ from harness.core.protocols import Execution
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.adapters.hypervisor import Domain
+    from harness.adapters.domain import Domain
     from harness.adapters.waiting import Waiter
 
 _T = TypeVar("_T")

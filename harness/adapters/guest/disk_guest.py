@@ -16,7 +16,7 @@ from harness.adapters.guest.image import make_overlay
 from harness.adapters.guest.seed import new_key_pair, write_seed
 from harness.adapters.guest.ssh import HOST, SshAccess, SshConnection
 from harness.adapters.scratch import scratch
-from harness.core.domain_xml import RootSpec
+from harness.core.domain_specs import RootSpec
 from harness.core.errors import HarnessError
 from harness.core.guest_seed import known_host, meta_data, user_data
 from harness.core.model import Connection
@@ -24,9 +24,9 @@ from harness.core.model import Connection
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from harness.adapters.domain import Domain
     from harness.adapters.guest.lateness import Lateness
     from harness.adapters.guest.shell import GuestShell
-    from harness.adapters.hypervisor import Domain
     from harness.adapters.waiting import Waiter
     from harness.core.experiment import Guest
 

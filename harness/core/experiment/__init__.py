@@ -10,24 +10,12 @@ from harness.core.experiment.builds import (
     TarballBuild,
 )
 from harness.core.experiment.loader import load_experiment
-from harness.core.experiment.model import (
-    GUEST_FACTOR_PATHS,
-    Disk,
-    Experiment,
-    Guest,
-    Instructions,
-    Matrix,
-    Numa,
-    Placement,
-    Poll,
-    Pool,
-    Protocol,
-    Ssh,
-    Timeouts,
-    json_schema,
-)
+from harness.core.experiment.machine import Disk, Guest, Numa, Placement, Poll, Ssh
+from harness.core.experiment.model import Experiment, json_schema
+from harness.core.experiment.protocol import Protocol, Timeouts
+from harness.core.experiment.quantities import read_percentage
 from harness.core.experiment.section import Section
-from harness.core.experiment.values import read_percentage
+from harness.core.experiment.workloads import GUEST_FACTOR_PATHS, Instructions, Matrix, Pool
 
 __all__ = [
     "BUILD_KINDS",

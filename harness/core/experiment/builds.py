@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from harness.core.experiment import source_values as sv
 from harness.core.experiment import values as v
+from harness.core.experiment.bad_value import BadValueError, nearest, shown
 from harness.core.experiment.section import Section
 
 
@@ -109,16 +110,14 @@ def _one_kind(value: object) -> object:
         return value
     remedy = f"write {' or '.join(f'{kind}: ...' for kind in BUILD_KINDS)}"
     if not isinstance(value, dict):
-        raise v.BadValueError(f"{v.shown(value)} where a build is expected", remedy)
+        raise BadValueError(f"{shown(value)} where a build is expected", remedy)
     kinds = [kind for kind in BUILD_KINDS if kind in value]
     if len(kinds) > 1:
-        raise v.BadValueError(
-            f"a build is made in one way, here are {' and '.join(kinds)}", "keep one of them"
-        )
+        raise BadValueError(f"a build is made in one way, here are {' and '.join(kinds)}", "keep one of them")
     if not kinds:
-        near = next((near for key in value if (near := v.nearest(key, BUILD_KINDS))), None)
+        near = next((near for key in value if (near := nearest(key, BUILD_KINDS))), None)
         meant = f"did you mean {near}? " if near else ""
-        raise v.BadValueError("it does not say where this QEMU comes from", f"{meant}{remedy}")
+        raise BadValueError("it does not say where this QEMU comes from", f"{meant}{remedy}")
     return value
 
 

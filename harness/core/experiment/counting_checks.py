@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.core.counting.rings import CHAIN
 from harness.core.experiment.builds import SourceBuild
 from harness.core.experiment.finding import Finding
-from harness.core.experiment.model import Instructions, Matrix
+from harness.core.experiment.workloads import Instructions, Matrix
 from harness.core.model import (
     FIO_FACTORS,
     GUEST_FACTORS,

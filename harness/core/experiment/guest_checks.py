@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.core.experiment.finding import Finding
-from harness.core.experiment.model import MICRO
+from harness.core.experiment.machine import MICRO
 from harness.core.model import Connection, Workload
 
 if TYPE_CHECKING:

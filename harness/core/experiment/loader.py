@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import ValidationError
 
 from harness.core.errors import InputError, Problem
+from harness.core.experiment.bad_value import BadValueError, nearest, shown
 from harness.core.experiment.builds import BUILD_KINDS
 from harness.core.experiment.checks import problems_of
 from harness.core.experiment.model import Experiment
 from harness.core.experiment.paths import Path, path_text, related
 from harness.core.experiment.section import Section
-from harness.core.experiment.values import BadValueError, nearest, shown
 from harness.core.experiment.yaml_text import Flaw, YamlTextError, read_yaml
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
-from harness.core.experiment.values import BadValueError, Line, pattern_reader, shown
+from harness.core.experiment.bad_value import BadValueError, shown
+from harness.core.experiment.values import Line, pattern_reader
 from harness.core.redaction import redacted
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")

@@ -11,7 +11,8 @@ from harness.core.model import Backend, ReadWrite
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.core.experiment.model import Disk, Experiment
+    from harness.core.experiment.machine import Disk
+    from harness.core.experiment.model import Experiment
     from harness.core.experiment.paths import Path
 
 _KEYS: tuple[Path, ...] = (

@@ -39,7 +39,8 @@ def command(experiment: Path, *, state_dir: Path | None, quiet: bool, as_json: b
     from harness.adapters.workspace import Workspace
     from harness.shell.console import Console
     from harness.shell.declare import declare
-    from harness.shell.runner import Runner, provision_for
+    from harness.shell.provisioning import provision_for
+    from harness.shell.runner import Runner
 
     console = Console(quiet=quiet)
     declared = declare(experiment)

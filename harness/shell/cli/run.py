@@ -34,12 +34,13 @@ if TYPE_CHECKING:
     from harness.adapters.waiting import Stop
     from harness.adapters.workspace import Workspace
     from harness.core.experiment import Experiment
+    from harness.shell.beginning import RunOptions
     from harness.shell.campaign import Outcome
     from harness.shell.console import Console
     from harness.shell.declare import Declared
     from harness.shell.events import Event
     from harness.shell.guestless import GuestlessRunner
-    from harness.shell.runner import Runner, RunOptions
+    from harness.shell.runner import Runner
 
 
 @click.command(cls=Waits)
@@ -106,10 +107,10 @@ def command(
     from harness.adapters.results.store import check_new
     from harness.adapters.workspace import Workspace
     from harness.core.model import Workload
+    from harness.shell.beginning import RunOptions
     from harness.shell.console import Console
     from harness.shell.declare import Changes, declare, declare_within
     from harness.shell.quieting import check_tuning
-    from harness.shell.runner import RunOptions
 
     kept: dict[str, object] = {"--run-dir": run_dir, "--blocks": blocks, "--seed": seed, "--budget": budget}
     kept |= {"--margin": margin, "--alpha": alpha}
@@ -264,7 +265,7 @@ def _provisioned(
     declared: Declared, workspace: Workspace, console: Console, stop: Stop, *, no_provision: bool
 ) -> Manifest:
     from harness.adapters.manifest import Manifest, read_manifest
-    from harness.shell.runner import provision_for
+    from harness.shell.provisioning import provision_for
 
     if no_provision:
         # Of an A/A run only the baseline is wanted, which the experiment's own provisioning made.
