@@ -57,7 +57,9 @@ def _grouped(differences: list[dict[str, Any]]) -> Iterator[str]:
                 ways.setdefault("", []).append(f"{name} {_each(values)}")
         elif any(isinstance(value, list) for value in known.values()):
             groups[what] = [
-                f"only {variant}: {names_text(value)}" for variant, value in known.items() if value
+                f"only {variant}: {names_text(value) if isinstance(value, list) else value_text(value)}"
+                for variant, value in known.items()
+                if value
             ]
         else:
             groups[what] = [_each(values)]

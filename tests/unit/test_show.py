@@ -54,6 +54,14 @@ def test_what_differs_between_the_builds_is_told_on_a_screen(run: RunDirectory, 
     assert max(map(len, text.splitlines())) <= 120
 
 
+def test_a_list_beside_something_else_is_told_too(run: RunDirectory, capsys: Captured) -> None:
+    """A record may be of another version, or anybody's."""
+    for planned in run.plan.sessions:
+        if planned.variant == "NEW":
+            record_facts(run, planned.number, argv="nothing that is a list")
+    assert "NEW: nothing that is a list" in shown(run, capsys)
+
+
 def test_everything_is_told_on_demand(run: RunDirectory, capsys: Captured) -> None:
     text = shown(run, capsys, "--full")
     assert "qemu.devices.disk0.x-pcie-ext-tag (only some builds know it):" in text
