@@ -121,7 +121,7 @@ def _works(plan: Plan, bare: Costs, harness: Costs, ansible: Costs) -> Iterator[
         [Target(Who.BARE, 1.15), Target(Who.ANSIBLE, 0.2)],
         f"Means of {len(harness.cell)}. The limit is a loop in the guest's shell that keeps fio's outputs in "
         "memory; here each output and its record is on the host's disk, synced, before the next one starts. "
-        "The playbook gets into the guest by its agent too: by SSH, each task would start Python there.",
+        "The playbook gets into the guest by its agent too, which spares it what it is held against by SSH.",
     )
     yield Work(
         "from a session's last iteration to the next one's first",

@@ -29,7 +29,7 @@ def measure(*, quick: bool) -> Iterator[Work]:
     """Watch the harness while fio measures; then let its statistics judge its telemetry."""
     with TemporaryDirectory(prefix="bench-") as place:
         yield _cpu(Path(place), seconds=8 if quick else 30)
-        yield from _telemetry(Path(place), blocks=1 if quick else 10)
+        yield from _telemetry(Path(place), blocks=1 if quick else 20)
 
 
 def _cpu(place: Path, *, seconds: int) -> Work:
