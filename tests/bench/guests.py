@@ -30,18 +30,18 @@ NAME = "quick"
 """The experiment that `make bench` provisions; the one here has its builds and its name, and other cells."""
 
 RUNTIME_S = 1
-EXPERIMENT = """\
+_EXPERIMENT = """\
 name: {name}
 builds:
   OLD: {{package: qemu-system-x86, suite: bookworm}}
   NEW: {{package: qemu-system-x86, suite: bookworm-backports}}
 baseline: OLD
-guest: {{memory: 1GiB, vcpus: 2}}
+guest: {{memory: 1GiB, vcpus: 2{guest}}}
 disk: {{backend: null-co, size: 1GiB, iothreads: 1}}
 matrix: {{rw: randread, bs: [{sizes}], iodepth: [{depths}]}}
 protocol: {{blocks: {blocks}, runtime: {runtime}s, ramp: 0s}}
+accel: tcg
 """
-"""fio/coroutine-pool.yml, shortened."""
 
 
 @dataclass
@@ -69,6 +69,22 @@ class Plan:
     def fio_seconds(self) -> float:
         """What fio is asked to take, in a round."""
         return self.cells * self.blocks * 2 * RUNTIME_S
+
+    def experiment(self, *, runtime: int = RUNTIME_S, guest: str = "") -> str:
+        """Return fio/coroutine-pool.yml, shortened; emulated on every host, as what it is held against.
+
+        Args:
+            runtime: of a cell, in seconds.
+            guest: further settings of the guest, from a comma on.
+        """
+        return _EXPERIMENT.format(
+            name=NAME,
+            guest=guest,
+            sizes=", ".join(self.sizes),
+            depths=", ".join(map(str, self.depths)),
+            blocks=self.blocks,
+            runtime=runtime,
+        )
 
     def commands(self) -> list[str]:
         """Return fio for each cell, with the options that fio/fio.sh gives it."""
@@ -106,7 +122,7 @@ def measure(*, quick: bool) -> Iterator[Work]:
             here = Path(place) / str(number)
             here.mkdir(mode=0o755)
             _by_hand(plan, manifest, here / "bare", bare)
-            _by_harness(plan, here, harness)
+            run_harness(plan.experiment(), here, harness)
             _by_ansible(plan, manifest, here / "ansible", ansible)
     yield from _works(plan, bare, harness, ansible)
 
@@ -154,17 +170,6 @@ def _by_hand(plan: Plan, manifest: Manifest, place: Path, costs: Costs) -> None:
                 began, ended = map(float, guest.run(script).split())
             costs.cell.append((ended - began) / plan.cells - RUNTIME_S)
             costs.session.append(guest.boot_seconds + guest.exit_seconds)
-
-
-def _by_harness(plan: Plan, place: Path, costs: Costs) -> None:
-    text = EXPERIMENT.format(
-        name=NAME,
-        sizes=", ".join(plan.sizes),
-        depths=", ".join(map(str, plan.depths)),
-        blocks=plan.blocks,
-        runtime=RUNTIME_S,
-    )
-    run_harness(text, place, costs)
 
 
 def run_harness(experiment: str, place: Path, costs: Costs) -> None:

@@ -31,18 +31,6 @@ if TYPE_CHECKING:
 
 _BIN = Path(sys.executable).parent
 _PATIENCE_SECONDS = 300.0
-_EXPERIMENT = """\
-name: {name}
-builds:
-  OLD: {{package: qemu-system-x86, suite: bookworm}}
-  NEW: {{package: qemu-system-x86, suite: bookworm-backports}}
-baseline: OLD
-guest: {{image: {image}, connection: ssh, memory: 1GiB, vcpus: 2}}
-disk: {{backend: null-co, size: 1GiB, iothreads: 1}}
-matrix: {{rw: randread, bs: [{sizes}], iodepth: [{depths}]}}
-protocol: {{blocks: {blocks}, runtime: {runtime}s, ramp: 0s}}
-accel: tcg
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +60,8 @@ def measure(*, quick: bool) -> Iterator[Work]:
             with _booted(build, image, here) as guest:
                 costs[Who.BARE].cell.append(_by_hand(plan, guest))
                 costs[Who.ANSIBLE].cell.append(_by_ansible(plan, guest, here))
-        text = _EXPERIMENT.format(
-            name=NAME,
-            image=image,
-            sizes=", ".join(plan.sizes),
-            depths=", ".join(map(str, plan.depths)),
-            blocks=plan.blocks,
-            runtime=RUNTIME_S,
-        )
-        run_harness(text, place, costs[Who.HARNESS])
+        experiment = plan.experiment(guest=f", image: {image}, connection: ssh")
+        run_harness(experiment, place, costs[Who.HARNESS])
     yield Work(
         "an iteration in a guest reached by SSH, beyond fio's runtime",
         "s",

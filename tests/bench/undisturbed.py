@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from bench.figures import Target, Who, Work
-from bench.guests import EXPERIMENT, NAME
+from bench.guests import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,8 +79,8 @@ def _said(found: dict[str, Any]) -> str:
 
 
 def _experiment(path: Path, *, blocks: int, runtime: int) -> Path:
-    text = EXPERIMENT.format(name=NAME, sizes="4k", depths="8", blocks=blocks, runtime=runtime)
-    path.write_text(text)
+    plan = Plan(sizes=("4k",), depths=(8,), blocks=blocks)
+    path.write_text(plan.experiment(runtime=runtime))
     return path
 
 
