@@ -32,14 +32,15 @@ def samples(
     rows: list[dict[str, FactorValue | float]] = []
     number = 0
     for block in range(blocks):
-        for variant in draw.permutation(list(names)):
+        # Places, not names: numpy's texts lose a NUL at their end.
+        for variant in (names[place] for place in draw.permutation(len(names))):
             # Of a long run now and then a bad boot.
             boot = draw.normal(0, 0.01) - (0.4 if blocks > _LONG and number % 13 == 5 else 0)
             for index, (rw, bs, depth) in enumerate(cells):
                 slower = 0.9 if variant == names[-1] and index % 2 else 1.0
                 iops = 5000 * depth**0.6 * slower * float(np.exp(boot + draw.normal(0, 0.005)))
                 rows.append(
-                    {"variant": str(variant), "block": block, "session": number, "iteration": 0,
+                    {"variant": variant, "block": block, "session": number, "iteration": 0,
                      "rw": rw, "bs": bs, "iodepth": depth, "iops": iops}
                     | {f"clat_{name}_ns": 1e9 * depth / iops * by for name, by in _PERCENTILES.items()}
                 )  # fmt: skip
