@@ -164,10 +164,10 @@ def read_bytes(path: Path | str, *, pipe: bool = False) -> bytes:
     Raises:
         InputError: it is missing, no regular file, unreadable or larger than any file of the harness.
     """
-    return read_and_look(path, pipe=pipe)[0]
+    return read_with_status(path, pipe=pipe)[0]
 
 
-def read_and_look(path: Path | str, *, pipe: bool = False) -> tuple[bytes, os.stat_result]:
+def read_with_status(path: Path | str, *, pipe: bool = False) -> tuple[bytes, os.stat_result]:
     """Return the content of a file, and in what state it was just before; otherwise as `read_bytes`."""
     try:
         # A pipe would be waited for, even by open().

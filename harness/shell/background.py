@@ -10,7 +10,7 @@ from harness.adapters.results.run_layout import holds_counts
 from harness.adapters.results.store import RunDirectory
 from harness.core.experiment import load_experiment
 from harness.report.background import Background, Difference
-from harness.shell.provenance import guest_lines, host_lines, names_text, qemu_lines, value_text
+from harness.shell.provenance import guest_lines, host_lines, names_text, qemu_lines
 from harness.shell.summary import summarise
 
 if TYPE_CHECKING:
@@ -101,6 +101,4 @@ def difference_rows(found: Sequence[Mapping[str, Any]], variants: Sequence[str])
 
 
 def _value(value: Any) -> str:
-    if value is None:
-        return _UNKNOWN
-    return names_text(value) or "nothing" if isinstance(value, list) else value_text(value)
+    return _UNKNOWN if value is None else names_text(value)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.adapters.build_cache import BuildCache
-from harness.adapters.files import make_directory, write_atomic
 from harness.adapters.manifest import Manifest, read_manifest
 from harness.adapters.paths import check_paths
 from harness.adapters.provision import Lookup, look_for_builds
@@ -16,6 +15,7 @@ from harness.core.builds import CachedBuild, Difference, Verdict, nearest, prune
 from harness.core.errors import InputError
 from harness.core.experiment import SourceBuild
 from harness.resources import resource_dir
+from harness.shell.provisioning import file_for_playbooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,11 +78,8 @@ def explain_experiment(
     experiment, cache = declared.experiment, BuildCache(workspace.state)
     lookups: dict[str, Lookup] = {}
     if any(isinstance(build, SourceBuild) for build in experiment.builds.values()):
-        workspace.secure()
-        file = make_directory(workspace.state / "experiments") / f"{declared.provisioned_as}.yml"
-        write_atomic(file, declared.text.encode())
         lookups = look_for_builds(
-            experiment_file=file,
+            experiment_file=file_for_playbooks(declared, workspace),
             experiment_dir=declared.directory,
             state_dir=workspace.state,
             playbooks=resource_dir("playbooks"),

@@ -57,9 +57,7 @@ def _grouped(differences: list[dict[str, Any]]) -> Iterator[str]:
                 ways.setdefault("", []).append(f"{name} {_each(values)}")
         elif any(isinstance(value, list) for value in known.values()):
             groups[what] = [
-                f"only {variant}: {names_text(value) if isinstance(value, list) else value_text(value)}"
-                for variant, value in known.items()
-                if value
+                f"only {variant}: {names_text(value)}" for variant, value in known.items() if value
             ]
         else:
             groups[what] = [_each(values)]
@@ -73,9 +71,12 @@ def _each(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{variant} {value_text(value)}" for variant, value in values.items())
 
 
-def names_text(value: list[Any]) -> str:
-    """Return a list's entries; libraries without their identities, which nobody reads."""
-    return ", ".join(str(item).partition(" build-id:")[0].partition(" sha256:")[0] for item in value)
+def names_text(value: Any) -> str:
+    """Return a list's entries, libraries without their identities; anything else as `value_text` has it."""
+    if not isinstance(value, list):
+        return value_text(value)
+    names = (str(item).partition(" build-id:")[0].partition(" sha256:")[0] for item in value)
+    return ", ".join(names) or "nothing"
 
 
 def host_lines(environment: Mapping[str, Any], *, full: bool) -> Iterator[str]:

@@ -12,6 +12,7 @@ from harness.resources import resource_dir
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from harness.adapters.playbook_events import TaskEvent
     from harness.adapters.waiting import Stop
@@ -44,12 +45,8 @@ def provision_for(
         ProvisionError: a task failed; names task, host and message.
     """
     check_paths(declared.experiment, declared.source, declared.directory)
-    # The playbook reads a file, and what is run may differ from the user's file (--aa, --blocks).
-    workspace.secure()
-    experiment_file = make_directory(workspace.state / "experiments") / f"{declared.provisioned_as}.yml"
-    write_atomic(experiment_file, declared.text.encode())
     done = provision(
-        experiment_file=experiment_file,
+        experiment_file=file_for_playbooks(declared, workspace),
         experiment_dir=declared.directory,
         state_dir=workspace.state,
         manifest=workspace.manifest(declared.provisioned_as),
@@ -63,6 +60,14 @@ def provision_for(
     )
     workspace.secure()
     return done
+
+
+def file_for_playbooks(declared: Declared, workspace: Workspace) -> Path:
+    """Write the experiment where playbooks read it: it may differ from the user's file (--aa, --blocks)."""
+    workspace.secure()
+    file = make_directory(workspace.state / "experiments") / f"{declared.provisioned_as}.yml"
+    write_atomic(file, declared.text.encode())
+    return file
 
 
 def task_seconds(experiment: Experiment) -> float:

@@ -19,10 +19,17 @@ if TYPE_CHECKING:
 
     from harness.core.model import BuildRecord, GuestImage
 
-_MEMORY_MIB, _VCPUS = 1024, 2
-_DISK_BYTES = 2**30
-_QUEUE = "num-queues=1,queue-size=128"
 _PATIENCE_SECONDS = 120.0
+MACHINE = [
+    "-machine", "q35,accel=tcg,usb=off,hpet=off",
+    "-cpu", ",".join(["max", *(f"{name}=off" for name in cpu_without("maximum", Accel.TCG))]),
+    "-m", "1024", "-smp", "2", "-display", "none", "-no-user-config", "-nodefaults",
+]  # fmt: skip
+MEASURED_DISK = [
+    "-object", "iothread,id=iothread1",
+    "-blockdev", f"null-co,node-name=disk0,size={2**30},read-zeroes=on",
+    "-device", "virtio-blk-pci,drive=disk0,serial=disk0,iothread=iothread1,num-queues=1,queue-size=128",
+]  # fmt: skip
 TARGET = "/dev/disk/by-id/virtio-disk0"
 
 
@@ -77,19 +84,15 @@ class BareGuest:
     @property
     def argv(self) -> list[str]:
         """QEMU and its arguments."""
-        drive = f"null-co,node-name=disk0,size={_DISK_BYTES},read-zeroes=on"
         return [
-            self.build.emulator, "-machine", "q35,accel=tcg,usb=off,hpet=off",
-            "-cpu", ",".join(["max", *(f"{name}=off" for name in cpu_without("maximum", Accel.TCG))]),
-            "-m", str(_MEMORY_MIB), "-smp", str(_VCPUS), "-display", "none", "-no-user-config", "-nodefaults",
+            self.build.emulator, *MACHINE,
             "-kernel", self.image.kernel, "-initrd", self.image.initrd,
             "-append", kernel_cmdline(Accel.TCG, is_micro=True),
             "-serial", f"file:{self.place / 'console.log'}",
             "-device", "virtio-serial-pci",
             "-chardev", f"socket,id=agent,path={self.socket},server=on,wait=off",
             "-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
-            "-object", "iothread,id=iothread1", "-blockdev", drive,
-            "-device", f"virtio-blk-pci,drive=disk0,serial=disk0,iothread=iothread1,{_QUEUE}",
+            *MEASURED_DISK,
         ]  # fmt: skip
 
 

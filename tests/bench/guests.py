@@ -96,6 +96,16 @@ class Plan:
             for size, depth in product(self.sizes, self.depths)
         ]
 
+    def loop(self) -> str:
+        """Return a shell script that runs fio for each cell, and prints the time before and after."""
+        loop = "; ".join(f"{command} >/dev/shm/out || exit 1" for command in self.commands())
+        return f"read -r began _ </proc/uptime; {loop}; read -r ended _ </proc/uptime; echo $began $ended"
+
+    def beyond_fio(self, said: str) -> float:
+        """Return the seconds of an iteration beyond fio's own, by what that script printed."""
+        began, ended = map(float, said.split())
+        return (ended - began) / self.cells - RUNTIME_S
+
 
 @dataclass
 class Costs:
@@ -137,7 +147,7 @@ def _works(plan: Plan, bare: Costs, harness: Costs, ansible: Costs) -> Iterator[
         [Target(Who.BARE, 1.15), Target(Who.ANSIBLE, 0.2)],
         f"Means of {len(harness.cell)}. The limit is a loop in the guest's shell that keeps fio's outputs in "
         "memory; here each output and its record is on the host's disk, synced, before the next one starts. "
-        "The playbook gets into the guest by its agent too, which spares it what it is held against by SSH.",
+        "The playbook gets into the guest by its agent too: no SSH, and no Python in the guest.",
     )
     yield Work(
         "from a session's last iteration to the next one's first",
@@ -160,15 +170,12 @@ def _works(plan: Plan, bare: Costs, harness: Costs, ansible: Costs) -> Iterator[
 def _by_hand(plan: Plan, manifest: Manifest, place: Path, costs: Costs) -> None:
     """Boot each build once a block, and loop over fio in the guest's shell."""
     assert manifest.guest_image is not None
-    loop = "; ".join(f"{command} >/dev/shm/out || exit 1" for command in plan.commands())
-    script = f"read -r began _ </proc/uptime; {loop}; read -r ended _ </proc/uptime; echo $began $ended"
     for number in range(plan.blocks):
         for variant, build in manifest.builds.items():
             here = place / f"{number}-{variant}"
             here.mkdir(parents=True)
             with BareGuest(build, manifest.guest_image, here) as guest:
-                began, ended = map(float, guest.run(script).split())
-            costs.cell.append((ended - began) / plan.cells - RUNTIME_S)
+                costs.cell.append(plan.beyond_fio(guest.run(plan.loop())))
             costs.session.append(guest.boot_seconds + guest.exit_seconds)
 
 

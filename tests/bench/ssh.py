@@ -13,14 +13,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from bench.bare_guest import MACHINE, MEASURED_DISK
 from bench.figures import Target, Who, Work
 from bench.guests import NAME, RUNTIME_S, STATE, Costs, Plan, run_harness
 from cloud_image import cloud_image
 from harness.adapters.guest.disk_guest import disk_guest
+from harness.adapters.guest.ssh import HOST
 from harness.adapters.manifest import read_manifest
 from harness.core.experiment import Guest
-from harness.core.guest_tuning import cpu_without
-from harness.core.model import Accel, Connection
+from harness.core.model import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -73,11 +74,8 @@ def measure(*, quick: bool) -> Iterator[Work]:
 
 
 def _by_hand(plan: Plan, guest: _Guest) -> float:
-    loop = "; ".join(f"{command} >/dev/shm/out || exit 1" for command in plan.commands())
-    script = f"read -r began _ </proc/uptime; {loop}; read -r ended _ </proc/uptime; echo $began $ended"
-    said = subprocess.run([*guest.ssh, script], check=True, capture_output=True, text=True).stdout
-    began, ended = map(float, said.split())
-    return (ended - began) / plan.cells - RUNTIME_S
+    argv = [*guest.ssh, plan.loop()]
+    return plan.beyond_fio(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
 
 
 def _by_ansible(plan: Plan, guest: _Guest, place: Path) -> float:
@@ -113,7 +111,7 @@ def _booted(build: BuildRecord, image: Path, place: Path) -> Iterator[_Guest]:
 
 def _guest(access: SshAccess, root: RootSpec) -> _Guest:
     ssh = ["ssh", *access.options(), "-o", "ControlMaster=no", "-p", str(root.host_port), "root@127.0.0.1"]
-    pinned = f"-o UserKnownHostsFile={access.known_hosts} -o HostKeyAlias=harness-guest -o IdentitiesOnly=yes"
+    pinned = f"-o UserKnownHostsFile={access.known_hosts} -o HostKeyAlias={HOST} -o IdentitiesOnly=yes"
     variables: dict[str, str | int] = {
         "ansible_host": "127.0.0.1",
         "ansible_port": root.host_port or 0,
@@ -140,9 +138,7 @@ def _devices(root: RootSpec) -> list[str]:
     forward = f"hostfwd=tcp:127.0.0.1:{root.host_port}-:{root.guest_port}"
     disks = [("harness-root", root.overlay, "qcow2"), ("harness-seed", root.seed, "raw")]
     return [
-        "-machine", "q35,accel=tcg,usb=off,hpet=off",
-        "-cpu", ",".join(["max", *(f"{name}=off" for name in cpu_without("maximum", Accel.TCG))]),
-        "-m", "1024", "-smp", "2", "-display", "none", "-no-user-config", "-nodefaults",
+        *MACHINE,
         *(
             part
             for serial, path, form in disks
@@ -152,8 +148,6 @@ def _devices(root: RootSpec) -> list[str]:
                 "-device", f"virtio-blk-pci,drive={serial},serial={serial}",
             )
         ),
-        "-object", "iothread,id=iothread1",
-        "-blockdev", f"null-co,node-name=disk0,size={2**30},read-zeroes=on",
-        "-device", "virtio-blk-pci,drive=disk0,serial=disk0,iothread=iothread1,num-queues=1,queue-size=128",
+        *MEASURED_DISK,
         "-netdev", f"user,id=net0,restrict=on,{forward}", "-device", "virtio-net-pci,netdev=net0",
     ]  # fmt: skip

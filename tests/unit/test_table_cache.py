@@ -68,7 +68,7 @@ def nothing_is_read(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
     def forbid() -> None:
         monkeypatch.setattr(fio_trees, "read_and_look", refuse)
-        monkeypatch.setattr(run_outputs, "read_some", refuse)
+        monkeypatch.setattr(run_outputs, "read_and_look", refuse)
 
     return forbid
 

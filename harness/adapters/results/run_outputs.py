@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from harness.adapters.files import read_and_look
+from harness.adapters.files import read_with_status
 from harness.adapters.results import table_cache
 from harness.adapters.results.file_state import state_of, states_array
 from harness.adapters.results.listing import listing_of
@@ -95,7 +95,7 @@ class OutputReading:
         part = self._outputs[self._given : self._given + self._size]
         self._given += len(part)
         with pool() as workers:
-            self._begun.append(workers.submit(read_some, part))
+            self._begun.append(workers.submit(read_and_look, part))
 
     def numbers(self) -> Numbers | None:
         """Return what all of them measured; None where one of them is damaged, or says nothing."""
@@ -119,7 +119,7 @@ class OutputReading:
     def _read(self) -> _Read | None:
         with pool() as workers:
             if not self._begun and not workers.are_worth(len(self._outputs)):
-                return read_some(self._outputs)
+                return read_and_look(self._outputs)
         while self._given < len(self._outputs):
             self._begin()
         found: list[_Read] = []
@@ -146,7 +146,7 @@ def _joined(parts: Sequence[_Read]) -> _Read:
     return Numbers(columns), np.concatenate([states for _numbers, states in parts])
 
 
-def read_some(outputs: Sequence[Output]) -> _Read | None:
+def read_and_look(outputs: Sequence[Output]) -> _Read | None:
     """Return what outputs measured, and the state in which each was; None as `OutputReading.numbers`."""
     reports = PlainReports()
     others: dict[int, dict[str, float]] = {}
@@ -167,7 +167,7 @@ def read_some(outputs: Sequence[Output]) -> _Read | None:
 
 
 def _checked(output: Output) -> tuple[bytes, os.stat_result]:
-    data, status = read_and_look(output.file)
+    data, status = read_with_status(output.file)
     check_digest(data, output.sha256, output.file, "fio printed", RESTORE)
     return data, status
 
