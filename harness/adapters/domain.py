@@ -28,8 +28,11 @@ KILLED_SECONDS = 5.0
 _ENDING_SECONDS = 0.5
 """For QEMU to end by itself when it is told to, as it does in a hundredth of that unless it hangs."""
 
+_NOTICED_SECONDS = 2.0
+"""For libvirt to see by itself that a QEMU is gone; it takes 0.2 s."""
+
 _TIDY_SECONDS = 15.0
-"""For libvirt to tidy up after a QEMU that is gone; it takes 0.2 s."""
+"""For libvirt to tidy up after a QEMU that is gone."""
 
 
 class Domain:
@@ -137,10 +140,6 @@ class Domain:
         Raises:
             HypervisorError: its process is still there after ``timeout`` seconds: nothing may be measured.
         """
-        for callback in self._callbacks:
-            with contextlib.suppress(libvirt.libvirtError):
-                self._connection.domainEventDeregisterAny(callback)
-        self._callbacks = []
         # libvirt asks QEMU to end likewise, but looks only every 200 ms whether it has.
         if self._process is not None:
             self._process.end(_ENDING_SECONDS)
@@ -172,6 +171,14 @@ class Domain:
         return self.pid is not None and not still_runs(self.pid, self._began)
 
     def _tidy(self) -> None:
+        # It holds the guest's lock while it looks whether QEMU is gone. A call about the guest would wait for
+        # that with the lock of the list of all guests, and the next guest's start for both.
+        if self._is_gone():
+            self.stopped.wait(_NOTICED_SECONDS)
+        for callback in self._callbacks:
+            with contextlib.suppress(libvirt.libvirtError):
+                self._connection.domainEventDeregisterAny(callback)
+        self._callbacks = []
         with contextlib.suppress(libvirt.libvirtError):
             self._handle.destroy()
         if not self._log_is_kept:

@@ -28,6 +28,7 @@ class Reaper:
 
     def __init__(self) -> None:
         self._statuses: dict[int, int] = {}
+        self._news = threading.Condition()
 
     @classmethod
     def running(cls) -> Reaper:
@@ -45,10 +46,9 @@ class Reaper:
 
     def wait(self, pid: int, timeout: float) -> int | None:
         """Return how an adopted process ended, waiting for its end; None when it was not seen in time."""
-        deadline = time.monotonic() + timeout
-        while (status := self.exit_status(pid)) is None and time.monotonic() < deadline:
-            time.sleep(_PAUSE_SECONDS)
-        return status
+        with self._news:
+            self._news.wait_for(lambda: pid in self._statuses, timeout)
+        return self.exit_status(pid)
 
     def run(self) -> None:
         """Reap for ever."""
@@ -66,7 +66,9 @@ class Reaper:
             if _is_dead_orphan(pid):
                 with contextlib.suppress(ChildProcessError):
                     _pid, status = os.waitpid(pid, os.WNOHANG)
-                    self._statuses[pid] = os.waitstatus_to_exitcode(status)
+                    with self._news:
+                        self._statuses[pid] = os.waitstatus_to_exitcode(status)
+                        self._news.notify_all()
                     reaped = True
         return reaped
 

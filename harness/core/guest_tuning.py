@@ -21,13 +21,16 @@ _EMULATED = "no_timer_check"
 
 _LEFT_OUT = (
     "crypto_kdf108_init",
-    "init_kprobe_trace,trace_eval_init,init_blk_tracer",
-    "cubictcp_register,bpf_rstat_kfunc_init,bpf_key_sig_kfuncs_init,kfunc_init,bpf_prog_test_run_init",
+    "init_encrypted",
+    "init_kprobe_trace,trace_eval_init,init_blk_tracer,tracer_init_tracefs",
+    "cubictcp_register,bpf_tcp_ca_kfunc_init",
+    "bpf_rstat_kfunc_init,bpf_key_sig_kfuncs_init,kfunc_init,bpf_prog_test_run_init",
 )
-"""Initial calls that take a tenth of a boot, and that nothing here asks for.
+"""Initial calls that take a fifth of a boot, and that nothing here asks for.
 
-A cipher's test that cryptomgr.notests does not turn off; tracing, whose tables are gone through; and all
-those that declare functions to BPF: the first of them, whichever it is, reads the types of the whole kernel.
+A cipher's test that cryptomgr.notests does not turn off, and keys that are kept enciphered; tracing, whose
+tables are gone through and each of whose events gets a directory; and all those that declare functions to
+BPF: the first of them, whichever it is, reads the types of the whole kernel.
 """
 
 _EMULATED_MICRO = (

@@ -14,13 +14,14 @@ import pytest
 
 from harness.adapters.domain import Domain
 from harness.adapters.hypervisor import Hypervisor
+from harness.adapters.libvirt_api import libvirt
 from harness.adapters.process_handle import ProcessHandle
 from harness.adapters.reaper import Reaper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-LONG = 30.0
+LONG, SHORT = 30.0, 0.1
 GONE = -1
 """What the kernel says instead of the number of a process that has ended and was waited for."""
 IGNORES = "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(60)"
@@ -100,10 +101,24 @@ class Handle:
 
 
 class Connection:
-    """libvirt's connection, without events."""
+    """libvirt's connection; nobody but a test tells it what happens to a guest."""
 
-    def domainEventRegisterAny(self, *_arguments: object) -> int:  # noqa: N802
+    def __init__(self) -> None:
+        self._on_lifecycle: Callable[..., None] | None = None
+
+    def domainEventRegisterAny(  # noqa: N802
+        self, _domain: Handle, event: int, callback: Callable[..., None], _opaque: object
+    ) -> int:
+        if event == libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE:
+            self._on_lifecycle = callback
         return 1
+
+    def see_the_end(self) -> None:
+        """Tell whoever listens that the guest is gone."""
+        assert self._on_lifecycle is not None
+        self._on_lifecycle(
+            self, None, libvirt.VIR_DOMAIN_EVENT_STOPPED, libvirt.VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN, None
+        )
 
     def domainEventDeregisterAny(self, _callback: int) -> None:  # noqa: N802
         """Forget it."""
@@ -158,6 +173,7 @@ class Starting(Connection):
     """libvirt's connection, as one that starts whatever it is given, and notes who is known when it does."""
 
     def __init__(self, handle: SlowHandle) -> None:
+        super().__init__()
         self.forgotten_at_start: list[bool] = []
         self._handle = handle
 
@@ -173,6 +189,7 @@ class Starting(Connection):
 def qemu(sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch) -> subprocess.Popen[bytes]:
     """The QEMU of every guest that starts."""
     monkeypatch.setattr("harness.adapters.domain.qemu_pid", lambda _uuid: sleeper.pid)
+    monkeypatch.setattr("harness.adapters.domain._NOTICED_SECONDS", 0.0)
     return sleeper
 
 
@@ -212,6 +229,40 @@ def test_nobody_waits_for_libvirt_to_tidy_up_after_a_qemu_that_is_gone(
     domain.await_tidy()
     assert not domain.is_known()
     assert (tmp_path / "guest.log").exists()
+
+
+class AskedHandle(Handle):
+    """libvirt's domain, as one that notes that it is asked to end."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+
+    def destroy(self) -> None:
+        self.asked.set()
+
+
+def test_libvirt_is_asked_nothing_about_a_guest_before_it_has_seen_its_end(
+    qemu: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.adapters.domain._NOTICED_SECONDS", LONG)
+    connection, handle = Connection(), AskedHandle()
+    domain = Domain(connection, handle, holds_files=False)
+    qemu.kill()
+    qemu.wait()
+    domain.destroy()
+    # The call would wait for the guest's lock, and the next guest's start for the call.
+    assert not handle.asked.wait(SHORT)
+    connection.see_the_end()
+    assert handle.asked.wait(LONG)
+
+
+def test_libvirt_is_asked_to_end_a_guest_whose_end_it_does_not_see(qemu: subprocess.Popen[bytes]) -> None:
+    handle = AskedHandle()
+    domain = Domain(Connection(), handle, holds_files=False)
+    qemu.kill()
+    qemu.wait()
+    domain.destroy()
+    assert handle.asked.wait(LONG)
 
 
 class Reaped(Reaper):
