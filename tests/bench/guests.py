@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import pairwise, product
 from pathlib import Path
@@ -52,13 +52,11 @@ class Plan:
         sizes: of a request.
         depths: requests in flight.
         blocks: how often each build is booted.
-        rounds: how often the blocks are measured, by turns with the others.
     """
 
     sizes: Sequence[str] = ("4k", "128k")
     depths: Sequence[int] = (1, 8, 16, 32, 64)
-    blocks: int = 2
-    rounds: int = 2
+    blocks: int = 4
 
     @property
     def cells(self) -> int:
@@ -67,7 +65,7 @@ class Plan:
 
     @property
     def fio_seconds(self) -> float:
-        """What fio is asked to take, in a round."""
+        """What fio is asked to take."""
         return self.cells * self.blocks * 2 * RUNTIME_S
 
     def experiment(self, *, runtime: int = RUNTIME_S, guest: str = "") -> str:
@@ -112,42 +110,43 @@ class Costs:
     """What was measured of one of them.
 
     Attributes:
-        cell: seconds beyond fio's own, of each iteration.
+        cell: seconds of an iteration beyond fio's own, the mean of each session.
         session: seconds between one session's last iteration and the next one's first.
-        wall: seconds of each round.
+        wall: seconds of the whole experiment.
     """
 
     cell: list[float] = field(default_factory=list)
     session: list[float] = field(default_factory=list)
-    wall: list[float] = field(default_factory=list)
+    wall: float | None = None
 
 
 def measure(*, quick: bool) -> Iterator[Work]:
-    """Measure a whole experiment: by the harness, by hand and by a playbook, in turns."""
-    plan = Plan(sizes=("4k",), depths=(1, 8), blocks=1, rounds=1) if quick else Plan()
+    """Measure a whole experiment: by the harness, by hand (half before it, half after), and by a playbook."""
+    plan = Plan(sizes=("4k",), depths=(1, 8), blocks=2) if quick else Plan()
     manifest = read_manifest(STATE / "manifests" / f"{NAME}.json")
     bare, harness, ansible = Costs(), Costs(), Costs()
     with TemporaryDirectory(prefix="bench-") as place:
-        for number in range(plan.rounds):
-            here = Path(place) / str(number)
-            here.mkdir(mode=0o755)
-            _by_hand(plan, manifest, here / "bare", bare)
-            run_harness(plan.experiment(), here, harness)
-            _by_ansible(plan, manifest, here / "ansible", ansible)
+        here = Path(place)
+        here.chmod(0o755)
+        half = replace(plan, blocks=plan.blocks // 2)
+        _by_hand(half, manifest, here / "before", bare)
+        run_harness(plan.experiment(), here, harness)
+        _by_hand(half, manifest, here / "after", bare)
+        _by_ansible(plan, manifest, here / "ansible", ansible)
     yield from _works(plan, bare, harness, ansible)
 
 
 def _works(plan: Plan, bare: Costs, harness: Costs, ansible: Costs) -> Iterator[Work]:
     everyone = {Who.BARE: bare, Who.HARNESS: harness, Who.ANSIBLE: ansible}
-    fio = plan.fio_seconds * plan.rounds
     yield Work(
         "an iteration, beyond fio's runtime",
         "s",
-        {who: statistics.mean(costs.cell) for who, costs in everyone.items()},
+        {who: statistics.median(costs.cell) for who, costs in everyone.items()},
         [Target(Who.BARE, 1.15), Target(Who.ANSIBLE, 0.2)],
-        f"Means of {len(harness.cell)}. The limit is a loop in the guest's shell that keeps fio's outputs in "
-        "memory; here each output and its record is on the host's disk, synced, before the next one starts. "
-        "The playbook gets into the guest by its agent too: no SSH, and no Python in the guest.",
+        f"Means of a session's {plan.cells}; medians of {len(harness.cell)} sessions. The limit is a loop in "
+        "the guest's shell that keeps fio's outputs in memory; here each output and its record is on the "
+        "host's disk, synced, before the next one starts. The playbook gets into the guest by its agent "
+        "too: no SSH, and no Python in the guest.",
     )
     yield Work(
         "from a session's last iteration to the next one's first",
@@ -158,12 +157,12 @@ def _works(plan: Plan, bare: Costs, harness: Costs, ansible: Costs) -> Iterator[
         "initramfs and devices, started by hand, until its agent answers, and its exit.",
     )
     yield Work(
-        f"a whole experiment of {fio:.0f} s of fio: wall time over fio's time",
+        f"a whole experiment of {plan.fio_seconds:.0f} s of fio: wall time over fio's time",
         "x",
-        {who: sum(costs.wall) / fio for who, costs in everyone.items() if costs.wall},
+        {who: costs.wall / plan.fio_seconds for who, costs in everyone.items() if costs.wall},
         [Target(None, 1.6)],
-        f"fio/coroutine-pool.yml with {plan.cells} cells of {RUNTIME_S} s and {plan.blocks * plan.rounds} "
-        "blocks, from the command's start to its table.",
+        f"fio/coroutine-pool.yml with {plan.cells} cells of {RUNTIME_S} s and {plan.blocks} blocks, from the "
+        "command's start to its table.",
     )
 
 
@@ -192,11 +191,12 @@ def run_harness(experiment: str, place: Path, costs: Costs) -> None:
     began = time.monotonic()
     argv = [f"{_BIN}/harness", "run", str(file), "--no-provision", "--run-dir", str(run)]
     subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    costs.wall.append(time.monotonic() - began)
+    costs.wall = time.monotonic() - began
     records = [json.loads(path.read_text()) for path in sorted(run.glob("sessions/*/session.json"))]
     for record in records:
-        starts = [_moment(entry["started"]) for entry in record["iterations"]]
-        costs.cell += [after - before - RUNTIME_S for before, after in pairwise([*starts, _ended(record)])]
+        iterations = record["iterations"]
+        took = _ended(record) - _moment(iterations[0]["started"])
+        costs.cell.append(took / len(iterations) - RUNTIME_S)
     costs.session += [
         _moment(after["iterations"][0]["started"]) - _ended(before) for before, after in pairwise(records)
     ]
@@ -222,7 +222,7 @@ def _by_ansible(plan: Plan, manifest: Manifest, place: Path, costs: Costs) -> No
     argv = [f"{_BIN}/ansible-playbook", "-i", "localhost,", "-e", f"@{file}", f"{_HERE}/ansible_loop.yml"]
     began = time.monotonic()
     subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
-    costs.wall.append(time.monotonic() - began)
+    costs.wall = time.monotonic() - began
     costs.cell += [float((here / "seconds").read_text()) / plan.cells - RUNTIME_S for here in places]
 
 

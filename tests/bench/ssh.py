@@ -68,8 +68,9 @@ def measure(*, quick: bool) -> Iterator[Work]:
         "s",
         {who: statistics.mean(cost.cell) for who, cost in costs.items()},
         [Target(Who.BARE, 1.15), Target(Who.ANSIBLE, 0.2)],
-        f"Means of {len(costs[Who.HARNESS].cell)}, in a Debian that boots from a disk image. The limit is a "
-        "loop in the guest's shell. The playbook has the guest in its inventory, one connection, pipelining.",
+        f"Means of {plan.cells} in a session, and of {len(costs[Who.HARNESS].cell)} sessions, in a Debian "
+        "that boots from a disk image. The limit is a loop in the guest's shell. The playbook has the guest "
+        "in its inventory, one connection, pipelining.",
     )
 
 
