@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from harness.adapters.files import printable_lines
 from harness.core.errors import GuestDiedError, GuestError, HarnessError, Interrupted
 from harness.core.experiment.protocol import Protocol
-from harness.core.fio_output import why_rejected
 from harness.core.records import (
     BootCause,
     BootRecord,
@@ -19,6 +18,7 @@ from harness.core.records import (
     SessionRecord,
     SessionState,
 )
+from harness.shell.accepting import fio_judge
 from harness.shell.events import (
     Event,
     IterationDone,
@@ -36,42 +36,7 @@ if TYPE_CHECKING:
 
     from harness.core.planning import Plan, PlannedIteration, PlannedSession
     from harness.core.protocols import Clock, Execution, GuestSession, Lab, StopSignal, Store
-
-Judge: TypeAlias = "Callable[[Execution, PlannedIteration, Plan], str | None]"
-
-
-def fio_judge(execution: Execution, iteration: PlannedIteration, plan: Plan) -> str | None:
-    """Say why a fio run does not count as the iteration that was planned; None when it does."""
-    return why_rejected(
-        execution.stdout,
-        execution.stderr,
-        exit_code=execution.exit_code,
-        cell=iteration.cell,
-        runtime=plan.runtime,
-        ramp=plan.ramp,
-    )
-
-
-def round_judge(execution: Execution, iteration: PlannedIteration, _plan: Plan) -> str | None:
-    """Say why a round of pool-growth does not count; None when it does.
-
-    Its burst ends when the late disks have answered, so how long fio ran says nothing.
-    """
-    unseen = mappings_judge(execution, iteration, _plan)
-    return unseen or why_rejected(
-        execution.stdout,
-        execution.stderr,
-        exit_code=execution.exit_code,
-        cell=iteration.cell,
-        runtime=None,
-    )
-
-
-def mappings_judge(execution: Execution, _iteration: PlannedIteration, _plan: Plan) -> str | None:
-    """Say why a round of a driver outside does not count: its mappings are all that it has."""
-    if execution.mappings is None:
-        return "the mappings of the QEMU process could not be read"
-    return None
+    from harness.shell.accepting import Judge
 
 
 @dataclass(slots=True)

@@ -11,8 +11,9 @@ from harness.adapters.scratch import sweep
 from harness.adapters.waiting import Stop, SystemClock
 from harness.core.experiment import load_experiment
 from harness.core.model import Accel, BuildRecord
+from harness.shell.accepting import mappings_judge
 from harness.shell.beginning import check_unchanged, new_run
-from harness.shell.campaign import Campaign, Outcome, mappings_judge
+from harness.shell.campaign import Campaign, Outcome
 from harness.shell.quieting import host_for_run, watched
 
 if TYPE_CHECKING:

@@ -26,6 +26,7 @@ from harness.core.model import Accel, BuildRecord, GuestImage, Workload
 from harness.core.planning import PlannedSession
 from harness.core.records import RunState
 from harness.resources import resource_dir
+from harness.shell.accepting import fio_judge, round_judge
 from harness.shell.beginning import (
     RunOptions,
     check_requirements,
@@ -34,7 +35,7 @@ from harness.shell.beginning import (
     new_run,
     new_run_id,
 )
-from harness.shell.campaign import Campaign, Outcome, fio_judge, round_judge
+from harness.shell.campaign import Campaign, Outcome
 from harness.shell.cleaning import clean_hypervisor
 from harness.shell.preparing import Preparation, check_image_unchanged, check_networks
 from harness.shell.quieting import host_for_run, watched

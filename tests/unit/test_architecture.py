@@ -140,7 +140,7 @@ def test_the_process_ends_in_one_place() -> None:
 
 
 def test_every_verb_is_a_module_and_every_module_a_verb() -> None:
-    helpers = {"__init__", "main", "options", "run_result"}
+    helpers = {"__init__", "exit_codes", "main", "options", "run_result"}
     modules = {path.stem for path in (PACKAGE / "shell" / "cli").glob("*.py")} - helpers
     assert modules == set(_VERBS)
     for verb in _VERBS:

@@ -18,14 +18,8 @@ from harness.core.counting.qtest import (
     read_command,
     write_command,
 )
-from harness.core.counting.rings import (
-    PackedRing,
-    Request,
-    RequestFailedError,
-    RequestType,
-    SplitRing,
-    lay_out,
-)
+from harness.core.counting.queue_memory import Request, RequestFailedError, RequestType, lay_out
+from harness.core.counting.rings import PackedRing, SplitRing
 
 BASE = 4096
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from harness.core.counting import rig
 from harness.core.counting.pci import Feature, VirtioPci
-from harness.core.counting.rings import QueueLayout, Request, RequestType, SplitRing, lay_out
+from harness.core.counting.queue_memory import QueueLayout, Request, RequestType, lay_out
+from harness.core.counting.rings import SplitRing
 from harness.core.pool import pool_disks
 
 if TYPE_CHECKING:

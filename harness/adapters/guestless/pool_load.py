@@ -17,7 +17,7 @@ from harness.adapters.guestless.strace import Strace, read_calls
 from harness.adapters.guestless.virtio_load import LoadResult
 from harness.core.counting import rig
 from harness.core.counting.pci import DeviceRefusedError
-from harness.core.counting.rings import RequestFailedError
+from harness.core.counting.queue_memory import RequestFailedError
 from harness.core.errors import HarnessError
 from harness.core.pool import burst_serials, counted_arguments, hold_command
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from harness.adapters.guestless.callgrind import Counted, Thread, Valgrind
-    from harness.core.counting.rings import QueueLayout
+    from harness.core.counting.queue_memory import QueueLayout
     from harness.core.experiment import Pool
     from harness.core.protocols import StopSignal
 

@@ -19,7 +19,7 @@ from harness.adapters.guestless.qtest import ConnectionLostError, QtestSocket, a
 from harness.adapters.scratch import scratch
 from harness.core.counting import rig
 from harness.core.counting.pci import DeviceRefusedError
-from harness.core.counting.rings import RequestFailedError
+from harness.core.counting.queue_memory import RequestFailedError
 from harness.core.errors import GuestDiedError, GuestError, Interrupted
 from harness.core.pool import rig_arguments
 from harness.core.protocols import Execution

@@ -13,16 +13,14 @@ from harness.adapters.guestless.machine_files import machine_files, shared_memor
 from harness.adapters.guestless.qtest import ConnectionLostError, QtestSocket, accepted, listening
 from harness.core.counting import rig as rigs
 from harness.core.counting.pci import DeviceRefusedError, Feature, VirtioPci
-from harness.core.counting.rings import (
-    PackedRing,
+from harness.core.counting.queue_memory import (
     QueueLayout,
     Request,
     RequestFailedError,
     RequestType,
-    Ring,
-    SplitRing,
     lay_out,
 )
+from harness.core.counting.rings import PackedRing, Ring, SplitRing
 from harness.core.errors import HarnessError
 
 if TYPE_CHECKING:

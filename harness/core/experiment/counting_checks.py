@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.core.counting.rings import CHAIN
+from harness.core.counting.queue_memory import CHAIN
 from harness.core.experiment.builds import SourceBuild
 from harness.core.experiment.finding import Finding
 from harness.core.experiment.workloads import Instructions, Matrix

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.shell.cli.exit_codes import code_of, cost_exit_code, exit_code
 from harness.shell.cli.options import (
     NOT_OF_COUNTS,
     NOT_OF_ROUNDS,
@@ -24,17 +25,12 @@ from harness.shell.cli.options import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from harness.adapters.results.fio_trees import Ahead
-    from harness.analysis.costs import CostComparison
     from harness.analysis.result import Comparison
-    from harness.analysis.verdicts import Verdict
     from harness.shell.judging import Judgement
     from harness.shell.roles import Roles
-
-_EXIT_CODES = {"slower": 3, "unclear": 4}
 
 
 @click.command()
@@ -343,7 +339,7 @@ def _of_trend(asked: _Asked) -> int:
     click.echo(render_trend(trend, asked.form), nl=False)
     for warning in trend.warnings if asked.form in {"commit", "csv"} else ():
         click.echo(f"harness: warning: {warning}", err=True)
-    return _code_of(trend.verdicts(), asked.fail_on)
+    return code_of(trend.verdicts(), asked.fail_on)
 
 
 def _check_trend(asked: _Asked) -> None:
@@ -360,25 +356,3 @@ def _check_trend(asked: _Asked) -> None:
         raise click.UsageError(f"--trend: {NOT_OF_ROUNDS}")
     if "," in asked.metric:
         raise click.UsageError("--trend follows one metric: name one with --metric")
-
-
-class _Verdicts(Protocol):
-    def verdicts(self) -> set[Verdict | None]: ...
-
-
-def exit_code(comparisons: Sequence[_Verdicts], fail_on: tuple[str, ...]) -> int:
-    """Return the exit code that all verdicts ask for; ``slower`` weighs more than ``unclear``.
-
-    Where no verdict was possible nothing is clear.
-    """
-    return _code_of({verdict for found in comparisons for verdict in found.verdicts()}, fail_on)
-
-
-def cost_exit_code(comparison: CostComparison, fail_on: tuple[str, ...]) -> int:
-    """Return the exit code that the verdicts ask for; here ``costlier`` is what ``slower`` is elsewhere."""
-    return _code_of(set(comparison.verdicts()), fail_on)
-
-
-def _code_of(verdicts: AbstractSet[str | None], fail_on: tuple[str, ...]) -> int:
-    said = {"slower" if verdict == "costlier" else str(verdict or "unclear") for verdict in verdicts}
-    return next((code for name, code in _EXIT_CODES.items() if name in fail_on and name in said), 0)

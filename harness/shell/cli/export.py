@@ -162,7 +162,7 @@ def _say_warnings(judged: Judged, forms: Sequence[ExportFormat]) -> None:
 def _exit_code(judged: Judged, fail_on: tuple[str, ...]) -> int:
     from harness.analysis.costs import CostComparison
     from harness.analysis.pool_tables import PoolReport
-    from harness.shell.cli.compare import cost_exit_code, exit_code
+    from harness.shell.cli.exit_codes import cost_exit_code, exit_code
 
     if isinstance(judged.result, PoolReport):
         return 0

@@ -55,7 +55,7 @@ def guest_result(run: RunDirectory, workspace: Workspace, console: Console, fail
 
 def _fio_result(run: RunDirectory, workspace: Workspace, fail_on: tuple[str, ...]) -> int:
     from harness.analysis.tables import render
-    from harness.shell.cli.compare import exit_code
+    from harness.shell.cli.exit_codes import exit_code
     from harness.shell.comparing import compare_run
     from harness.shell.judging import Judgement
     from harness.shell.learning import learn
@@ -82,7 +82,7 @@ def _pool_result(run: RunDirectory, console: Console) -> int:
 def count_result(directory: Path, fail_on: tuple[str, ...]) -> int:
     """Print the table of a run of counts; return the exit code that ``--fail-on`` asks for."""
     from harness.analysis.cost_tables import render_costs
-    from harness.shell.cli.compare import cost_exit_code
+    from harness.shell.cli.exit_codes import cost_exit_code
     from harness.shell.costing import compare_counts
 
     comparison = compare_counts(directory)
