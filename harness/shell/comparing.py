@@ -13,6 +13,7 @@ from harness.adapters.results.samples import RunSamples, read_samples
 from harness.adapters.results.store import RunDirectory, is_run_directory
 from harness.analysis.ordering import scattered_blocks, why_not_interleaved
 from harness.analysis.result import Comparison, build
+from harness.analysis.verdicts import Verdict
 from harness.core.agreement import disagreements, summary_of
 from harness.core.errors import InputError
 from harness.core.experiment import Experiment, load_experiment
@@ -134,7 +135,7 @@ def compare_alone(run: RunDirectory, judgement: Judgement, found: RunSamples | N
             f"harness run --resume {path}",
         )
     absent = [f"{name} gave no numbers at all" for name in chosen if name not in measured]
-    return build(
+    comparison = build(
         found.frame,
         baseline=baseline,
         contenders=contenders,
@@ -160,6 +161,21 @@ def compare_alone(run: RunDirectory, judgement: Judgement, found: RunSamples | N
             "guest_image": record.guest_image,
         },
     )
+    return replace(comparison, warnings=(*_false_alarms(comparison, record), *comparison.warnings))
+
+
+def _is_aa(record: RunRecord) -> bool:
+    return len({build["sha256"] for build in record.builds.values()}) == 1
+
+
+def _false_alarms(comparison: Comparison, record: RunRecord) -> list[str]:
+    """Return, of an A/A run, a warning where the build was called faster or slower than itself."""
+    called = sorted({Verdict.FASTER, Verdict.SLOWER} & comparison.verdicts() - {None})
+    if not called or not _is_aa(record):
+        return []
+    chance = f"chance alone does that in up to {comparison.alpha * 100:g}% of A/A runs"
+    blame = "in more of them the host is at fault (harness doctor)"
+    return [f"one build called {' and '.join(called)} than itself: a false alarm; {chance}, and {blame}"]
 
 
 def refuse_running(path: Path, record: RunRecord) -> None:
@@ -259,7 +275,7 @@ def _footer(experiment: Experiment, record: RunRecord, found: RunSamples) -> lis
         ),
         *build_lines(experiment, record),
     ]
-    if len({build["sha256"] for build in record.builds.values()}) == 1:
+    if _is_aa(record):
         lines.append("A/A: both variants are the same build; the intervals are what this host can resolve.")
     if record.accel == "tcg":
         lines.append(f"{TCG_NOTICE} Why: {record.accel_reason}.")

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import EXPERIMENT, ROOT, harness, run_alone
+from support import EXPERIMENT, ROOT, harness
 from tiny import accepted, guests, sessions, wait_until
 
 from chromium import chromium
@@ -210,19 +210,6 @@ def test_a_guest_that_does_not_boot_stops_the_run(experiment: Path, tmp_path: Pa
     assert done.returncode == 1
     assert "its console ends:" in done.stderr
     assert "in a row gave nothing" in done.stderr
-
-
-def test_a_build_against_itself_is_never_called_faster_or_slower(tmp_path: Path) -> None:
-    path = tmp_path / "aa.yml"
-    path.write_text(EXPERIMENT)
-    run = tmp_path / "run"
-    done = run_alone(str(path), "--aa", "--blocks", "6", "--run-dir", str(run))
-    assert done.returncode == 0, done.stderr
-    (cell,) = json.loads(harness("compare", str(run), "--format", "json").stdout)["cells"]
-    assert cell["n_blocks"] == 6
-    assert cell["verdict"] in {"same", "unclear"}
-    beside = harness("compare", str(run), "--noise-floor", str(run))
-    assert "A/A: the noise floor" in beside.stdout
 
 
 def test_a_run_travels_as_one_file_that_tells_nobodys_name(

@@ -237,6 +237,17 @@ def test_a_noise_floor_of_this_host_is_shown_beside_the_results(tmp_path: Path) 
     assert all(0 <= value < 0.01 for value in recorded.noise_floor.values())
 
 
+def test_a_build_called_faster_than_itself_is_named_a_false_alarm(tmp_path: Path) -> None:
+    alarm = (
+        "one build called faster than itself: a false alarm; chance alone does that in up to 5% of A/A runs"
+    )
+    called = compare_run(a_run(tmp_path / "aa", new=1100.0, builds=SAME), Judgement())
+    assert called.warnings[0].startswith(alarm)
+    still = compare_run(a_run(tmp_path / "still", new=1000.0, builds=SAME), Judgement())
+    builds = compare_run(a_run(tmp_path / "r", new=1100.0), Judgement())
+    assert not any("false alarm" in warning for warning in (*still.warnings, *builds.warnings))
+
+
 def test_a_noise_floor_that_is_none_or_of_another_host_is_refused(tmp_path: Path) -> None:
     path, other = a_run(tmp_path / "r"), a_run(tmp_path / "other")
     with pytest.raises(InputError, match="is no A/A run: its variants are different builds"):
