@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from harness.adapters.host import locks
 from harness.adapters.workspace import NO_CACHE
 
 # A busy host must not fail a property by the clock. Where changes are judged (CI is set), the same inputs are
@@ -50,6 +51,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def regenerate(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--regenerate"))
+
+
+@pytest.fixture
+def host_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The lock of a host that is this test's alone: the real one may be held while tests run."""
+    path = tmp_path / "locks" / "harness.lock"
+    path.parent.mkdir()
+    path.parent.chmod(0o1777)
+    monkeypatch.setattr(locks, "HOST_LOCK", path)
+    monkeypatch.setattr(locks, "USERS_LOCK", tmp_path / "users.lock")
+    return path
 
 
 @pytest.fixture(autouse=True)

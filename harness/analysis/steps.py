@@ -171,6 +171,8 @@ def _autocorrelation(log: FloatArray, bounds: Sequence[int]) -> float:
     levels = np.repeat([np.median(log[a:b]) for a, b in pairwise(bounds)], np.diff(bounds))
     ranks = _ranks(log - levels)
     ranks -= ranks.mean()
-    found = (ranks[1:] @ ranks[:-1]) / (ranks @ ranks)
+    spread = ranks @ ranks
+    # Without any noise beside the steps, as of metrics that are whole numbers, nothing is alike either.
+    found = (ranks[1:] @ ranks[:-1]) / spread if spread > 0 else 0.0
     n = len(log)
     return float(np.clip(found + 1 / n + _CAUTION / math.sqrt(n), 0, _MOST_ALIKE))

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.adapters import short_paths
-from harness.adapters.host import locks
 from harness.adapters.leftovers import MARK, emulators_left
 from harness.adapters.results.run_layout import is_unborn
 from harness.adapters.scratch import scratch
@@ -26,13 +25,14 @@ from harness.shell.cli.main import run_cli
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.usefixtures("host_lock")
+
 DAY_AGO = time.time() - 86400
 
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A host of one's own: its lock, its directory for temporary files, its state directory."""
-    monkeypatch.setattr(locks, "HOST_LOCK", tmp_path / "host.lock")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     monkeypatch.setattr(short_paths, "_SHARED", tmp_path / "tmp")
     monkeypatch.chdir(tmp_path)
@@ -114,13 +114,13 @@ def test_nothing_to_do_is_said(alone: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_what_a_run_that_goes_on_needs_is_left_alone_and_its_process_named(
-    alone: Path, capsys: pytest.CaptureFixture[str]
+    alone: Path, host_lock: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     guest, run = write(alone / "s" / "guest" / "root.qcow2"), alone / "runs" / "r"
     half = write(run / ".run.json.77.tmp")
     write(run / "run.json")
     dead = write(alone / "tmp" / "ab-scratch-dead" / "lock")
-    with (alone / "host.lock").open("w") as host, (run / ".lock").open("w") as writer, scratch() as mine:
+    with host_lock.open("w") as host, (run / ".lock").open("w") as writer, scratch() as mine:
         fcntl.flock(host, fcntl.LOCK_EX)
         fcntl.flock(writer, fcntl.LOCK_EX)
         for arguments in (("--dry-run",), ()):

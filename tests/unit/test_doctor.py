@@ -13,7 +13,6 @@ import pytest
 from harness.adapters import hypervisor
 from harness.adapters.files import make_directory, write_json
 from harness.adapters.host import accel as accel_module
-from harness.adapters.host import locks
 from harness.adapters.host.accel import decide
 from harness.adapters.host.locks import host_alone
 from harness.adapters.telemetry.counters import Offer
@@ -46,6 +45,7 @@ class FakeHypervisor:
         """Nothing was opened."""
 
 
+pytestmark = pytest.mark.usefixtures("host_lock")
 SETTINGS: dict[str, str] = {}
 
 
@@ -61,8 +61,6 @@ def healthy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     device = tmp_path / "kvm"
     device.touch()
     monkeypatch.setattr(accel_module, "KVM_DEVICE", device)
-    # The host's own lock may be held while the tests run.
-    monkeypatch.setattr(locks, "HOST_LOCK", tmp_path / "lock")
 
 
 @pytest.fixture

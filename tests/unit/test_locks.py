@@ -6,7 +6,6 @@ import fcntl
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -14,7 +13,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.adapters.host import locks
-from harness.adapters.host.locks import Patience, exclusive, holder_of, host_alone, host_shared
+from harness.adapters.host.locks import (
+    Patience,
+    exclusive,
+    holder_of,
+    host_alone,
+    host_holder,
+    host_shared,
+)
 from harness.core.errors import BusyError, HarnessError, Interrupted
 
 if TYPE_CHECKING:
@@ -188,39 +194,44 @@ def test_anothers_lock_file_in_a_sticky_directory_is_opened_without_making_it(
     take(path)
 
 
-def test_where_run_lock_is_roots_alone_the_lock_is_elsewhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_where_run_lock_is_everybodys_there_is_one_lock(host_lock: Path) -> None:
+    with host_alone():
+        assert host_lock.exists()
+        assert not locks.USERS_LOCK.exists()
+
+
+def test_where_run_lock_is_roots_alone_root_and_users_see_each_other(
+    host_lock: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    roots, temporary = tmp_path / "run-lock", tmp_path / "tmp"
-    roots.mkdir()
-    temporary.mkdir()
-    monkeypatch.setattr(locks, "HOST_LOCK", roots / "harness.lock")
-    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    host_lock.parent.chmod(0o755)
+    with host_alone(), pytest.raises(BusyError, match="this host is in use"):
+        take(locks.USERS_LOCK)
+    host_lock.unlink()
+    with held_elsewhere(locks.USERS_LOCK) as user:
+        assert f"process {user.pid}" in str(host_holder())
+        with pytest.raises(BusyError, match=f"process {user.pid}"), host_alone():
+            pass
+    host_lock.unlink()
+    # What a user does, who may make none there.
     monkeypatch.setattr(os, "access", lambda _path, _mode: False)
     with host_alone():
-        assert [path.name for path in temporary.iterdir()] == ["harness.lock"]
+        assert not host_lock.exists()
+        assert locks.USERS_LOCK.exists()
     # One that is there already is everybody's.
-    (roots / "harness.lock").touch()
+    host_lock.touch()
     with host_alone(), pytest.raises(BusyError, match="this host is in use"):
-        take(roots / "harness.lock")
+        take(host_lock)
 
 
-def test_the_host_is_measured_by_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locks, "HOST_LOCK", tmp_path / "harness.lock")
-    with (
-        held_elsewhere(tmp_path / "harness.lock") as holder,
-        pytest.raises(BusyError) as caught,
-        host_alone(),
-    ):
+def test_the_host_is_measured_by_one_at_a_time(host_lock: Path) -> None:
+    with held_elsewhere(host_lock) as holder, pytest.raises(BusyError) as caught, host_alone():
         pass
     assert f"process {holder.pid}" in caught.value.message
     assert "must be alone" in str(caught.value.remedy)
 
 
-def test_counts_share_the_host_with_each_other_but_not_with_a_measurement(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(locks, "HOST_LOCK", tmp_path / "harness.lock")
+@pytest.mark.usefixtures("host_lock")
+def test_counts_share_the_host_with_each_other_but_not_with_a_measurement() -> None:
     with host_shared(), host_shared(), pytest.raises(BusyError, match="this host is in use"), host_alone():
         pass
     with host_alone(), pytest.raises(BusyError, match="this host is in use") as caught, host_shared():

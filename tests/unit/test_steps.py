@@ -28,6 +28,13 @@ def test_steps_are_found_at_the_night_they_begin(kind: str, seed: int) -> None:
     assert [step.change for step in steps] == pytest.approx([-0.095, 0.083], abs=0.01)
 
 
+def test_a_step_between_levels_without_any_noise_is_found() -> None:
+    """As of percentiles, which are edges of fio's buckets, and of mappings, which are whole numbers."""
+    (step,) = find_steps([35072.0] * 30 + [52992.0] * 30, risk=risk_a_look(4), least=0.02)
+    assert step.first == 30
+    assert step.change == pytest.approx(52992 / 35072 - 1)
+
+
 def test_a_smaller_step_than_the_margin_does_not_matter() -> None:
     values = series((100, 0.0), (100, -0.015))
     assert [step.first for step in find_steps(values, risk=RISK, least=0.005)] == pytest.approx([100], abs=5)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 import pytest
 
-from harness.adapters.host import locks
 from harness.adapters.host.locks import host_alone
 from harness.core.errors import InputError
 from harness.shell.cli.main import run_cli
@@ -55,16 +54,15 @@ def test_what_is_no_time_is_refused_with_an_example() -> None:
     assert "--wait 2h" in str(caught.value.problems[0].remedy)
 
 
+@pytest.mark.usefixtures("host_lock")
 @pytest.mark.parametrize("workload", ["fio-matrix", "instructions"])
 @pytest.mark.parametrize("options", [[], ["--wait", "1s"]])
 def test_a_busy_host_is_named_before_anything_is_provisioned(
     workload: str,
     options: list[str],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(locks, "HOST_LOCK", tmp_path / "harness.lock")
     experiment, run = tmp_path / "x.yml", tmp_path / "run"
     experiment.write_text(f"{EXPERIMENT}workload: {workload}\n")
     state = tmp_path / "state"

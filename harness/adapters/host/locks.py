@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import os
 import stat
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,9 @@ if TYPE_CHECKING:
 
 _LOCKS = Path("/proc/locks")
 HOST_LOCK = Path("/run/lock/qemu-ab-harness.lock")
+USERS_LOCK = Path("/tmp/qemu-ab-harness.lock")  # noqa: S108 - by this name for all users, whatever their TMPDIR
+"""Where ordinary users may not make `HOST_LOCK`; root takes it too there, to meet them."""
+
 _PLAIN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """In a directory that all users share, the name may be anything: a link elsewhere, a pipe that blocks."""
 
@@ -109,25 +111,25 @@ def _wait(descriptor: int, kind: int, patience: Patience) -> bool:
 @contextlib.contextmanager
 def host_alone(patience: Patience = IMPATIENT) -> Iterator[None]:
     """Be the only measurement on this host, whoever runs the others."""
-    with exclusive(
-        _host_lock(),
-        what="this host",
-        remedy="a measurement must be alone: have it wait with --wait, or stop the other",
-        patience=patience,
-    ):
+    remedy = "a measurement must be alone: have it wait with --wait, or stop the other"
+    with _this_host(remedy, patience, shared=False):
         yield
 
 
 @contextlib.contextmanager
 def host_shared(patience: Patience = IMPATIENT) -> Iterator[None]:
     """Keep measurements off this host; counts of instructions do not mind one another."""
-    with exclusive(
-        _host_lock(),
-        what="this host",
-        remedy="counting would disturb the measurement: have it wait with --wait, or stop the other",
-        shared=True,
-        patience=patience,
-    ):
+    remedy = "counting would disturb the measurement: have it wait with --wait, or stop the other"
+    with _this_host(remedy, patience, shared=True):
+        yield
+
+
+@contextlib.contextmanager
+def _this_host(remedy: str, patience: Patience, *, shared: bool) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for path in _host_locks():
+            lock = exclusive(path, what="this host", remedy=remedy, shared=shared, patience=patience)
+            stack.enter_context(lock)
         yield
 
 
@@ -149,7 +151,7 @@ def holder_of(path: Path) -> str | None:
 
 def host_holder() -> str | None:
     """Return who measures on this host at the moment, in words; None when nobody does."""
-    return holder_of(_host_lock())
+    return next((holder for path in _host_locks() if (holder := holder_of(path))), None)
 
 
 def _take(descriptor: int, kind: int) -> bool:
@@ -160,11 +162,18 @@ def _take(descriptor: int, kind: int) -> bool:
     return True
 
 
-def _host_lock() -> Path:
-    """Return the lock file; on some distributions ordinary users may not make one in /run/lock."""
-    if HOST_LOCK.exists() or os.access(HOST_LOCK.parent, os.W_OK):
-        return HOST_LOCK
-    return Path(tempfile.gettempdir()) / HOST_LOCK.name
+def _host_locks() -> list[Path]:
+    """Return the lock files in the order in which everybody takes them.
+
+    On some distributions only root may make a file in /run/lock. Then there is a second one, without which
+    root and the users would not see each other.
+    """
+    theirs = [] if _is_everybodys(HOST_LOCK.parent) else [USERS_LOCK]
+    return [HOST_LOCK, *theirs] if HOST_LOCK.exists() or os.access(HOST_LOCK.parent, os.W_OK) else theirs
+
+
+def _is_everybodys(directory: Path) -> bool:
+    return directory.exists() and bool(directory.stat().st_mode & stat.S_IWOTH)
 
 
 def _open(path: Path) -> int:
