@@ -138,6 +138,10 @@ class MatrixResult(TypedDict):
     alpha: Annotated[float, Field(description="Accepted risk of a false verdict, over all cells.")]
     no_verdict: Annotated[str | None, Field(description="Why there are no verdicts; null when there are.")]
     cells: Annotated[list[Cell], Field(description="In the table's order, contender by contender.")]
+    absent: Annotated[
+        dict[str, int],
+        Field(description="Contenders that gave no numbers at all, and how often QEMU died of each."),
+    ]
     noise_floor: Annotated[list[Floor], Field(description="Empty without an A/A run.")]
     pooled: Annotated[
         Pooled | list[Pooled], Field(description="One object, or a list for several contenders.")

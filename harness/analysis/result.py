@@ -41,6 +41,7 @@ class Comparison:
         footer: the caller's lines: order, fio time, wall time, why it stopped, TCG.
         environment: host, builds and guest, for JSON.
         noise_floor: the change an A/A run of this host cannot tell from none, by cell; empty without one.
+        absent: further contenders, which gave no numbers at all, and how often QEMU died of each.
     """
 
     metric: Metric
@@ -55,6 +56,7 @@ class Comparison:
     footer: tuple[str, ...] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
     noise_floor: Mapping[CellKey, float] = field(default_factory=dict)
+    absent: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def key_columns(self) -> list[str]:
@@ -80,12 +82,13 @@ class Comparison:
         return row
 
     def verdicts(self) -> set[Verdict | None]:
-        """Return every verdict that occurs; None for a cell that has none."""
-        return {
+        """Return every verdict that occurs; None for a cell, or a whole contender, that has none."""
+        found = {
             Verdict(value) if isinstance(value, str) else None
             for frame in self.frames.values()
             for value in frame["verdict"]
         }
+        return found | {None} if self.absent else found
 
     def device_bound(self) -> list[str]:
         """Return the cells in which the device is the limit, by label."""
@@ -176,6 +179,12 @@ def build(
         environment=dict(environment or {}),
         noise_floor=dict(noise_floor or {}),
     )
+
+
+def absence(name: str, died: int) -> str:
+    """Return what there is to say of a contender without any numbers, whose QEMU died so often."""
+    often = f": QEMU died {died} time{'' if died == 1 else 's'}" if died else ""
+    return f"{name} gave no numbers at all{often}"
 
 
 def _count_crashes(

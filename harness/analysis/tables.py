@@ -365,6 +365,7 @@ def document(comparison: Comparison) -> dict[str, Any]:
         "margin": comparison.margin,
         "alpha": comparison.alpha,
         "no_verdict": comparison.no_verdict,
+        "absent": dict(comparison.absent),
         "cells": [
             {"variant": name, **row}
             for name, frame in comparison.frames.items()

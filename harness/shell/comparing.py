@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from harness.adapters.results.imports import Imported
 from harness.adapters.results.samples import RunSamples, read_samples
 from harness.adapters.results.store import RunDirectory, is_run_directory
 from harness.analysis.ordering import scattered_blocks, why_not_interleaved
-from harness.analysis.result import Comparison, build
+from harness.analysis.result import Comparison, absence, build
 from harness.analysis.verdicts import Verdict
 from harness.core.agreement import disagreements, summary_of
 from harness.core.errors import InputError
@@ -134,7 +135,8 @@ def compare_alone(run: RunDirectory, judgement: Judgement, found: RunSamples | N
             f"only {', '.join(sorted(measured))} gave numbers so far: there is nothing to compare",
             f"harness run --resume {path}",
         )
-    absent = [f"{name} gave no numbers at all" for name in chosen if name not in measured]
+    died = Counter(name for name, _cell in found.crashes)
+    absent = {name: died[name] for name in chosen if name not in measured}
     comparison = build(
         found.frame,
         baseline=baseline,
@@ -150,7 +152,12 @@ def compare_alone(run: RunDirectory, judgement: Judgement, found: RunSamples | N
             for c in run.read_ceilings()
             if all(name in c for name in factors)
         },
-        warnings=[*_accepted(differing, refused), *absent, *drift_warnings(run), *found.warnings],
+        warnings=[
+            *_accepted(differing, refused),
+            *(absence(name, count) for name, count in absent.items()),
+            *drift_warnings(run),
+            *found.warnings,
+        ],
         crashes=[(name, tuple(cell[factor] for factor in factors)) for name, cell in found.crashes],
         footer=_footer(experiment, record, found),
         environment={
@@ -161,7 +168,8 @@ def compare_alone(run: RunDirectory, judgement: Judgement, found: RunSamples | N
             "guest_image": record.guest_image,
         },
     )
-    return replace(comparison, warnings=(*_false_alarms(comparison, record), *comparison.warnings))
+    warnings = (*_false_alarms(comparison, record), *comparison.warnings)
+    return replace(comparison, warnings=warnings, absent=absent)
 
 
 def _is_aa(record: RunRecord) -> bool:

@@ -16,12 +16,13 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families as classic_families
 from test_comparing import MOMENT, a_run, measure, speeds
 
-from fakes import fio_json, new_run, qemu_died
+from fakes import FakeLab, campaign, fio_json, new_run, qemu_died
 from harness.adapters.results.store import RunDirectory
 from harness.analysis.exports.benchstat import Bench, Value, benchstat
 from harness.analysis.exports.findings import Finding, Head, Outcome
 from harness.analysis.exports.junit import WHOLE_PLAN, junit
 from harness.analysis.exports.openmetrics import openmetrics
+from harness.core.experiment.protocol import Protocol
 from harness.core.mappings import Mappings
 from harness.core.model import Cell, Workload
 from harness.core.protocols import Execution
@@ -189,6 +190,33 @@ def test_a_crash_of_the_contender_is_an_error(tmp_path: Path, capsys: Captured) 
     assert verdicts(suite)["randread 4k qd8: iops"] == "error"
     assert verdicts(suite)["randread 4k qd1: iops"] == "passed"
     assert "NEW crashed in 1 session" in suite.findall("testcase")[2][0].attrib["message"]
+
+
+def test_a_contender_that_always_crashed_is_an_error_although_it_has_no_cell(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    run = new_run(tmp_path / "r", blocks=8, variants=("OLD", "MID", "NEW"))
+    fine = speeds({"OLD": 1000.0, "MID": 1000.0})
+
+    def dies(session: PlannedSession, cell: Cell, count: int) -> Execution:
+        if session.variant == "NEW":
+            raise qemu_died()
+        return fine(session, cell, count)
+
+    campaign(run, FakeLab(dies), protocol=Protocol(give_up_after=100))
+    suite = suite_of(exported(capsys, str(run.path), "--format", "junit"))
+    (case,) = (case for case in suite.iter("testcase") if case.attrib["classname"].endswith(".NEW"))
+    assert case[0].tag == "error"
+    assert "NEW gave no numbers at all: QEMU died " in case[0].attrib["message"]
+    metrics = exported(capsys, str(run.path), "--format", "openmetrics")
+    (count,) = re.findall(
+        r'^qemu_ab_crashed_sessions\{[^}]*contender="NEW"[^}]*\} (\S+)$', metrics, re.MULTILINE
+    )
+    assert float(count) >= 8
+    # As nothing can be said of it, nothing is clear.
+    for verb in ("compare", "export"):
+        for word, code in (("slower", 0), ("unclear", 4)):
+            assert run_cli([verb, str(run.path), "--format", "json", "--fail-on", word]) == code
 
 
 def test_a_run_that_failed_before_any_number_is_an_error_of_its_own(tmp_path: Path, capsys: Captured) -> None:

@@ -12,7 +12,7 @@ from harness.analysis.cost_tables import cost_lines
 from harness.analysis.costs import CHEAPER, COSTLIER, CostComparison
 from harness.analysis.pool import Fate, Growth
 from harness.analysis.pool_tables import PoolReport, judgement_of
-from harness.analysis.result import Comparison
+from harness.analysis.result import Comparison, absence
 from harness.analysis.tables import interval, percent, table_lines
 from harness.analysis.verdicts import Verdict
 
@@ -149,6 +149,16 @@ def _of_comparison(comparison: Comparison) -> Iterator[Finding]:
                 summary=_summary(comparison, contender, word, values),
                 row=f"{head}\n{row}",
             )
+    for contender, died in comparison.absent.items():
+        yield Finding(
+            contender=contender,
+            cell={},
+            metric=comparison.metric.name,
+            outcome=Outcome.CRASHED if died else Outcome.UNCLEAR,
+            verdict="no verdict",
+            summary=absence(contender, died),
+            row="",
+        )
 
 
 def _outcome(verdict: str, *, crashed: bool) -> Outcome:

@@ -30,6 +30,8 @@ _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 _NS = "_ns"
 _NS_PER_REQUEST = "_ns_per_io"
 
+_CRASHED = "Sessions of the contender in which QEMU died."
+
 Labels = dict[str, object]
 _Word = tuple[object, list[str]]
 """The one that holds, and all it may be."""
@@ -124,12 +126,15 @@ def _add_comparison(families: _Families, head: Head, comparison: Comparison) -> 
             families.add("blocks", "Blocks in which both builds gave a number.", labels, row["n_blocks"])
             families.add(
                 "crashed_sessions",
-                "Sessions of the contender in which QEMU died.",
+                _CRASHED,
                 labels,
                 row["crashed_contender"],
             )
             verdict = row["verdict"]
             _add_words(families, "verdict", "What can be said of the cell.", labels, (verdict, list(Verdict)))
+    for contender, died in comparison.absent.items():
+        labels = {"experiment": head.name, "contender": contender, "metric": comparison.metric.name}
+        families.add("crashed_sessions", _CRASHED, labels, died)
 
 
 def _add_median(families: _Families, metric: Metric, labels: Labels, value: float) -> None:
