@@ -23,7 +23,7 @@ pool: setup ## does the coroutine pool hoard until QEMU aborts? 7.2 against 10.0
 cost: setup ## count instructions a request of QEMU 7.2 and 10.0; a minute, on any host
 	.venv/bin/harness run fio/instructions.yml
 
-test: setup ## all tests, after providing the builds and the guest they boot, and a browser
+test: setup ## all tests but the slow ones, after providing the builds and the guest they boot, and a browser
 	@./bootstrap.sh test
 	.venv/bin/harness provision $(EXPERIMENT)
 	.venv/bin/pytest

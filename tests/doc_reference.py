@@ -268,6 +268,7 @@ def _exit_codes(verbs: dict[str, click.Command]) -> str:
         _link(name) for name, command in verbs.items() if "fail_on" in {p.name for p in command.params}
     ]
     which = ", ".join(failing)
+    unclear = ", ".join(_link(name) for name, command in verbs.items() if _may_fail_on(command, "unclear"))
     return _rows(
         ("code", "when"),
         (
@@ -275,10 +276,15 @@ def _exit_codes(verbs: dict[str, click.Command]) -> str:
             ("1", "the run failed; `doctor`: a run could not work here"),
             ("2", "invalid input or usage: every problem is named, nothing was touched"),
             ("3", f"a `slower` (of counts: `costlier`) verdict, with `--fail-on slower`: {which}"),
-            ("4", "an `unclear` verdict, with `--fail-on unclear`: the same verbs"),
+            ("4", f"an `unclear` verdict, or none, with `--fail-on unclear`: {unclear}"),
             ("130", "interrupted; what was measured is kept"),
         ),
     )
+
+
+def _may_fail_on(command: click.Command, word: str) -> bool:
+    options = (p for p in command.params if p.name == "fail_on")
+    return any(isinstance(p.type, click.Choice) and word in p.type.choices for p in options)
 
 
 def _link(name: str) -> str:

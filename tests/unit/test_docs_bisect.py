@@ -38,8 +38,8 @@ def home(tmp_path: Path) -> Path:
         (repository / "state").write_text(f"{state}\n")
         (repository / "number").write_text(f"{number}\n")
         commit(repository, f"commit {number}: {state}")
-    git(repository, "tag", "v10.0.0", f"HEAD~{len(COMMITS) - 1}")
-    git(repository, "tag", "v10.1.0")
+    git(repository, "tag", "v8.2.0", f"HEAD~{len(COMMITS) - 1}")
+    git(repository, "tag", "v9.0.0")
     put(tmp_path, HARNESS)
     return tmp_path
 
@@ -58,7 +58,7 @@ def test_the_first_slow_commit_is_found(home: Path) -> None:
         done = execute(block, home, timeout_seconds=60, HOME=str(home))
         assert done.returncode == 0, f"{block.where}: {done.stdout}{done.stderr}"
         printed += done.stdout
-    first = git(home / "qemu", "rev-parse", f"v10.1.0~{len(COMMITS) - 1 - COMMITS.index('slow')}")
+    first = git(home / "qemu", "rev-parse", f"v9.0.0~{len(COMMITS) - 1 - COMMITS.index('slow')}")
     assert f"{first} is the first bad commit" in printed
     assert "# skip:" in printed
     assert "broken" not in (home / "measured").read_text(), "what does not build is not measured"

@@ -79,7 +79,7 @@ def command(
     Exits with 1 where only a range of commits can be named.
 
     \b
-      harness bisect fio/instructions.yml --git ~/qemu --good v10.0.0 --bad v10.1.0
+      harness bisect fio/instructions.yml --git ~/qemu --good v8.2.0 --bad v9.0.0
       harness bisect my.yml --good v10.0.0 --bad HEAD --threshold 1% -- block util
       harness bisect --resume runs/bisect-NAME-TIME
     """
