@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import tempfile
 from collections import Counter
 from contextlib import contextmanager
@@ -545,3 +546,17 @@ def test_a_clock_that_is_set_back_changes_no_order_and_no_duration(tmp_path: Pat
     assert all(entry.seconds >= 0 for record in records for entry in record.iterations)
     assert all(record.boot_seconds(0) >= 0 for record in records)
     assert read_samples(run).ran == (0, 2, 3, 1), "the repeated one was the last to run"
+
+
+def test_a_log_that_only_root_may_read_does_not_hide_what_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = new_run(tmp_path / "r", blocks=1)
+    first = run.plan.sessions[0]
+    (run.session_directory(first) / "console.log").write_text("of libvirt's own daemon")
+    # The tests may be root, who may read everything.
+    monkeypatch.setattr(os, "access", lambda path, _mode: Path(path).name != "console.log")
+    campaign(run, FakeLab(raise_at(1, GuestError)))
+    record = run.load_session(first)
+    assert record.boots[0].failure == "now"
+    assert "console.log" not in record.files

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,9 +131,9 @@ class RunDirectory(RunFiles[RunRecord]):
 
     def left_beside(self, planned: PlannedSession, *, boot: int) -> dict[str, str]:
         """Return the SHA-256 of what a boot that ended left beside its session's record, by name."""
-        directory = self._session(planned)
-        names = [boot_file(name, boot) for name in _LEFT_BESIDE]
-        return {name: sha256_of(directory / name) for name in names if (directory / name).is_file()}
+        files = [self._session(planned) / boot_file(name, boot) for name in _LEFT_BESIDE]
+        # libvirt's own console logs may be for root alone: what failed must not be hidden by that.
+        return {file.name: sha256_of(file) for file in files if file.is_file() and os.access(file, os.R_OK)}
 
     def save_output(
         self, planned: PlannedSession, iteration: PlannedIteration, output: str, *, boot: int
