@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import uuid
 from dataclasses import asdict, dataclass
@@ -129,7 +130,7 @@ class Preparation:
             disk = part / DISK
             copy_image(found, disk)
             image = self._prepared(found, disk) if self.experiment.guest.prepares else _as_it_is(found)
-            disk.chmod(0o444)
+            disk.chmod(0o444 if self._is_shared() else 0o400)
             image = _placed(image, place / DISK, sha256_of(disk))
             write_json(part / record.name, {"image": asdict(image), "source": asdict(found)})
             shutil.rmtree(place, ignore_errors=True)
@@ -150,9 +151,19 @@ class Preparation:
             "format": found.format,
             "prepares": guest.prepares,
         }
+        if self._is_shared():
+            inputs["shared"] = True
         if guest.prepares:
             inputs |= {"agent": guest.connection is Connection.AGENT, "files": _input_files()}
         return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:_NAME_LENGTH]
+
+    def _is_shared(self) -> bool:
+        """Return whether another user runs QEMU and keeps the copy, which this one has to read again.
+
+        Of what lies below an overlay libvirt changes the owner, and does not change it back.
+        """
+        own = self.hypervisor.uri.startswith(("qemu:///embed", "qemu:///session"))
+        return os.geteuid() != 0 and not own
 
     def _prepared(self, found: ImageFile, disk: Path) -> GuestImage:
         self.say(f"preparing a copy of {found.path} under {self.accel.value.upper()}: booting it once")

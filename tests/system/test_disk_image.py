@@ -73,6 +73,8 @@ def test_a_cloud_image_by_ssh(debian: Path, fresh_state: Path, place: Path) -> N
     assert "guest_fio: Copy fio.sh" in done.stderr, "put in place by the playbook"
     assert content(debian) == before, "never written"
     assert left_over(fresh_state) == []
+    (copy,) = (fresh_state / "images").glob("disk-*/disk.qcow2")
+    assert copy.stat().st_mode & 0o077 == 0, "a private image stays private"
 
     assert len(accepted(place / "run")) == 2
     for found in facts(place / "run"):

@@ -155,14 +155,22 @@ def copy_image(image: ImageFile, target: Path) -> None:
             f"{free_bytes(target.parent) >> 20} MiB free below {target.parent}",
             remedy="make room, or move the state directory (--state-dir)",
         )
+    _make_private(target)
     argv = ["qemu-img", "convert", "-f", image.format, "-O", "qcow2", image.path, str(target)]
     process.run(argv, timeout=process.copy_seconds(held))
 
 
 def make_overlay(image: Path, overlay: Path) -> None:
-    """Make an empty overlay on an image."""
+    """Make an empty overlay on an image, for this user's eyes and those of whoever libvirt runs QEMU as."""
+    _make_private(overlay)
     argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(image), str(overlay)]
     process.run(argv, timeout=process.copy_seconds(0))
+
+
+def _make_private(disk: Path) -> None:
+    """Make an empty file that others cannot read; qemu-img leaves the mode of one that is there."""
+    disk.unlink(missing_ok=True)
+    disk.touch(0o600)
 
 
 def describe(image: ImageFile) -> dict[str, object]:
