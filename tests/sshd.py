@@ -25,7 +25,11 @@ def find_sshd(directory: Path) -> tuple[Path, dict[str, str]]:
     packages = directory / "packages"
     packages.mkdir()
     packages.chmod(0o777)  # for apt's user
-    subprocess.run(["apt-get", "-q", "download", *PACKAGES], cwd=packages, check=True, timeout=120)
+    download = ["apt-get", "-q", "-o", "Acquire::Retries=3", "download", *PACKAGES]
+    if subprocess.run(download, cwd=packages, check=False, timeout=300).returncode:
+        # The lists are as old as the machine, or as the tests; a mirror keeps the newest package only.
+        subprocess.run(["apt-get", "-q", "update"], check=True, timeout=300)
+        subprocess.run(download, cwd=packages, check=True, timeout=300)
     for package in packages.glob("*.deb"):
         subprocess.run(["dpkg-deb", "--extract", str(package), str(directory / "sshd")], check=True)
     libraries = next((directory / "sshd").rglob("libwrap.so.0")).parent

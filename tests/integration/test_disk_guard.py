@@ -160,11 +160,16 @@ def test_who_claims_it(device: Device) -> None:
 
 
 def test_who_has_it_open(device: Device) -> None:
-    wait = "import sys; sys.stdin.read()"
+    wait = "import sys; print(file=sys.stderr, flush=True); sys.stdin.read()"
     with Path(device.node).open("rb") as stream:
         # Another QEMU claims nothing: it only has the device open.
-        other = subprocess.Popen([sys.executable, "-c", wait], stdin=subprocess.PIPE, stdout=stream)
+        other = subprocess.Popen(
+            [sys.executable, "-c", wait], stdin=subprocess.PIPE, stdout=stream, stderr=subprocess.PIPE
+        )
     try:
+        # Before it says something it may still have its parent's name.
+        assert other.stderr
+        other.stderr.readline()
         (message,) = device.refused()
         assert message.startswith(f"is held open by process {other.pid} (python")
     finally:

@@ -152,7 +152,7 @@ def test_another_host_key_is_never_spoken_to(guest: Guest, place: Path) -> None:
     assert "guest.ssh.host_key" in str(caught.value.remedy)
     # Our own may not be in place yet: cloud-init is still to write it.
     with SshConnection(replace(theirs, final=False), guest.port, Bench().waiter) as connection:
-        assert not connection.wait_ready(2)
+        assert not connection.wait_ready(5)
         why, remedy = connection.why_silent()
     assert "host key" in why
     assert "cloud-init" in remedy
@@ -170,7 +170,7 @@ def test_a_key_that_is_refused_says_so(guest: Guest, place: Path) -> None:
 
 def test_nobody_there_is_no_answer(guest: Guest) -> None:
     with SshConnection(guest.access, free_port(), Bench().waiter) as connection:
-        assert not connection.wait_ready(1)
+        assert not connection.wait_ready(3)
         why, _remedy = connection.why_silent()
     assert "Connection refused" in why
 

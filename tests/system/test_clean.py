@@ -29,7 +29,10 @@ def test_the_guest_of_a_killed_run_is_ended_and_that_of_a_living_one_is_not(
     place: Path, fresh_state: Path
 ) -> None:
     experiment, run = place / "experiment.yml", place / "run"
-    experiment.write_text(TINY + "accel: tcg\n")
+    # The guest has to outlive a `harness clean` beside it.
+    longer = TINY.replace("runtime: 1s", "runtime: 10s")
+    assert longer != TINY
+    experiment.write_text(longer + "accel: tcg\n")
     limit = int(MAP_COUNT.read_text())
     options = ["--no-provision", "--run-dir", str(run), "--state-dir", str(fresh_state)]
     with subprocess.Popen(

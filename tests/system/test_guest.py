@@ -191,7 +191,7 @@ def test_fio_sh_in_a_guest(lab: Callable[..., LibvirtLab], place: Path) -> None:
 
 
 def test_a_qemu_that_stands_still_is_noticed_and_ended(lab: Callable[..., LibvirtLab], place: Path) -> None:
-    with lab(agent=2).session(planned(), place) as guest:
+    with lab().session(planned(), place) as guest:
         os.kill(guest.facts["pid"], signal.SIGSTOP)
         began = time.monotonic()
         with pytest.raises(GuestError, match="guest agent"):

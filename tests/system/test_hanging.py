@@ -31,7 +31,10 @@ def measured(run: Path) -> bool:
 def test_a_guest_that_falls_silent_is_ended_its_session_repeated_and_the_reader_told(place: Path) -> None:
     """SIGSTOP: libvirt, the agent and fio answer nobody, and asking QEMU to end does not help."""
     run, experiment = place / "run", place / "tiny.yml"
-    experiment.write_text(TINY.replace("baseline: OLD", "accel: tcg\nbaseline: OLD") + HASTY)
+    # Long enough for the guest to be there still when it is stopped.
+    longer = TINY.replace("runtime: 1s", "runtime: 5s")
+    assert longer != TINY
+    experiment.write_text(longer.replace("baseline: OLD", "accel: tcg\nbaseline: OLD") + HASTY)
     argv = [sys.executable, "-m", "harness", "run", str(experiment), "--no-provision", "--run-dir", str(run)]
     with subprocess.Popen(
         argv, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT

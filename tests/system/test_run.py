@@ -44,6 +44,10 @@ def measuring(run: Path) -> bool:
     )
 
 
+def boots(run: Path) -> int:
+    return sum(len(record["boots"]) for record in sessions(run))
+
+
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Provisioned by the same command that people use; a host that cannot be is a failure, not a skip."""
@@ -157,8 +161,10 @@ def test_interrupt_keeps_what_was_measured_and_resume_finishes(experiment: Path,
 
 def test_killed_harness_and_killed_guest(experiment: Path, tmp_path: Path) -> None:
     """The harness is killed, its guest is cleaned up by the next start; there a guest is killed in turn."""
-    run = tmp_path / "run"
-    process = start("run", str(experiment), "--no-provision", "--run-dir", str(run))
+    run, slow = tmp_path / "run", tmp_path / "slow.yml"
+    # What is done before the harness is killed takes seconds: its first guest has to be there as long.
+    slow.write_text(experiment.read_text().replace("runtime: 1s", "runtime: 8s"))
+    process = start("run", str(slow), "--no-provision", "--run-dir", str(run))
     wait_until(emulators)
     rival = harness("run", str(experiment), "--no-provision", "--run-dir", str(tmp_path / "rival"))
     assert rival.returncode == 1
@@ -173,9 +179,9 @@ def test_killed_harness_and_killed_guest(experiment: Path, tmp_path: Path) -> No
     process.communicate()
     assert emulators(), "a killed harness cannot clean up"
     assert "interrupted (cut off: " in harness("show", str(run)).stdout
-    orphans = emulators()
+    orphans, before = emulators(), boots(run)
     resumed = start("run", "--resume", str(run))
-    wait_until(lambda: measuring(run))
+    wait_until(lambda: boots(run) > before and measuring(run))
     assert not set(orphans) & set(emulators())
     victim = emulators()[0]
     os.kill(victim, signal.SIGKILL)

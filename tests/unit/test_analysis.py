@@ -294,9 +294,9 @@ def test_not_interleaved_gets_estimates_only() -> None:
 def test_200_cells_and_60_blocks_take_less_than_two_seconds() -> None:
     samples = run(blocks=60, cells=200)
     versus(run(blocks=10))  # scipy's import is no part of it
-    start = time.perf_counter()
+    start = time.process_time()
     table = versus(samples)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert len(table) == 200
 
 

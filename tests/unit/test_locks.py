@@ -6,7 +6,7 @@ import fcntl
 import os
 import subprocess
 import sys
-import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -74,14 +74,15 @@ def test_who_holds_a_lock_is_told_without_taking_it(tmp_path: Path) -> None:
     take(lock)
 
 
-def test_a_run_that_begins_while_somebody_looks_is_not_refused(tmp_path: Path) -> None:
+def test_a_run_that_begins_while_somebody_looks_is_not_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lock = tmp_path / "lock"
     descriptor = os.open(lock, os.O_RDONLY | os.O_CREAT, 0o644)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
-    looking = threading.Timer(0.01, os.close, [descriptor])
-    looking.start()
+    # Who looks is done while the run waits a moment.
+    monkeypatch.setattr(time, "sleep", lambda _seconds: os.close(descriptor))
     take(lock)
-    looking.join()
 
 
 def test_a_lock_whose_holder_was_killed_is_free(tmp_path: Path) -> None:
@@ -101,10 +102,12 @@ def take_patiently(path: Path, patience: Patience) -> None:
 def test_whoever_is_patient_gets_the_lock_when_its_holder_is_killed(tmp_path: Path) -> None:
     said: list[str] = []
     with held_elsewhere(tmp_path / "lock") as holder:
-        killer = threading.Timer(0.5, holder.kill)
-        killer.start()
-        take_patiently(tmp_path / "lock", Patience(60, said.append))
-        killer.join()
+
+        def say(sentence: str) -> None:
+            said.append(sentence)
+            holder.kill()
+
+        take_patiently(tmp_path / "lock", Patience(60, say))
     assert len(said) == 1
     assert said[0].startswith(f"waiting for process {holder.pid} (")
     assert said[0].endswith(") to end")
@@ -122,7 +125,7 @@ def test_whoever_waits_long_says_so_again(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(locks, "_SAY_AGAIN_SECONDS", 0.1)
     said: list[str] = []
     with held_elsewhere(tmp_path / "lock"), pytest.raises(BusyError):
-        take_patiently(tmp_path / "lock", Patience(1, said.append))
+        take_patiently(tmp_path / "lock", Patience(3, said.append))
     assert len(said) > 2
     assert all(sentence.startswith("still waiting, ") for sentence in said[1:])
 

@@ -256,11 +256,11 @@ def test_step_that_hangs_is_asked_and_then_made_to_end(tmp_path: Path) -> None:
     polite = f"import signal,time,sys\nsignal.signal(15, lambda *_: (open({str(mark)!r}, 'w'), sys.exit(7)))"
     stubborn = "import signal\nsignal.signal(15, signal.SIG_IGN)"
     ready = "\nopen({0!r}, 'w').close()\nimport time\ntime.sleep(60)"
-    for script in (polite, stubborn):
+    for script, grace in ((polite, 30), (stubborn, 1)):
         started = tmp_path / "started"
         argv = [sys.executable, "-c", script + ready.format(str(started))]
         # Its time is up when it has begun; not before, or there would be no handler yet.
-        assert attached(argv, stopped=lambda: False, timeout=3, grace=1) is None
+        assert attached(argv, stopped=lambda: False, timeout=5, grace=grace) is None
         assert started.exists()
         started.unlink()
     assert mark.exists()

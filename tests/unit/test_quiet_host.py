@@ -151,9 +151,13 @@ def test_another_guest_is_seen_by_its_name(tmp_path: Path) -> None:
     binary = tmp_path / "qemu-system-test"
     shutil.copy("/bin/sh", binary)
     # To the shell these are arguments of its script.
-    script = ["-c", "read -r _", "-name", "guest=neighbour,debug-threads=on"]
-    with subprocess.Popen([str(binary), *script], stdin=subprocess.PIPE) as process:
+    script = ["-c", "echo; read -r _", "-name", "guest=neighbour,debug-threads=on"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen([str(binary), *script], stdin=pipe, stdout=pipe) as process:
         try:
+            # Before it says something it may still have its parent's name.
+            assert process.stdout
+            process.stdout.readline()
             told = [guest for guest in surroundings().guests if str(process.pid) in guest]
             own = [guest for guest in surroundings(own=("neighbour",)).guests if str(process.pid) in guest]
         finally:

@@ -128,8 +128,8 @@ def test_an_iteration_has_its_mappings_and_its_cpu_times(tmp_path: Path) -> None
     (vcpu,) = [thread for thread in last.threads if thread.name == "CPU 0/TCG"]
     before = {thread.tid: thread.cpu_ns or 0 for thread in first.threads}
     assert vcpu.cpu_ns is not None
-    # The thread's own count is behind by up to a scheduler tick at each end.
-    assert abs(vcpu.cpu_ns - before[vcpu.tid] - spent) < 25e6
+    # The thread's own count is behind by up to a scheduler tick at each end, and is read after the process's.
+    assert abs(vcpu.cpu_ns - before[vcpu.tid] - spent) < 80e6
     assert 0 < spent <= (last.seconds - first.seconds) * 1.05e9
 
 
