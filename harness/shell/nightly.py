@@ -89,7 +89,7 @@ class Nightly:
         follow = followed(declared.experiment, job.follow, declared.source)
         nights = Nights(job.directory)
         with nights.alone():
-            commit, last = commit_of(follow), nights.last_commit()
+            commit, last = commit_of(follow), self._last_commit(nights)
             if commit == last and job.skip_unchanged:
                 self.say(f"{follow.ref} still stands at {commit[:12]}, which was measured: nothing to do")
                 return 0
@@ -111,6 +111,14 @@ class Nightly:
             write_json(night / "night.json", {"commit": commit, "last": last, "exit_code": code})
             self._tidy(nights)
         return code
+
+    def _last_commit(self, nights: Nights) -> str | None:
+        """Return what the last night measured; not to know it costs a comparison, not every night to come."""
+        try:
+            return nights.last_commit()
+        except InputError as error:
+            self.say(f"{error}: tonight is measured as the first night is, without {LAST_NIGHT}")
+            return None
 
     def _measure(self, night: Path) -> int:
         self._wait_for_the_host()

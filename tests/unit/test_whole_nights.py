@@ -114,3 +114,22 @@ def test_a_history_that_takes_no_run_is_a_failure(job: Job) -> None:
     (job.state / "history.duckdb").write_text("no database")
     assert job.night(a_run, 0) == 1
     assert "report.html" in job.left()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "{}", "[]", '{"commit": null}', '{"commit": "--upload-pack=x"}']
+)
+def test_a_damaged_note_of_the_last_night_costs_one_comparison(
+    job: Job, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.directory.mkdir()
+    (job.directory / "20260230T000000Z").mkdir()
+    note = job.directory / "last.json"
+    note.write_text(content)
+    assert job.night(a_run, 0) == 0
+    said = capsys.readouterr()
+    assert f"{note}: " in said.err
+    assert "without LAST" in said.err
+    assert "against the night before" not in said.err
+    assert job.filed() == ["test-1"]
+    assert json.loads(note.read_text())["commit"] == stand_in.git(job.top / "qemu", "rev-parse", "master")
