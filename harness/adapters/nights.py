@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from harness.adapters.files import make_directory, read_json, write_json
 from harness.adapters.host.locks import exclusive
 from harness.adapters.process import run
-from harness.core.errors import HarnessError
-from harness.core.nightly import Night
+from harness.core.errors import HarnessError, InputError
+from harness.core.nightly import Night, is_commit
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -53,18 +53,33 @@ class Nights:
 
     def all(self) -> list[Night]:
         """Return the nights there are; what else lies here is none of them."""
-        named = [entry for entry in self.path.iterdir() if _IS_NIGHT.fullmatch(entry.name)]
-        found = [entry for entry in named if entry.is_dir() and not entry.is_symlink()]
-        return [Night(entry.name, _began(entry.name), _size(entry)) for entry in found]
+        directories = [entry for entry in self.path.iterdir() if entry.is_dir() and not entry.is_symlink()]
+        return [
+            Night(entry.name, began, _size(entry))
+            for entry in directories
+            if (began := _began(entry.name)) is not None
+        ]
 
     def remove(self, night: Night) -> None:
         """Remove one night."""
         shutil.rmtree(self.path / night.name)
 
     def last_commit(self) -> str | None:
-        """Return the commit that was measured last; None before the first night."""
+        """Return the commit that was measured last; None before the first night.
+
+        Raises:
+            InputError: the file that says so is damaged.
+        """
         path = self.path / "last.json"
-        return str(read_json(path)["commit"]) if path.exists() else None
+        if not path.exists():
+            return None
+        noted = read_json(path)
+        commit = noted.get("commit") if isinstance(noted, dict) else None
+        if not (isinstance(commit, str) and is_commit(commit)):
+            raise InputError.single(
+                f"{path}: commit", "is not the hash of a commit", "remove the file; the next night writes it"
+            )
+        return commit
 
     def keep_commit(self, commit: str, night: Path) -> None:
         """Note what was measured, for the next night."""
@@ -99,8 +114,15 @@ def commit_of(follow: Followed) -> str:
     return next((exact[name] for name in wanted if name in exact), lines[0][0])
 
 
-def _began(name: str) -> datetime:
-    return datetime.strptime(name, _NAME).replace(tzinfo=UTC)
+def _began(name: str) -> datetime | None:
+    """Return when the night of a name began; None where it is no night's."""
+    # strptime alone takes a name with fewer digits, too.
+    if not _IS_NIGHT.fullmatch(name):
+        return None
+    try:
+        return datetime.strptime(name, _NAME).replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def _size(directory: Path) -> int:

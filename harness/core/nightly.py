@@ -57,6 +57,11 @@ class Night:
     size_bytes: int
 
 
+def is_commit(ref: str) -> bool:
+    """Tell whether a ref is a commit's whole hash."""
+    return _COMMIT.fullmatch(ref) is not None
+
+
 def followed(experiment: Experiment, variant: str, source: str) -> Followed:
     """Return what a build of an experiment follows.
 
@@ -80,7 +85,7 @@ def followed(experiment: Experiment, variant: str, source: str) -> Followed:
             "write {git: URL, ref: BRANCH}",
         )
     ref = str(build.get("ref") or "HEAD")
-    if _COMMIT.fullmatch(ref):
+    if is_commit(ref):
         raise InputError.single(f"{where}.ref", "is a commit, which does not move", "name a branch")
     if variant == experiment.baseline:
         raise InputError.single(where, "is the baseline, which has to stay", "--follow another build")

@@ -162,7 +162,7 @@ def _waiting_snapshot(workspace: Workspace, *, running: bool) -> list[Finding]:
     try:
         if not running and (left := tuning.waiting(workspace.state, Owner.RUN)):
             text = f"a run that was killed left changed: {told(left)}"
-            remedy = "the next run puts it back; at once: harness tune --restore"
+            remedy = "the next run puts it back; at once: harness tune --restore-run"
             found.append(Finding("snapshot", Health.NOTE, text, remedy))
         if held := tuning.waiting(workspace.state, Owner.HAND):
             text = f"held by hand: {told(held)}"

@@ -17,7 +17,7 @@ from harness.adapters.host.locks import Patience, host_alone
 from harness.adapters.nights import Nights, commit_of
 from harness.adapters.process import attached
 from harness.adapters.results.store import is_run_directory
-from harness.core.errors import BusyError, Interrupted
+from harness.core.errors import BusyError, InputError, Interrupted
 from harness.core.nightly import LAST_NIGHT, experiment_of_tonight, expired, followed, worst
 from harness.core.units import format_duration, format_size
 from harness.shell.declare import declare
@@ -89,7 +89,7 @@ class Nightly:
         follow = followed(declared.experiment, job.follow, declared.source)
         nights = Nights(job.directory)
         with nights.alone():
-            commit, last = commit_of(follow), nights.last_commit()
+            commit, last = commit_of(follow), self._last_commit(nights)
             if commit == last and job.skip_unchanged:
                 self.say(f"{follow.ref} still stands at {commit[:12]}, which was measured: nothing to do")
                 return 0
@@ -102,14 +102,23 @@ class Nightly:
             code = self._measure(night)
             codes = [code]
             if is_run_directory(night / "run"):
-                if code in _MEASURED:
+                measured = code in _MEASURED
+                if measured:
                     nights.keep_commit(commit, night)
-                codes += self._file(night, beside_last=last not in {None, commit})
+                codes += self._file(night, measured=measured, beside_last=last not in {None, commit})
             codes.append(self._step(["builds", "prune", *self._older, *self._state]))
             code = worst(codes)
             write_json(night / "night.json", {"commit": commit, "last": last, "exit_code": code})
             self._tidy(nights)
         return code
+
+    def _last_commit(self, nights: Nights) -> str | None:
+        """Return what the last night measured; not to know it costs a comparison, not every night to come."""
+        try:
+            return nights.last_commit()
+        except InputError as error:
+            self.say(f"{error}: tonight is measured as the first night is, without {LAST_NIGHT}")
+            return None
 
     def _measure(self, night: Path) -> int:
         self._wait_for_the_host()
@@ -132,11 +141,14 @@ class Nightly:
         with contextlib.suppress(BusyError), host_alone(patience):
             pass
 
-    def _file(self, night: Path, *, beside_last: bool) -> list[int]:
-        """File the run, report it, and compare it with the night before; one that fails stops no other."""
+    def _file(self, night: Path, *, measured: bool, beside_last: bool) -> list[int]:
+        """File the run, report it, and compare it with the night before; one that fails stops no other.
+
+        Of a run that was not measured to its end what there is of it is shown; the history takes whole ones.
+        """
         run = str(night / "run")
         steps = [
-            ["history", "add", run, *self._state],
+            *([["history", "add", run, *self._state]] if measured else []),
             ["report", run, "-o", str(night / "report.html")],
             ["export", run, "--format", "junit", "-o", str(night / "junit.xml")],
             ["export", run, "--format", "markdown", "-o", str(night / "table.md")],
@@ -148,9 +160,12 @@ class Nightly:
         return [self._step(step) for step in steps]
 
     def _step(self, arguments: list[str]) -> int:
-        """Do what comes beside the measuring; what hangs or is killed has failed."""
+        """Do what comes beside the measuring; what hangs, is killed or refuses has failed.
+
+        That the experiment is wrong (2) only the run can say: what it left is not what the user wrote.
+        """
         code = self._verb(arguments)
-        return 1 if code is None or code < 0 else code
+        return 1 if code is None or code < 0 or code == InputError.exit_code else code
 
     def _verb(
         self, arguments: list[str], *, seconds: float = _STEP_SECONDS, grace: float = 5.0

@@ -81,8 +81,12 @@ class Tuner:
             tuning.hold(wanted, self.state, host=host)
         return Tuned(wanted.changes, wanted.absent, tuple(notes))
 
-    def restore(self, *, dry_run: bool) -> Tuned:
+    def restore(self, *, dry_run: bool, run_only: bool = False) -> Tuned:
         """Put back what a killed run changed, then what is held by hand.
+
+        Args:
+            dry_run: only return what would be put back.
+            run_only: leave what is held by hand as it is.
 
         Raises:
             HarnessError: the system refused it; the snapshot stays.
@@ -90,7 +94,7 @@ class Tuner:
         host = HostSettings(self.root)
         changes: list[Change] = []
         notes: list[str] = []
-        for owner in (Owner.RUN, Owner.HAND):
+        for owner in (Owner.RUN,) if run_only else (Owner.RUN, Owner.HAND):
             if dry_run:
                 snapshot = tuning.waiting(self.state, owner)
                 back = [

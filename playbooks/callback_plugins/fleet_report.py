@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ansible import context
 from ansible.plugins.callback import CallbackBase
 
 if TYPE_CHECKING:
@@ -133,8 +134,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible ships no typ
             "experiment": fleet["experiment"],
             "hosts": hosts,
         }
-        # None in check mode, in which nothing was made.
-        if directory.is_dir():
+        # Check mode changes nothing here either.
+        if directory.is_dir() and not context.CLIARGS.get("check"):
             temporary = directory / f".fleet.json.{os.getpid()}"
             temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
             temporary.replace(directory / "fleet.json")

@@ -27,6 +27,8 @@ KEY_DIGITS = 16
 """Of the key that name a build's directory; the whole key is in its mark."""
 
 FULL_HASH = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_OWN = "refs/harness"
+"""Where a mirror has refs of ours: of what is neither branch nor tag, and of commits to keep."""
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
 _SCP_LIKE = re.compile(r"[^/:\s]+:(?!/*$)")
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s@]*@")
@@ -177,29 +179,56 @@ class Git:
         return self.sources / "git" / f"{hashlib.sha256(redacted(url).encode()).hexdigest()[:16]}.git"
 
     def fetched(self, url: str, ref: str) -> tuple[Path, str]:
-        """Return the mirror of a repository and the commit of a ref, as it is there now."""
+        """Return the mirror of a repository and the commit of a ref, as it is there now.
+
+        The mirror keeps that commit, whatever becomes of its branch.
+        """
         mirror = self.mirror(url)
         with locked(mirror.with_suffix(".lock")):
             if not (mirror / "HEAD").is_file():
                 code, _, err = self.run("init", "--quiet", "--bare", str(mirror))
                 if code:
                     self.fail(f"cannot make the mirror {mirror}", err)
-            if FULL_HASH.fullmatch(ref) and (found := self.commit(mirror, ref)):
-                return mirror, found
-            self.fetch(mirror, url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
-            # HEAD is theirs, not the mirror's; and a server may have refs beside branches and tags.
-            found = self.commit(mirror, ref) if ref != "HEAD" else None
-            if found is None:
-                own = f"refs/harness/{hashlib.sha256(ref.encode()).hexdigest()[:16]}"
-                self.fetch(mirror, url, f"+{ref}:{own}", what=f"there is no {ref}")
-                found = self.commit(mirror, own)
+            known = self.commit(mirror, ref) if FULL_HASH.fullmatch(ref) else None
+            found = known or self.fetched_commit(mirror, url, ref)
+            if found is not None:
+                self.keep(mirror, found)
         if found is None:
             self.fail(f"there is no commit {ref} in {url}; check the spelling of `ref`")
         return mirror, found
 
-    def fetch(self, mirror: Path, url: str, *refspecs: str, what: str = "cannot fetch") -> None:
-        """Bring refs into a mirror."""
-        code, _, err = self.run("-C", str(mirror), "fetch", "--quiet", "--force", "--no-tags", url, *refspecs)
+    def fetched_commit(self, mirror: Path, url: str, ref: str) -> str | None:
+        """Bring a mirror up to date; return the commit of a ref there."""
+        # A branch that is gone would stand in the way of one called NAME/MORE.
+        self.fetch(mirror, url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", prune=True)
+        # HEAD is theirs, not the mirror's; and a server may have refs beside branches and tags.
+        found = self.commit(mirror, ref) if ref != "HEAD" else None
+        if found is None:
+            own = f"{_OWN}/{hashlib.sha256(ref.encode()).hexdigest()[:16]}"
+            self.fetch(mirror, url, f"+{ref}:{own}", what=f"there is no {ref}")
+            found = self.commit(mirror, own)
+        return found
+
+    def keep(self, mirror: Path, commit: str) -> None:
+        """Keep a commit in a mirror: branches move and go, and git drops what no ref leads to."""
+        code, _, err = self.run("-C", str(mirror), "update-ref", f"{_OWN}/{commit}", commit)
+        if code:
+            self.fail(f"cannot keep commit {commit[:12]} in the mirror {mirror}", err)
+
+    def fetch(
+        self, mirror: Path, url: str, *refspecs: str, prune: bool = False, what: str = "cannot fetch"
+    ) -> None:
+        """Bring refs into a mirror.
+
+        Args:
+            mirror: where to.
+            url: where from.
+            refspecs: which, and what they are called in the mirror.
+            prune: remove what they cover in the mirror and is no longer there.
+            what: what went wrong when it fails, for the message.
+        """
+        options = ["--quiet", "--force", "--no-tags", *(["--prune"] if prune else [])]
+        code, _, err = self.run("-C", str(mirror), "fetch", *options, url, *refspecs)
         if code:
             self.fail(f"{what} in {url}; check `git` and `ref`, and that this host reaches it", err)
 

@@ -145,6 +145,15 @@ def test_directory_holds_nights_and_leaves_alone_what_is_none(tmp_path: Path) ->
     assert (tmp_path / "notes").exists()
 
 
+@pytest.mark.parametrize(
+    "name", ["20260230T000000Z", "20261301T000000Z", "00000101T000000Z", "20260101T000060Z"]
+)
+def test_directory_that_is_called_by_no_possible_date_is_no_night(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    night = Nights(tmp_path).begin()
+    assert [found.name for found in Nights(tmp_path).all()] == [night.name]
+
+
 # -- exit codes ----------------------------------------------------------------------------------------------
 
 

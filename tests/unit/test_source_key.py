@@ -141,6 +141,39 @@ def test_a_repository_from_elsewhere_is_mirrored_and_kept_fresh(builder: Builder
     assert "cannot fetch" in builder.key(git=url, ref="master")["msg"]
 
 
+def test_a_branch_that_makes_way_for_another_is_gone_from_the_mirror(builder: Builder, qemu: Path) -> None:
+    url = f"file://{qemu}"
+    git(qemu, "branch", "feature")
+    git(qemu, "update-ref", "refs/changes/1", "HEAD")
+    asked = [builder.key(git=url, ref=ref) for ref in ("feature", "refs/changes/1")]
+    assert asked[0]["key"] == asked[1]["key"]
+    # git keeps refs as files: no branch can be called feature/x beside one called feature.
+    for gone, there in (("feature", "feature/x"), ("feature/x", "feature")):
+        git(qemu, "branch", "-m", gone, there)
+        (qemu / "VERSION").write_text(f"of {there}\n")
+        newer = commit(qemu)
+        assert builder.key(git=url, ref="master")["source"]["commit"] == newer
+        assert builder.key(git=url, ref=there)["key"] == asked[0]["key"]
+        # Nobody measures what upstream has withdrawn without noticing.
+        assert f"there is no {gone}" in builder.key(git=url, ref=gone)["msg"]
+        assert builder.key(git=url, ref="refs/changes/1")["key"] == asked[1]["key"]
+
+
+def test_a_commit_that_was_asked_for_outlives_its_branch(builder: Builder, qemu: Path) -> None:
+    url = f"file://{qemu}"
+    git(qemu, "checkout", "-q", "-b", "feature")
+    (qemu / "VERSION").write_text("of feature\n")
+    wanted = commit(qemu)
+    git(qemu, "checkout", "-q", "master")
+    asked = builder.key(git=url, ref="feature")
+    git(qemu, "branch", "-q", "-D", "feature")
+    builder.key(git=url, ref="master")
+    # What git does by itself, some day; and a server that does not give what it no longer shows.
+    git(asked["repository"], "gc", "-q", "--prune=now")
+    qemu.rename(qemu.with_name("gone"))
+    assert builder.key(git=url, ref=wanted)["key"] == asked["key"]
+
+
 def test_who_fetched_it_stays_a_secret(builder: Builder) -> None:
     answer = builder.key(git="https://me:secret@127.0.0.1:1/qemu.git")
     assert answer["failed"]

@@ -20,6 +20,7 @@ from harness.core.errors import HarnessError, InputError
 from harness.core.model import Tuning
 from harness.core.quiet.settings import SETTINGS, allowed, cpu_numbers, ranges, spans, told
 from harness.core.quiet.snapshot import Owner
+from harness.shell.cli.main import run_cli
 from made_up_host import CPU, PATHS, content, made_up_host, put
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -184,6 +185,27 @@ def test_what_nobody_put_back_the_next_start_does(root: Path, state: Path) -> No
     assert "put vm.max_map_count back to 65530" in told_of
     assert "put governor back to powersave in 4 places" in told_of
     assert sentences(put_back(state, Owner.RUN, host=host)) == []
+
+
+def test_what_a_killed_run_left_is_put_back_alone_or_with_what_is_held_by_hand(
+    root: Path, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = chosen(root)
+    hold(plan((Tuning.KSM,), host=HostSettings(root)), state, host=HostSettings(root))
+    held = chosen(root)
+    killed(root, state, "both")
+    during = chosen(root)
+    where = ["--root", str(root), "--state-dir", str(state)]
+    assert run_cli(["tune", "--restore-run", "--dry-run", *where]) == 0
+    assert "would set governor from performance to powersave" in capsys.readouterr().out
+    assert chosen(root) == during
+    assert run_cli(["tune", "--restore-run", *where]) == 0
+    assert chosen(root) == held != before
+    assert run_cli(["tune", "--restore-run", *where]) == 0
+    assert "nothing to change" in capsys.readouterr().out
+    killed(root, state, "both")
+    assert run_cli(["tune", "--restore", *where]) == 0
+    assert chosen(root) == before
 
 
 def test_a_guard_that_comes_late_leaves_the_next_run_alone(root: Path, state: Path) -> None:

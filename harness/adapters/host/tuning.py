@@ -1,8 +1,8 @@
 """Host settings changed for a run, and put back: by the run, or, when it is killed, by a guard it left.
 
 A snapshot is on disk before the first change. What neither run nor guard could put back (both killed) is put
-back by the next start, which finds the snapshot, or by ``harness tune --restore``. A machine that was started
-again has its own values back: a snapshot of an earlier boot is only forgotten.
+back by the next start, which finds the snapshot, or by ``harness tune --restore-run``. A machine that was
+started again has its own values back: a snapshot of an earlier boot is only forgotten.
 """
 
 from __future__ import annotations

@@ -34,6 +34,11 @@ if TYPE_CHECKING:
     help="Change this, instead of what an experiment allows; can be given several times.",
 )
 @click.option("--restore", is_flag=True, help="Put back what this, or a run that was killed, changed.")
+@click.option(
+    "--restore-run",
+    is_flag=True,
+    help="Put back only what a run that was killed changed; what is held by hand stays.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would be changed.")
 @click.option("--root", type=PATH, default=Path("/"), hidden=True, help="What stands for /, to try it out.")
 @wait_option
@@ -44,6 +49,7 @@ def command(
     *,
     names: tuple[str, ...],
     restore: bool,
+    restore_run: bool,
     dry_run: bool,
     root: Path,
     wait: float | None,
@@ -66,16 +72,18 @@ def command(
     from harness.shell.declare import declare
     from harness.shell.tuning import Tuner
 
-    if sum((experiment is not None, bool(names), restore)) != 1:
-        raise click.UsageError("name an experiment, or give --set or --restore; see `harness tune --help`")
+    if sum((experiment is not None, bool(names), restore, restore_run)) != 1:
+        raise click.UsageError(
+            "name an experiment, or give --set, --restore or --restore-run; see `harness tune --help`"
+        )
     tuner = Tuner(Workspace.at(state_dir).state, root)
     with contextlib.ExitStack() as stack:
         if not dry_run and root == Path("/"):
             # Only the wait can be stopped: what is begun is brought to its end.
             with stopping_on_signals() as stop:
                 stack.enter_context(host_alone(patience_of(wait, _say, stop)))
-        if restore:
-            done = tuner.restore(dry_run=dry_run)
+        if restore or restore_run:
+            done = tuner.restore(dry_run=dry_run, run_only=restore_run)
         else:
             asked = [Tuning(name) for name in names]
             source = "--set"
