@@ -64,9 +64,9 @@ def write_bundle(path: Path, target: Path, *, anonymous: bool, logs: bool) -> in
         files[HEAD] = _changed(files[HEAD], noise_floor=NOISE_FLOOR)
     if anonymous:
         files = _anonymous(files, _anonymiser(run, files))
-    data = pack(
-        files, run_id=str(head["run_id"]), harness_version=__version__, anonymous=anonymous, logs=logs
-    )
+    # It is the archive's directory, too, and has the host's name in it.
+    run_id = str(orjson.loads(files[HEAD])["run_id"])
+    data = pack(files, run_id=run_id, harness_version=__version__, anonymous=anonymous, logs=logs)
     write_output(target, data)
     return len(data)
 
@@ -148,7 +148,8 @@ def _anonymous(files: Mapping[str, bytes], anonymiser: Anonymiser) -> dict[str, 
             renamed.setdefault(directory, {}).update(zip(*map(seals.line_seals, (data, new)), strict=False))
         elif new != data:
             renamed.setdefault(directory, {})[_sha256(data)] = _sha256(new)
-        found[name] = new
+        # A session's directory is called after its variant, as the plan has it: the same becomes of both.
+        found[anonymiser.text(name)] = new
     return found
 
 
