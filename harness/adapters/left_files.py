@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from harness.adapters.files import half_written
 from harness.adapters.host.locks import holder_of
-from harness.adapters.results.run_layout import LOCK, is_run_directory, is_unborn
+from harness.adapters.results.run_layout import LOCK, half_written_in_run, holds_run, is_unborn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,12 +47,12 @@ def left_in_run(directory: Path) -> list[Path]:
     """
     if is_unborn(directory):
         return [directory]
-    return half_written(directory)
+    return half_written_in_run(directory)
 
 
 def runs_in(directory: Path) -> list[Path]:
     """Return the run directories in a directory, those that never came to be one included."""
-    return sorted(path for path in directory.glob("*") if is_run_directory(path) or is_unborn(path))
+    return sorted(path for path in directory.glob("*") if holds_run(path))
 
 
 def writer_of(run: Path) -> str | None:

@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from harness.core.experiment import Experiment
 
 
+def directory_of(file: Path) -> Path:
+    """Return where the files are that one of the user's names relative to itself.
+
+    Of a pipe (``<(...)``, /dev/stdin) that is where the user is: the directory of such a name is nobody's.
+    """
+    directory = file.absolute().parent
+    real = Path(os.path.realpath(directory))
+    return Path.cwd() if real == Path("/dev") or real.is_relative_to("/proc") else directory
+
+
 def check_paths(experiment: Experiment, source: str, directory: Path) -> None:
     """Check everything that an experiment names on this host.
 

@@ -12,9 +12,10 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from harness.core.redaction import redacted
+from harness.core.run_ids import host_in_run_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
 _PUBLIC_ROOTS = frozenset({"usr", "lib", "lib32", "lib64", "bin", "sbin", "proc", "sys", "etc"})
 """Directories that look the same on everybody's machine."""
@@ -56,6 +57,9 @@ _SERIAL = re.compile(
     r"(?P<key>\"(?:\w+_)?(?:serial(?:_number|_no)?|wwn|wwid|machine_id|asset_tag)\"\s*:\s*\")(?P<value>[^\"]+)"
 )
 _USERS = re.compile(rf"/(?:home|Users)/([^{_END}]+)")
+_BEGAN = r"(?<=[0-9]{8}T[0-9]{6}Z-)"
+"""What stands before the host in a run's id: nothing else can be meant there, be the name short or a word."""
+
 _FEWEST_LETTERS = 4
 _ORDINARY = frozenset({
     "root", "localhost", "linux", "debian", "fedora", "ubuntu", "qemu", "libvirt", "harness", "baseline",
@@ -94,11 +98,12 @@ class Anonymiser:
         private = [rf"{re.escape(directory)}(?![\w-])(?:/[^{_END}]+)*" for directory in known]
         self._paths = re.compile("|".join([*private, _PATH]))
         ordinary = _ORDINARY | {word.lower() for word in words}
-        names = [(name, "host") for host in hosts for name in _forms(host)] + [(u, "user") for u in users]
+        forms = _forms_of(hosts)
+        names = {(form, host, "host") for form, host in forms.items()} | {(u, u, "user") for u in users}
         self._names = [
-            (re.compile(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", re.IGNORECASE), name, kind)
-            for name, kind in sorted(set(names), key=lambda entry: (-len(entry[0]), entry))
-            if len(name) >= _FEWEST_LETTERS and name.lower() not in ordinary
+            (re.compile(rf"{before}{re.escape(form)}(?![A-Za-z0-9])", re.IGNORECASE), name, kind)
+            for form, name, kind in sorted(names, key=lambda entry: (-len(entry[0]), entry[0], entry[2]))
+            for before in _befores(form, kind, ordinary)
         ]
 
     def text(self, text: str) -> str:
@@ -169,5 +174,18 @@ class Anonymiser:
         return f"address{self._number('address', str(address))}"
 
 
-def _forms(host: str) -> set[str]:
-    return {host, host.partition(".")[0]}
+def _forms_of(hosts: Iterable[str]) -> dict[str, str]:
+    """Return what machines are called, in full, for short and in a run's id, and which machine it is."""
+    known = sorted(hosts)
+    # What one is called by itself counts for more than what a run's id makes of another.
+    forms = {host_in_run_id(host): host for host in known}
+    forms |= {host.partition(".")[0]: host for host in known} | {host: host for host in known}
+    return {form: host for form, host in forms.items() if form}
+
+
+def _befores(form: str, kind: str, ordinary: Collection[str]) -> Iterator[str]:
+    """Yield what has to stand before a form of a name, that it is replaced."""
+    if len(form) >= _FEWEST_LETTERS and form.lower() not in ordinary:
+        yield r"(?<![A-Za-z0-9])"
+    if kind == "host":
+        yield _BEGAN

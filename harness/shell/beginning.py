@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import re
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from harness.core.errors import HarnessError, InputError, Problem
 from harness.core.model import Accel, BuildRecord, GuestImage
 from harness.core.planning import PlannedSession
 from harness.core.records import FORMAT_VERSION, RunRecord, RunState
+from harness.core.run_ids import run_id_of
 from harness.shell.declare import Declared, plan_of
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from harness.adapters.lab import LibvirtLab
     from harness.adapters.manifest import Manifest
     from harness.core.experiment import Experiment
-
-_LONGEST_HOST = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +45,7 @@ class RunOptions:
 
 def new_run_id(experiment: Experiment) -> str:
     """Return the id of a run that begins now on this host; those of a fleet begin together."""
-    host = re.sub(r"[^A-Za-z0-9-]", "-", platform.node().partition(".")[0])[:_LONGEST_HOST]
-    return f"{experiment.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{host}"
+    return run_id_of(experiment.name, datetime.now(UTC), platform.node())
 
 
 def new_run(

@@ -97,7 +97,8 @@ def _begin(store: BisectDirectory, source: Path, asked: Asked, *, git: str | Non
         commits=repository.between(asked),
         build={**varied, "git": where},
     )
-    store.begin(search, declared.text, source)
+    # Later, from elsewhere, it is its directory that counts: patches are named relative to it.
+    store.begin(search, declared.text, declared.directory / source.name)
 
 
 def check_cell(experiment: Experiment, label: str | None) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from harness import __version__
-from harness.adapters.files import write_atomic
+from harness.adapters.outputs import check_output, write_output
 from harness.adapters.results.bundle import NOISE_FLOOR, files_of_run, pack
 from harness.adapters.results.host_log import HOST_LOG
 from harness.adapters.results.run_layout import BUNDLE_SUFFIX, ENVIRONMENT, HEAD
@@ -43,13 +43,15 @@ def write_bundle(path: Path, target: Path, *, anonymous: bool, logs: bool) -> in
         How many bytes it has.
 
     Raises:
-        InputError: it is no run directory, is being measured at the moment, or cannot be read.
+        InputError: it is no run directory, is being measured at the moment, or cannot be read; for the
+            target as `check_output`.
         HarnessError: the file cannot be written.
     """
     if not target.name.endswith(BUNDLE_SUFFIX):
         raise InputError.single(
             str(target), "does not end in .tar.zst", f"--bundle {target.name.partition('.')[0]}.tar.zst"
         )
+    check_output(target, f"run{BUNDLE_SUFFIX}")
     run = RunDirectory.open(path)
     if run.writer is not None:
         raise InputError.single(
@@ -62,10 +64,10 @@ def write_bundle(path: Path, target: Path, *, anonymous: bool, logs: bool) -> in
         files[HEAD] = _changed(files[HEAD], noise_floor=NOISE_FLOOR)
     if anonymous:
         files = _anonymous(files, _anonymiser(run, files))
-    data = pack(
-        files, run_id=str(head["run_id"]), harness_version=__version__, anonymous=anonymous, logs=logs
-    )
-    write_atomic(target, data)
+    # It is the archive's directory, too, and has the host's name in it.
+    run_id = str(orjson.loads(files[HEAD])["run_id"])
+    data = pack(files, run_id=run_id, harness_version=__version__, anonymous=anonymous, logs=logs)
+    write_output(target, data)
     return len(data)
 
 
@@ -146,7 +148,8 @@ def _anonymous(files: Mapping[str, bytes], anonymiser: Anonymiser) -> dict[str, 
             renamed.setdefault(directory, {}).update(zip(*map(seals.line_seals, (data, new)), strict=False))
         elif new != data:
             renamed.setdefault(directory, {})[_sha256(data)] = _sha256(new)
-        found[name] = new
+        # A session's directory is called after its variant, as the plan has it: the same becomes of both.
+        found[anonymiser.text(name)] = new
     return found
 
 

@@ -16,7 +16,8 @@ from harness.adapters.hypervisor import Hypervisor
 from harness.adapters.lab import DOMAIN_PREFIX
 from harness.adapters.left_files import left_in_run, left_in_state, runs_in, writer_of
 from harness.adapters.leftovers import emulators_left, playbooks_left
-from harness.core.errors import BusyError, HarnessError
+from harness.adapters.results.run_layout import holds_run
+from harness.core.errors import BusyError, HarnessError, InputError, Problem
 from harness.core.leftovers import Cleaned, Leftover, LeftoverFate, LeftoverKind
 from harness.core.quiet.snapshot import Owner
 from harness.shell.builds import prune
@@ -153,6 +154,36 @@ class Cleaner:
         except HarnessError as error:
             return Leftover(find.kind, find.name, LeftoverFate.FAILED, error.message)
         return Leftover(find.kind, find.name, LeftoverFate.REMOVED)
+
+
+def runs_named(paths: Iterable[Path]) -> list[Path]:
+    """Return the run directories that are named, and those in directories that are, each once.
+
+    Raises:
+        InputError: something else is named, in which nothing is this project's to remove; with each of them.
+    """
+    runs: list[Path] = []
+    problems: list[Problem] = []
+    for path in paths:
+        found = [path] if holds_run(path) else runs_below(path)
+        if not found and (wrong := _why_no_run(path)):
+            problems.append(
+                Problem(str(path), wrong, "name a run directory, the directory of several, or none at all")
+            )
+        runs += found
+    if problems:
+        raise InputError(problems)
+    return list(dict.fromkeys(runs))
+
+
+def _why_no_run(path: Path) -> str | None:
+    """Return what is wrong with a path that neither is nor holds a run directory."""
+    if not path.exists():
+        return "does not exist"
+    if not path.is_dir():
+        return "is not a directory"
+    # An empty one: a start may have been killed as soon as it had made it.
+    return "is no run directory, and holds none" if any(path.iterdir()) else None
 
 
 def runs_below(directory: Path) -> list[Path]:

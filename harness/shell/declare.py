@@ -11,6 +11,7 @@ import yaml
 from harness.adapters.disks import check_disks
 from harness.adapters.files import read_text
 from harness.adapters.guest.image import check_image
+from harness.adapters.paths import directory_of
 from harness.core.errors import InputError
 from harness.core.experiment import Experiment, load_experiment
 from harness.core.model import Workload
@@ -21,6 +22,19 @@ if TYPE_CHECKING:
     from harness.adapters.workspace import Workspace
 
 _LONGEST_STEM = 26  # with "-again" after it, the longest name of a variant
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentFile:
+    """An experiment file that was read: it may be a pipe, which gives its text once.
+
+    Attributes:
+        source: its name, for messages.
+        text: what it says.
+    """
+
+    source: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +55,7 @@ class Declared:
     @property
     def directory(self) -> Path:
         """Where the file is: its patches and tarballs are named relative to it."""
-        return Path(self.source).absolute().parent
+        return directory_of(Path(self.source))
 
     @property
     def provisioned_as(self) -> str:
@@ -73,13 +87,27 @@ class Changes:
     to_the_limit: bool = False
 
 
-def declare(path: Path, changes: Changes | None = None) -> Declared:
+def read_experiment(path: Path) -> ExperimentFile:
+    """Read an experiment file, or a pipe to its end.
+
+    Raises:
+        InputError: it cannot be read, or is no text.
+    """
+    return ExperimentFile(str(path), read_text(path, pipe=True))
+
+
+def declare(file: Path | ExperimentFile, changes: Changes | None = None) -> Declared:
     """Read and validate an experiment whole, before anything is touched.
+
+    Args:
+        file: the experiment's; already read where it is declared more than once.
+        changes: what the command line changes of it.
 
     Raises:
         InputError: with every problem found.
     """
-    source, text = str(path), read_text(path, pipe=True)
+    read = read_experiment(file) if isinstance(file, Path) else file
+    source, text = read.source, read.text
     experiment = load_experiment(text, source)
     if changes and changes.to_the_limit and experiment.workload is not Workload.POOL_GROWTH:
         raise InputError.single(
@@ -134,8 +162,8 @@ def _changed(experiment: Experiment, changes: Changes) -> str:
     return str(yaml.safe_dump(document, sort_keys=False))
 
 
-def declare_within(path: Path, changes: Changes, *, budget: str, workspace: Workspace) -> Declared:
-    """Read an experiment, with the protocol that fits best into a wall time (``40m``).
+def declare_within(file: ExperimentFile, changes: Changes, *, budget: str, workspace: Workspace) -> Declared:
+    """Declare an experiment, with the protocol that fits best into a wall time (``40m``).
 
     Raises:
         InputError: with every problem found; or the time is too short.
@@ -150,6 +178,6 @@ def declare_within(path: Path, changes: Changes, *, budget: str, workspace: Work
         seconds = parse_duration(budget)
     except ValueError as error:
         raise InputError.single("--budget", str(error), "write e.g. --budget 40m") from error
-    choice = within_budget(declare(path, changes).experiment, seconds, workspace)
+    choice = within_budget(declare(file, changes).experiment, seconds, workspace)
     protocol = replace(changes, blocks=choice.blocks, iterations=choice.repeats, runtime=choice.runtime)
-    return declare(path, protocol)
+    return declare(file, protocol)

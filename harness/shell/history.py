@@ -175,9 +175,9 @@ def write_trends(found: Sequence[PlaceTrends], output: Path) -> Path:
     """
     from harness.report.history_page import trends_page
     from harness.report.page import render_page
-    from harness.shell.reporting import check_output, write_report
+    from harness.shell.reporting import check_report, write_report
 
-    check_output(output)
+    check_report(output)
     write_report(output, render_page(trends_page(found, partial(link_to, output.absolute().parent))))
     return output
 

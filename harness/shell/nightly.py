@@ -94,9 +94,8 @@ class Nightly:
                 self.say(f"{follow.ref} still stands at {commit[:12]}, which was measured: nothing to do")
                 return 0
             night = nights.begin()
-            beside = job.experiment.absolute().parent
             text = experiment_of_tonight(
-                declared.experiment, follow, directory=beside, commit=commit, last=last
+                declared.experiment, follow, directory=declared.directory, commit=commit, last=last
             )
             write_atomic(night / "experiment.yml", text.encode())
             code = self._measure(night)

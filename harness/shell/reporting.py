@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from harness.adapters.files import write_atomic
+from harness.adapters.outputs import check_output, file_replaced, write_output
 from harness.adapters.results.run_layout import holds_counts
 from harness.adapters.results.samples import RunSamples, read_samples
 from harness.adapters.results.store import RunDirectory
@@ -187,24 +186,18 @@ def _watched(planned: PlannedSession, telemetry: Telemetry) -> Watched | None:
     return Watched(planned.variant, planned.directory, seconds, vmas, coroutines)
 
 
-def check_output(path: Path) -> None:
+def check_report(path: Path) -> None:
     """Refuse to write a report where something else would be lost, or where it cannot be written.
 
     Raises:
-        InputError: the file is something else than a report, is a directory, or may not be written.
+        InputError: the file is something else than a report; otherwise as `check_output`.
     """
-    remedy = "name another file with -o, or - for stdout"
-    if path.is_dir():
+    check_output(path, "report.html")
+    file = file_replaced(path)
+    if file is not None and file.exists() and not _is_report(file):
         raise InputError.single(
-            str(path), "is a directory", f"name the file in it: -o {path / 'report.html'}"
+            str(path), "exists, and is no report: it is not overwritten", "name another file with -o"
         )
-    parent = path.absolute().parent
-    if not parent.is_dir():
-        raise InputError.single(str(path), f"{parent} is not a directory", f"make it, or {remedy}")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise InputError.single(str(path), f"{parent} is not writable for this user", remedy)
-    if path.exists() and not _is_report(path):
-        raise InputError.single(str(path), "exists, and is no report: it is not overwritten", remedy)
 
 
 def _is_report(path: Path) -> bool:
@@ -216,9 +209,9 @@ def _is_report(path: Path) -> bool:
 
 
 def write_report(path: Path, html: str) -> None:
-    """Write a report, whole or not at all.
+    """Write a report where `check_report` allowed it.
 
     Raises:
         HarnessError: it cannot be written.
     """
-    write_atomic(path, html.encode())
+    write_output(path, html.encode())

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from harness.adapters.files import write_atomic
+from harness.adapters.outputs import check_output, write_output
 from harness.adapters.results.run_layout import holds_counts
 from harness.adapters.results.samples import RunSamples, read_samples
 from harness.adapters.results.store import RunDirectory
@@ -100,10 +100,11 @@ def check_plot(path: Path) -> None:
     """Refuse a file name that is not that of an SVG.
 
     Raises:
-        InputError: names what is wanted.
+        InputError: names what is wanted; otherwise as `check_output`.
     """
     if path.suffix.lower() != ".svg":
         raise InputError.single(str(path), "is not named as an SVG", "name it *.svg")
+    check_output(path, "trend.svg")
 
 
 def write_trend_plot(trend: BuildTrend, path: Path) -> None:
@@ -112,4 +113,4 @@ def write_trend_plot(trend: BuildTrend, path: Path) -> None:
     Raises:
         HarnessError: it cannot be written.
     """
-    write_atomic(path, svg(trend_charts(trend), colours()).encode())
+    write_output(path, svg(trend_charts(trend), colours()).encode())

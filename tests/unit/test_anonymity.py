@@ -27,6 +27,7 @@ def anonymiser() -> Anonymiser:
     ("text", "expected"),
     [
         ("on build-box.lab.example and Build-Box", "on host1 and host1"),
+        ("vm: x-20260101T000000Z-vm-000-OLD", "vm: x-20260101T000000Z-host1-000-OLD"),
         ("rebuild-boxes, build-box2", "rebuild-boxes, build-box2"),
         ("jane's build, by Jane", "user1's build, by user1"),
         # Words of a run, and names too short to be told from them.

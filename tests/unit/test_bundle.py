@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import counted_run
 import pytest
 import zstandard
-from test_comparing import SAME, a_run
+from test_comparing import SAME, a_run, measure, speeds
 
+from fakes import EXPERIMENT, new_run
 from harness.adapters.files import write_json
 from harness.adapters.results.run_layout import is_bundle
 from harness.adapters.results.store import RunDirectory
 from harness.adapters.results.unpacking import unpacked
 from harness.core.errors import InputError
+from harness.core.experiment import load_experiment
 from harness.core.records import RunState
+from harness.shell.beginning import new_run_id
 from harness.shell.bundles import write_bundle
 from harness.shell.cli.main import run_cli
 from resealed import reseal, write_sealed
@@ -110,6 +115,72 @@ def test_an_anonymous_bundle_tells_nobodys_name(run: Path, tmp_path: Path) -> No
     assert "| RW |" in (place / "table.md").read_text()
 
 
+def on_host(host: str, path: Path, monkeypatch: pytest.MonkeyPatch, **record: Any) -> Path:
+    """Return a run of a machine, whose name is wherever a run's id is: in its domains, logs and paths."""
+    monkeypatch.setattr(platform, "node", lambda: host)
+    record.setdefault("variants", ("OLD", "NEW"))
+    experiment = EXPERIMENT.replace("BLOCKS", "8").replace("REPEATS", "1")
+    run_id = new_run_id(load_experiment(experiment, "experiment.yml"))
+    run = new_run(path, blocks=8, run_id=run_id, **record)
+    measure(run, speeds(dict.fromkeys(record["variants"], 1000.0)))
+    write_json(path / "environment.json", {"host": {"name": host, "kernel": "6.1", "cpu": {"model": "x"}}})
+    for directory in (path / "sessions").iterdir():
+        domain = f"qemu-ab-{run_id}-{directory.name}"
+        (directory / "domain.xml").write_text(
+            f"<domain><name>{domain}</name><metadata><run>{run_id}</run></metadata></domain>"
+        )
+        (directory / "qemu.log").write_text(
+            f"-name guest={domain},debug-threads=on -D /var/log/{domain}.log\n"
+        )
+    reseal(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("host", "private"),
+    [
+        ("buildhost7-acme.corp.example", ["buildhost7", "acme"]),
+        ("build_host7", ["build_host7", "build-host7"]),
+        ("build_host7.corp.example", ["build_host7", "build-host7"]),
+        (f"node-{'x' * 40}.corp.example", ["xxxx"]),
+        # In running text no name of a machine is told from these.
+        ("vm9", ["vm9"]),
+        ("test", ["z-test"]),
+    ],
+)
+def test_the_run_id_tells_no_host(
+    host: str, private: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    run, bundle = on_host(host, tmp_path / "r", monkeypatch), tmp_path / "b.tar.zst"
+    assert run_cli(["export", str(run), "--bundle", str(bundle), "--anonymous", "--logs"]) == 0
+    # The archive as it is: its directories, the manifest and every file.
+    everything = zstandard.ZstdDecompressor().stream_reader(bundle.read_bytes()).read().decode().lower()
+    assert [word for word in private if word in everything] == []
+    place = unpack(bundle, tmp_path / "out")
+    run_id = json.loads((place / "run.json").read_text())["run_id"]
+    name = json.loads((place / "environment.json").read_text())["host"]["name"]
+    assert run_id.endswith(f"Z-{name}")
+    assert json.loads((place / "manifest.json").read_text())["run_id"] == run_id
+    assert everything.startswith(f"{run_id}/manifest.json".lower())
+    assert f"<name>qemu-ab-{run_id}-000-" in (place / "sessions/000-OLD/domain.xml").read_text()
+    capsys.readouterr()
+    assert compared(capsys, bundle) == compared(capsys, run)
+
+
+def test_a_host_in_a_variants_name_is_no_riddle_to_readers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    variants = ("OLD", "build-host7-NEW")
+    run = on_host("build-host7", tmp_path / "r", monkeypatch, variants=variants)
+    write_bundle(run, tmp_path / "b.tar.zst", anonymous=True, logs=False)
+    expected = compared(capsys, run, "--format", "csv")
+    found = compared(capsys, tmp_path / "b.tar.zst", "--format", "csv")
+    assert "build" not in found
+    assert [line.split(",")[3:6] for line in found.splitlines()] == [
+        line.split(",")[3:6] for line in expected.splitlines()
+    ]
+
+
 def test_logs_come_along_on_request_only(run: Path, tmp_path: Path) -> None:
     write_bundle(run, tmp_path / "b.tar.zst", anonymous=False, logs=False)
     place = unpack(tmp_path / "b.tar.zst", tmp_path / "out")
@@ -175,8 +246,6 @@ def test_counts_are_packed_too(tmp_path: Path, capsys: Captured) -> None:
 
 
 def test_a_run_without_numbers_can_be_sent_too(tmp_path: Path, capsys: Captured) -> None:
-    from fakes import new_run
-
     run = new_run(tmp_path / "r", state=RunState.FAILED).path
     write_bundle(run, tmp_path / "b.tar.zst", anonymous=False, logs=False)
     assert run_cli(["compare", str(tmp_path / "b.tar.zst")]) == 2

@@ -119,6 +119,7 @@ def test_what_a_run_that_goes_on_needs_is_left_alone_and_its_process_named(
     guest, run = write(alone / "s" / "guest" / "root.qcow2"), alone / "runs" / "r"
     half = write(run / ".run.json.77.tmp")
     write(run / "run.json")
+    (run / "sessions").mkdir()
     dead = write(alone / "tmp" / "ab-scratch-dead" / "lock")
     with host_lock.open("w") as host, (run / ".lock").open("w") as writer, scratch() as mine:
         fcntl.flock(host, fcntl.LOCK_EX)
@@ -149,6 +150,71 @@ def test_a_run_directory_that_is_not_there_is_an_error(
 ) -> None:
     assert clean(alone, "runs/nowhere") == 2
     assert "runs/nowhere: does not exist" in capsys.readouterr().err
+
+
+def half_written_of(run: Path) -> Path:
+    """Make a run directory with a file that its writer did not finish, or is about to; return that."""
+    write(run / "run.json")
+    return write(run / "sessions" / "000-OLD" / ".session.json.77.tmp")
+
+
+def test_of_a_directory_of_runs_each_is_looked_at_by_itself_and_nothing_else(
+    alone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = alone / "fleet"
+    dead, going_on = half_written_of(place / "dead"), half_written_of(place / "going-on")
+    (place / "unborn" / "counts").mkdir(parents=True)
+    others = [
+        write(place / ".page.html.77.tmp"),
+        write(place / "somebodys" / ".editor.77.tmp"),
+        # Another program's, and a run within a run: it may have a writer of its own.
+        write(place / "project" / "run.json").with_name(".cache.77.tmp"),
+        half_written_of(place / "dead" / "aa"),
+        write(place / "dead" / "plots" / ".pool.svg.77.tmp"),
+    ]
+    write(others[2])
+    with (place / "going-on" / ".lock").open("w") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        # The same run twice is one run.
+        assert clean(alone, "fleet", "fleet/dead") == 0
+    out = capsys.readouterr().out
+    assert f"left alone: fleet/going-on, written by process {os.getpid()}" in out
+    assert out.count("removed") == 2
+    assert not dead.exists()
+    assert not (place / "unborn").exists()
+    assert going_on.exists()
+    assert all(path.exists() for path in others)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("project", "is no run directory, and holds none"),
+        # One level down, where `harness clean DIR` does not go.
+        (".", "is no run directory, and holds none"),
+        ("notes.txt", "is not a directory"),
+        ("runs/nowhere", "does not exist"),
+    ],
+)
+def test_what_is_no_run_directory_is_refused_and_nothing_touched(
+    alone: Path, name: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    half = half_written_of(alone / "runs" / "r")
+    others = [write(alone / "project" / ".x.77.tmp"), write(alone / "project" / "sub" / ".y.77.tmp")]
+    write(alone / "notes.txt")
+    scratch_directory = write(alone / "tmp" / "ab-scratch-dead" / "lock")
+    assert clean(alone, "runs/r", name) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert f"error: {name}: {words}" in captured.err
+    assert "\n  remedy: name a run directory" in captured.err
+    assert all(path.exists() for path in (half, scratch_directory, *others))
+
+
+def test_a_start_that_got_no_further_than_its_directory_is_no_error(alone: Path) -> None:
+    (alone / "runs" / "r").mkdir(parents=True)
+    assert clean(alone, "runs/r") == 0
+    assert (alone / "runs" / "r").exists()
 
 
 SLEEPER = "import time; time.sleep(300)"

@@ -105,11 +105,15 @@ def test_what_a_start_left_that_was_killed_before_its_run_json_does_not_stand_in
 def test_half_written_files_go_when_the_run_goes_on(tmp_path: Path) -> None:
     run = create(tmp_path / "run")
     half, notes = run.path / "sessions" / ".session.json.77.tmp", run.path / "notes.tmp"
+    (run.path / "mine").mkdir()
+    others = run.path / "mine" / ".notes.77.tmp"
     half.write_text("{")
     notes.write_text("mine")
+    others.write_text("of an editor that is open, or of a run that goes on")
     with run.writing():
         assert not half.exists()
         assert notes.exists()
+        assert others.exists()
 
 
 def test_an_empty_directory_may_be_used(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ from harness.adapters.results.run_layout import (
     LOCK,
     PLAN,
     check_new,
+    half_written_in_run,
     is_run_directory,
 )
 from harness.core import seals
@@ -150,7 +151,7 @@ class RunFiles(Generic[_Head]):
         with exclusive(
             self.path / LOCK, what=f"the run directory {self.path}", remedy="wait for the other run to end"
         ):
-            for file in half_written(self.path):
+            for file in half_written_in_run(self.path):
                 remove_tree(file)
             yield
 

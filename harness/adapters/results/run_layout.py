@@ -54,6 +54,20 @@ def is_run_directory(path: Path) -> bool:
         return False
 
 
+def half_written_in_run(path: Path) -> list[Path]:
+    """Return what a killed process did not finish writing of a run; what else lies in there is not looked at.
+
+    To be asked of a run directory that nobody writes. Another one in it may have a writer of its own.
+    """
+    own = {path / name for name in (*_PARTS, DAMAGED)}
+    return [file for file in half_written(path) if file.parent == path or not own.isdisjoint(file.parents)]
+
+
+def holds_run(path: Path) -> bool:
+    """Return whether a directory holds a run, begun or unborn: other programs have a run.json, too."""
+    return is_unborn(path) or (is_run_directory(path) and any((path / part).is_dir() for part in _PARTS))
+
+
 def is_bundle(path: Path) -> bool:
     """Return whether a path is to be read as a bundle: by its name, or by how it begins."""
     if not path.is_file():

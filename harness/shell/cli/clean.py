@@ -32,21 +32,21 @@ def command(
     """Remove what runs that were killed left behind: guests, settings, scratch and half-written files.
 
     Only what carries this project's marks and is dead is touched; what belongs to a run that goes on is left
-    alone, and its process named. The next run does the same before it begins. Run directories keep all that
-    was measured; without RUN_DIR those in ./runs are looked into.
+    alone, and its process named. The next run does the same before it begins.
+
+    RUN_DIR is a run directory or a directory of several [default: ./runs]; nothing else is looked into. Run
+    directories keep all that was measured.
 
     \b
       harness clean --dry-run
       harness clean
       harness clean runs/quick-20260101T120000
+      harness clean runs/fleet-quick-0a1b2c3d
     """
     from harness.adapters.workspace import Workspace
-    from harness.core.errors import InputError
-    from harness.shell.cleaning import Cleaner, runs_below
+    from harness.shell.cleaning import Cleaner, runs_below, runs_named
 
-    if missing := [path for path in run_dirs if not path.exists()]:
-        raise InputError.single(str(missing[0]), "does not exist", "name a run directory, or none at all")
-    runs = list(run_dirs) or runs_below(Path("runs"))
+    runs = runs_named(run_dirs) if run_dirs else runs_below(Path("runs"))
     done = Cleaner(Workspace.at(state_dir), runs, libvirt, dry_run).clean()
     if as_json:
         print_json({"dry_run": dry_run} | done.as_json())

@@ -124,12 +124,15 @@ def refuse_for_workload(run_dir: Path, judging: dict[str, object]) -> None:
 def _export(
     run_dir: Path, forms: Sequence[str], output: Path | None, wanted: Wanted, fail_on: tuple[str, ...]
 ) -> int:
-    from harness.adapters.files import make_directory, write_atomic
+    from harness.adapters.files import make_directory
+    from harness.adapters.outputs import check_output, write_output
     from harness.shell.exporting import FILE_NAMES, ExportFormat, export_run, judge_or_say_why, judge_run
 
     chosen = [ExportFormat(form) for form in forms]
     if len(chosen) > 1 and output is None:
         raise click.UsageError("several formats go into a directory: -o DIR")
+    if len(chosen) == 1 and output is not None:
+        check_output(output, FILE_NAMES[chosen[0]])
     judge = judge_or_say_why if ExportFormat.JUNIT in chosen else judge_run
     judged = judge(run_dir, wanted)
     possible = chosen if judged.result is not None else [ExportFormat.JUNIT]
@@ -137,11 +140,11 @@ def _export(
     if output is None:
         click.echo(texts[chosen[0]], nl=False)
     elif len(chosen) == 1:
-        write_atomic(output, texts[chosen[0]].encode())
+        write_output(output, texts[chosen[0]].encode())
     else:
         make_directory(output, 0o755)
         for form, text in texts.items():
-            write_atomic(output / FILE_NAMES[form], text.encode())
+            write_output(output / FILE_NAMES[form], text.encode())
     _say_warnings(judged, chosen)
     if judged.problem is not None and possible != chosen:
         raise judged.problem

@@ -56,11 +56,12 @@ def command(
     from harness.adapters.workspace import Workspace
     from harness.core.model import Workload
     from harness.core.planning import plan_to_json
-    from harness.shell.declare import Changes, declare, declare_within, plan_of
+    from harness.shell.declare import Changes, declare, declare_within, plan_of, read_experiment
     from harness.shell.expectation import expect
 
     workspace, changes = Workspace.at(state_dir), Changes(blocks=blocks, seed=seed, alpha=alpha)
-    if (counted := declare(experiment)).experiment.workload is Workload.INSTRUCTIONS:
+    file = read_experiment(experiment)
+    if (counted := declare(file)).experiment.workload is Workload.INSTRUCTIONS:
         given = {"--blocks": blocks, "--seed": seed, "--budget": budget, "--alpha": alpha}
         if wrong := [name for name, value in given.items() if value is not None]:
             raise click.UsageError(
@@ -69,9 +70,9 @@ def command(
         _plan_counts(counted, as_json=as_json, show_all=show_all)
         return
     if budget is None:
-        declared = declare(experiment, changes)
+        declared = declare(file, changes)
     else:
-        declared = declare_within(experiment, changes, budget=budget, workspace=workspace)
+        declared = declare_within(file, changes, budget=budget, workspace=workspace)
     plan = plan_of(declared.experiment)
     expected = expect(declared.experiment, plan, workspace)
     if as_json:

@@ -66,13 +66,13 @@ def command(
     from harness.analysis.metrics import find_metrics
     from harness.core.model import Workload
     from harness.shell.judging import Judgement
-    from harness.shell.reporting import check_output, report_run, write_report
+    from harness.shell.reporting import check_report, report_run, write_report
     from harness.shell.results import workload_of
     from harness.shell.roles import Roles
 
     path = None if output == "-" else Path(output)
     if path is not None:
-        check_output(path)
+        check_report(path)
     of_samples: dict[str, object] = {"--noise-floor": noise_floor, "--alpha": alpha}
     of_samples |= {"--metric": metric != "iops", "--accept-differences": accept_differences}
     if holds_counts(run_dir):

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from harness.shell.beginning import RunOptions
     from harness.shell.campaign import Outcome
     from harness.shell.console import Console
-    from harness.shell.declare import Declared
+    from harness.shell.declare import Declared, ExperimentFile
     from harness.shell.events import Event
     from harness.shell.guestless import GuestlessRunner
     from harness.shell.runner import Runner
@@ -109,7 +109,7 @@ def command(
     from harness.core.model import Workload
     from harness.shell.beginning import RunOptions
     from harness.shell.console import Console
-    from harness.shell.declare import Changes, declare, declare_within
+    from harness.shell.declare import Changes, declare, declare_within, read_experiment
     from harness.shell.quieting import check_tuning
 
     kept: dict[str, object] = {"--run-dir": run_dir, "--blocks": blocks, "--seed": seed, "--budget": budget}
@@ -117,14 +117,15 @@ def command(
     kept |= {"--accel": accel, "--aa": aa or None, "--ceiling": ceiling or None, "--noise-floor": noise_floor}
     kept |= {"--to-the-limit": to_the_limit or None, "--max-map-count": max_map_count}
     _check_usage(experiment, resume_dir, kept)
+    file = None if experiment is None else read_experiment(experiment)
     console, workspace = Console(quiet=quiet), Workspace.at(state_dir)
     workspace.check_sockets()
     with stopping_on_signals() as stop:
         patience = patience_of(wait, console.say, stop)
-        if _counts(experiment, resume_dir):
+        if _counts(file, resume_dir):
             _refuse(kept, "counts of instructions have neither blocks, order nor accelerator")
             counted = _count(
-                experiment,
+                file,
                 resume_dir,
                 run_dir,
                 workspace,
@@ -135,7 +136,7 @@ def command(
                 aa=aa,
             )
             return report(*counted, console, lambda: count_result(counted[0], fail_on))
-        if experiment is not None:
+        if file is not None:
             changes = Changes(
                 blocks=blocks,
                 seed=seed,
@@ -146,9 +147,9 @@ def command(
                 to_the_limit=to_the_limit,
             )
             if budget is None:
-                declared = declare(experiment, changes)
+                declared = declare(file, changes)
             else:
-                declared = declare_within(experiment, changes, budget=budget, workspace=workspace)
+                declared = declare_within(file, changes, budget=budget, workspace=workspace)
             if declared.experiment.workload is Workload.POOL_GROWTH:
                 meaningless: dict[str, object] = {
                     "--fail-on": fail_on or None,
@@ -191,14 +192,14 @@ def _check_usage(experiment: Path | None, resume_dir: Path | None, options: dict
         )
 
 
-def _counts(experiment: Path | None, resume_dir: Path | None) -> bool:
+def _counts(file: ExperimentFile | None, resume_dir: Path | None) -> bool:
     """Return whether it is instructions that are to be counted."""
     from harness.adapters.results.run_layout import holds_counts
     from harness.core.model import Workload
     from harness.shell.declare import declare
 
-    if experiment is not None:
-        return declare(experiment).experiment.workload is Workload.INSTRUCTIONS
+    if file is not None:
+        return declare(file).experiment.workload is Workload.INSTRUCTIONS
     return resume_dir is not None and holds_counts(resume_dir)
 
 
@@ -211,7 +212,7 @@ def _refuse(options: dict[str, object], why: str) -> None:
 
 
 def _count(
-    experiment: Path | None,
+    file: ExperimentFile | None,
     resume_dir: Path | None,
     run_dir: Path | None,
     workspace: Workspace,
@@ -229,13 +230,13 @@ def _count(
     from harness.shell.counting import CountRunner
     from harness.shell.declare import Changes, declare
 
-    if experiment is None:
+    if file is None:
         assert resume_dir is not None  # noqa: S101 - _check_usage saw to it
         with CountDisplay(console) as display:
             runner = CountRunner(workspace, stop, display.emit, console.say, patience)
             outcome = runner.resume(CountDirectory.open(resume_dir))
         return resume_dir, outcome
-    declared = declare(experiment, Changes(aa=aa))
+    declared = declare(file, Changes(aa=aa))
     directory = run_dir or _new_directory(declared.experiment.name)
     check_new(directory)
     with host_shared(patience):
