@@ -71,7 +71,7 @@ def test_a_name_that_others_can_foresee_is_nowhere() -> None:
         for line in content.splitlines()
         if re.search(r"[\"' =]/tmp/|TMPDIR", line)
     }
-    # In the guest, where the harness is alone; in a sentence to the user; and the one name by which users meet,
-    # which is only locked, never followed, read or written.
+    # In the guest, where the harness is alone; in a sentence to the user; and the one name by which users
+    # meet, which is only locked, never followed, read or written.
     allowed = ("ansible_remote_tmp", "a shorter TMPDIR", "USERS_LOCK = ")
     assert {line for line in found if not any(words in line for words in allowed)} == set()
