@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from harness.adapters.files import write_atomic
+from harness.adapters.results.run_layout import run_of
 from harness.core.errors import HarnessError, InputError
 
 _MOST_LINKS = 40
@@ -33,7 +34,8 @@ def check_output(path: Path, example: str) -> None:
         example: how a file may be called, for who named a directory.
 
     Raises:
-        InputError: it is a directory, a disk, a link that leads nowhere, or may not be written.
+        InputError: it is a directory, a disk, a link that leads nowhere or a part of a run, or may not be
+            written.
     """
     remedy = "name another file"
     if path.is_dir():
@@ -48,6 +50,8 @@ def check_output(path: Path, example: str) -> None:
         return
     if file.is_symlink():
         raise InputError.single(str(path), "is a link that leads in a circle", f"remove it, or {remedy}")
+    if run := run_of(file):
+        raise InputError.single(str(path), f"is a part of the run {run}, which would be lost", remedy)
     if not file.parent.is_dir():
         raise InputError.single(str(path), f"{file.parent} is not a directory", f"make it, or {remedy}")
     if not os.access(file.parent, os.W_OK | os.X_OK):

@@ -11,8 +11,7 @@ import orjson
 from harness import __version__
 from harness.adapters.outputs import check_output, write_output
 from harness.adapters.results.bundle import NOISE_FLOOR, files_of_run, pack
-from harness.adapters.results.host_log import HOST_LOG
-from harness.adapters.results.run_layout import BUNDLE_SUFFIX, ENVIRONMENT, HEAD
+from harness.adapters.results.run_layout import BUNDLE_SUFFIX, ENVIRONMENT, HEAD, HOST_LOG
 from harness.adapters.results.store import RunDirectory, is_run_directory
 from harness.adapters.workspace import default_state_directory
 from harness.core import seals

@@ -14,7 +14,8 @@ from test_telemetry_compared import measure
 from fakes import new_run
 from fuzz.edits import SIGN, Files, edits_of, lay_out, mutator, written
 from fuzz.target import READ, Target, outcome_of, require
-from harness.adapters.results.host_log import HOST_LOG, read_looks
+from harness.adapters.results.host_log import read_looks
+from harness.adapters.results.run_layout import HOST_LOG
 from harness.adapters.results.samples import read_samples
 from harness.adapters.results.store import RunDirectory
 from harness.analysis.result import Comparison, build

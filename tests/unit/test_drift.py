@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from fakes import FakeLab, campaign, new_run
 from harness.adapters.host.settings import HostSettings
 from harness.adapters.host.tuning import hold, plan
-from harness.adapters.results.host_log import HOST_LOG, HostLog, read_looks
+from harness.adapters.results.host_log import HostLog, read_looks
+from harness.adapters.results.run_layout import HOST_LOG
 from harness.adapters.results.store import RunDirectory
 from harness.adapters.workspace import Workspace
 from harness.core.model import Tuning

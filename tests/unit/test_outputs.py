@@ -147,6 +147,19 @@ def test_where_nothing_can_be_written_is_said_first(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("part", ["run.json", "host.jsonl", "sessions/000-OLD/session.json", "sessions/new"])
+def test_a_run_is_not_written_over(part: str, verb: tuple[list[str], str], tmp_path: Path) -> None:
+    arguments, suffix = verb
+    other = a_run(tmp_path / "other", blocks=1)
+    before = {path: path.read_bytes() for path in other.rglob("*") if path.is_file()}
+    link = tmp_path / f"link{suffix}"
+    link.symlink_to(other / part)
+    assert run_cli([*arguments, str(link)]) == 2
+    assert {path: path.read_bytes() for path in other.rglob("*") if path.is_file()} == before
+    # What only lies beside its parts is the user's.
+    assert run_cli([*arguments, str(other / f"result{suffix}")]) == 0
+
+
 def test_a_disk_is_not_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "is_block_device", lambda _path: True)
     with pytest.raises(InputError, match="is a disk, whose content would be lost"):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from harness.adapters.files import is_there, read_bytes
+from harness.adapters.results.run_layout import HOST_LOG
 from harness.core import seals
 from harness.core.errors import HarnessError
 from harness.core.quiet.drift import Look, Moment, changed, drift_sentences
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
     from harness.adapters.host.settings import HostSettings
     from harness.core.quiet.drift import Values
-
-HOST_LOG = "host.jsonl"
 
 
 class HostLog:

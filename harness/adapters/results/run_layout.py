@@ -19,6 +19,7 @@ EXPERIMENT, PLAN, ENVIRONMENT = "experiment.yml", "plan.json", "environment.json
 _PARTS = frozenset({"sessions", "counts"})
 _FIRST = _PARTS | {EXPERIMENT, PLAN, ENVIRONMENT}
 """What is there before the head; half-written files aside."""
+HOST_LOG = "host.jsonl"
 DAMAGED = "damaged"
 """Where what is damaged of a run is put aside before it is measured again."""
 BUNDLE_SUFFIX = ".tar.zst"
@@ -66,6 +67,15 @@ def half_written_in_run(path: Path) -> list[Path]:
 def holds_run(path: Path) -> bool:
     """Return whether a directory holds a run, begun or unborn: other programs have a run.json, too."""
     return is_unborn(path) or (is_run_directory(path) and any((path / part).is_dir() for part in _PARTS))
+
+
+def run_of(file: Path) -> Path | None:
+    """Return the run directory that a file is a part of, or would be; None for what only lies in one."""
+    for parent in file.parents:
+        if holds_run(parent):
+            own = _FIRST | {HEAD, LOCK, HOST_LOG, DAMAGED}
+            return parent if file.relative_to(parent).parts[0] in own else None
+    return None
 
 
 def is_bundle(path: Path) -> bool:
