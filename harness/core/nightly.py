@@ -11,6 +11,7 @@ import yaml
 
 from harness.core.documents import document_of
 from harness.core.errors import InputError
+from harness.core.model import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,8 +72,14 @@ def followed(experiment: Experiment, variant: str, source: str) -> Followed:
         source: the experiment's file, for messages.
 
     Raises:
-        InputError: there is no such build, or its source does not move.
+        InputError: there is no such build, its source does not move, or nights have nothing to file.
     """
+    if experiment.workload is Workload.POOL_GROWTH:
+        raise InputError.single(
+            f"{source}: workload",
+            "pool-growth is judged by its rounds: there is no number to follow from night to night",
+            "have your timer call: harness run FILE, and harness export RUN_DIR --format junit",
+        )
     build = document_of(experiment)["builds"].get(variant)
     where = f"{source}: builds.{variant}"
     if build is None:

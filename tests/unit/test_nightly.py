@@ -79,6 +79,7 @@ def test_first_night_and_one_without_a_new_commit_have_nothing_beside(last: str 
         ("ref: master", f"ref: {TONIGHT}", "NEW", "is a commit, which does not move"),
         ("baseline: OLD", "baseline: NEW", "NEW", "is the baseline"),
         ("OLD", LAST_NIGHT, "NEW", "is the name of last night's build"),
+        ("baseline: OLD", "baseline: OLD\nworkload: pool-growth", "NEW", "harness export RUN_DIR"),
     ],
 )
 def test_what_cannot_be_followed_is_refused(old: str, new: str, variant: str, words: str) -> None:
@@ -86,7 +87,7 @@ def test_what_cannot_be_followed_is_refused(old: str, new: str, variant: str, wo
     with pytest.raises(InputError) as caught:
         followed(experiment, variant, "n.yml")
     (problem,) = caught.value.problems
-    assert problem.where.startswith("n.yml: builds.")
+    assert problem.where.startswith(("n.yml: builds.", "n.yml: workload"))
     assert words in f"{problem.message}; {problem.remedy}"
 
 
