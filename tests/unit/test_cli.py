@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,8 @@ from harness.shell.cli.run_result import guest_result, report
 from harness.shell.console import Console
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from harness.adapters.results.store import RunDirectory
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,6 +51,30 @@ def harness(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]
         cwd=ROOT,
         **options,
     )
+
+
+def redirected(where: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the real command with a redirection of the shell's."""
+    return subprocess.run(
+        ["bash", "-c", f'"$@" {where}', "-", sys.executable, "-m", "harness", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd=ROOT,
+        env=os.environ | environment,
+    )
+
+
+@contextmanager
+def without_reader() -> Iterator[int]:
+    """Return the end of a pipe that nobody reads (any more)."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        yield write
+    finally:
+        os.close(write)
 
 
 @pytest.fixture(scope="module")
@@ -176,14 +204,34 @@ def test_completion_knows_the_verbs() -> None:
 
 
 def test_a_reader_that_closes_the_pipe_early_is_no_error() -> None:
-    done = subprocess.run(
-        ["bash", "-c", f"{sys.executable} -m harness schema | head -1; echo ${{PIPESTATUS[0]}}"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-    )
-    assert (done.stdout, done.stderr) == ("{\n0\n", "")
+    with without_reader() as pipe:
+        done = harness("schema", stdout=pipe, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("closed", ["| head -c0", ">&-"])
+def test_a_verdict_outlives_the_reader_of_the_table(closed: str) -> None:
+    done = redirected(f'{closed}; exit "${{PIPESTATUS[0]}}"', "compare", *CSVS, "--fail-on", "unclear")
+    assert (done.returncode, done.stdout, done.stderr) == (4, "", "")
+
+
+def test_the_result_comes_where_nothing_takes_messages(one_died: Path) -> None:
+    shown = harness("compare", str(one_died), "--format", "csv")
+    assert "harness: warning: " in shown.stderr
+    for log in ("2>&-", "2>/dev/full"):
+        done = redirected(log, "compare", str(one_died), "--format", "csv")
+        assert (done.returncode, done.stdout) == (0, shown.stdout)
+
+
+def test_a_pipe_that_is_closed_elsewhere_is_an_error_in_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    def refused(_value: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("harness.shell.cli.schema.print_json", refused)
+    assert run_cli(["schema"]) == 1
+    assert capsys.readouterr().err == "error: Broken pipe\n"
 
 
 def test_a_full_disk_behind_stdout_is_an_error_in_words() -> None:
