@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +24,6 @@ from harness.shell.cli.run_result import guest_result, report
 from harness.shell.console import Console
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from harness.adapters.results.store import RunDirectory
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,30 +47,6 @@ def harness(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]
         cwd=ROOT,
         **options,
     )
-
-
-def redirected(where: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the real command with a redirection of the shell's."""
-    return subprocess.run(
-        ["bash", "-c", f'"$@" {where}', "-", sys.executable, "-m", "harness", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        cwd=ROOT,
-        env=os.environ | environment,
-    )
-
-
-@contextmanager
-def without_reader() -> Iterator[int]:
-    """Return the end of a pipe that nobody reads (any more)."""
-    read, write = os.pipe()
-    os.close(read)
-    try:
-        yield write
-    finally:
-        os.close(write)
 
 
 @pytest.fixture(scope="module")
@@ -201,43 +173,6 @@ def test_completion_knows_the_verbs() -> None:
     command = Path(sys.executable).with_name("harness")
     done = subprocess.run([command], capture_output=True, text=True, check=False, env=environment)
     assert [line.removeprefix("plain,") for line in done.stdout.split()] == list(_VERBS)
-
-
-def test_a_reader_that_closes_the_pipe_early_is_no_error() -> None:
-    with without_reader() as pipe:
-        done = harness("schema", stdout=pipe, stderr=subprocess.PIPE)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-@pytest.mark.parametrize("closed", ["| head -c0", ">&-"])
-def test_a_verdict_outlives_the_reader_of_the_table(closed: str) -> None:
-    done = redirected(f'{closed}; exit "${{PIPESTATUS[0]}}"', "compare", *CSVS, "--fail-on", "unclear")
-    assert (done.returncode, done.stdout, done.stderr) == (4, "", "")
-
-
-def test_the_result_comes_where_nothing_takes_messages(one_died: Path) -> None:
-    shown = harness("compare", str(one_died), "--format", "csv")
-    assert "harness: warning: " in shown.stderr
-    for log in ("2>&-", "2>/dev/full"):
-        done = redirected(log, "compare", str(one_died), "--format", "csv")
-        assert (done.returncode, done.stdout) == (0, shown.stdout)
-
-
-def test_a_pipe_that_is_closed_elsewhere_is_an_error_in_words(
-    monkeypatch: pytest.MonkeyPatch, capsys: Captured
-) -> None:
-    def refused(_value: object) -> None:
-        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
-
-    monkeypatch.setattr("harness.shell.cli.schema.print_json", refused)
-    assert run_cli(["schema"]) == 1
-    assert capsys.readouterr().err == "error: Broken pipe\n"
-
-
-def test_a_full_disk_behind_stdout_is_an_error_in_words() -> None:
-    with Path("/dev/full").open("w") as full:
-        done = harness("schema", stdout=full, stderr=subprocess.PIPE)
-    assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
 
 
 def test_a_path_that_cannot_be_looked_at_is_an_error_in_words() -> None:
