@@ -77,6 +77,9 @@ def write_output(path: Path, data: bytes) -> None:
         opened = os.dup(descriptor) if descriptor is not None else os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         with os.fdopen(opened, "wb") as stream:
             stream.write(data)
+    except BrokenPipeError:
+        # Whoever reads the pipe has seen enough, as with `| head`: no error of anybody's.
+        return
     except OSError as error:
         raise HarnessError(f"cannot write {path}: {error.strerror}", remedy="name another file") from error
 

@@ -13,6 +13,7 @@ import orjson
 from harness.analysis.layout import Column, clean, layout, markdown_remarks, markdown_table
 from harness.analysis.pool_costs import PoolCost
 from harness.analysis.tables import HEADS, JSON_FORMAT_VERSION, TableFormat, percent
+from harness.core.unicode import json_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -291,6 +292,4 @@ def _json(comparison: CostComparison) -> str:
         "footer": [comparison.ruler, *comparison.footer],
         "environment": comparison.environment,
     }
-    return orjson.dumps(
-        document, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    ).decode()
+    return json_text(document, orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

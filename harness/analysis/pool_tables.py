@@ -12,6 +12,7 @@ import pandas as pd
 from harness.analysis.layout import Column, clean, layout, markdown_remarks, markdown_table
 from harness.analysis.pool import VMAS_OF_COROUTINE, Fate, Growth, PoolVariant
 from harness.analysis.tables import JSON_FORMAT_VERSION, TableFormat
+from harness.core.unicode import json_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -217,7 +218,7 @@ def _json(report: PoolReport) -> str:
         "environment": report.environment,
     }
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    return orjson.dumps(document, default=str, option=options).decode()
+    return json_text(document, options)
 
 
 def _csv(report: PoolReport) -> str:

@@ -15,6 +15,7 @@ from harness.analysis.comparison import EXTRA_COLUMNS, RESULT_COLUMNS
 from harness.analysis.layout import Column, clean, layout, markdown_remarks, markdown_table
 from harness.analysis.remarks import shortened
 from harness.analysis.result import CRASH_COLUMNS
+from harness.core import unicode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -348,7 +349,7 @@ def _json(comparison: Comparison) -> str:
 def json_text(document: dict[str, Any]) -> str:
     """Return a document as JSON; what is not finite is null."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
-    return orjson.dumps(document, default=str, option=options).decode()
+    return unicode.json_text(document, options)
 
 
 def document(comparison: Comparison) -> dict[str, Any]:

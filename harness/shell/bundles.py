@@ -18,6 +18,7 @@ from harness.core import seals
 from harness.core.anonymity import Anonymiser, users_in
 from harness.core.errors import InputError
 from harness.core.experiment import load_experiment
+from harness.core.unicode import utf8
 from harness.shell.exporting import Wanted, judge_run, render_table
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _tables(path: Path) -> dict[str, bytes]:
         judged = judge_run(path, Wanted())
     except InputError:
         return {}
-    return {name: render_table(judged, form).encode() for name, form in _TABLES.items()}
+    return {name: utf8(render_table(judged, form)) for name, form in _TABLES.items()}
 
 
 def _noise_floor(path: Path, head: Mapping[str, Any], *, logs: bool) -> dict[str, bytes]:

@@ -18,7 +18,7 @@ from harness.shell.events import (
     SessionReady,
     SessionStarted,
 )
-from harness.shell.terminal import redraws, unfiltered
+from harness.shell.terminal import lasting, redraws, unfiltered
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -39,7 +39,8 @@ class Console:
     """
 
     def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
-        self._stream = stream or sys.stderr
+        # Messages that nobody reads, or a full disk behind them, end no measurement.
+        self._stream = lasting(stream or sys.stderr)
         self._quiet = quiet
         self._bar: Progress | None = None
 
@@ -253,7 +254,7 @@ def progress_bar(stream: TextIO, *, auto_refresh: bool = True) -> Progress:
         MofNCompleteColumn(),
         TextColumn("left"),
         TimeRemainingColumn(elapsed_when_finished=True),
-        console=RichConsole(file=unfiltered(stream)),
+        console=RichConsole(file=unfiltered(lasting(stream))),
         transient=True,
         auto_refresh=auto_refresh,
     )

@@ -173,13 +173,19 @@ def write_trends(found: Sequence[PlaceTrends], output: Path) -> Path:
     Raises:
         InputError: something else is there, or no file can be.
     """
-    from harness.report.history_page import trends_page
-    from harness.report.page import render_page
     from harness.shell.reporting import check_report, write_report
 
     check_report(output)
-    write_report(output, render_page(trends_page(found, partial(link_to, output.absolute().parent))))
+    write_report(output, trends_html(found, output.parent))
     return output
+
+
+def trends_html(found: Sequence[PlaceTrends], directory: Path) -> str:
+    """Return the page of trends; its links to runs lead from a directory."""
+    from harness.report.history_page import trends_page
+    from harness.report.page import render_page
+
+    return render_page(trends_page(found, partial(link_to, directory.absolute())))
 
 
 def link_to(directory: Path, run: FiledRun) -> str | None:

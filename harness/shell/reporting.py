@@ -15,6 +15,7 @@ from harness.analysis.explanation import explain
 from harness.analysis.metrics import METRICS
 from harness.core.errors import InputError
 from harness.core.model import Workload
+from harness.core.unicode import utf8
 from harness.report.call_graphs import CellTree
 from harness.report.cost_page import CostStory, cost_page
 from harness.report.matrix_page import MatrixReport, Story, matrix_page
@@ -214,4 +215,4 @@ def write_report(path: Path, html: str) -> None:
     Raises:
         HarnessError: it cannot be written.
     """
-    write_output(path, html.encode())
+    write_output(path, utf8(html))

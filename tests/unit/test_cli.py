@@ -175,23 +175,6 @@ def test_completion_knows_the_verbs() -> None:
     assert [line.removeprefix("plain,") for line in done.stdout.split()] == list(_VERBS)
 
 
-def test_a_reader_that_closes_the_pipe_early_is_no_error() -> None:
-    done = subprocess.run(
-        ["bash", "-c", f"{sys.executable} -m harness schema | head -1; echo ${{PIPESTATUS[0]}}"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-    )
-    assert (done.stdout, done.stderr) == ("{\n0\n", "")
-
-
-def test_a_full_disk_behind_stdout_is_an_error_in_words() -> None:
-    with Path("/dev/full").open("w") as full:
-        done = harness("schema", stdout=full, stderr=subprocess.PIPE)
-    assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
-
-
 def test_a_path_that_cannot_be_looked_at_is_an_error_in_words() -> None:
     done = harness("compare", "a" * 300)
     assert (done.returncode, done.stdout) == (1, "")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
+import pty
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 import pytest
 
@@ -17,10 +21,11 @@ from harness.core.errors import GuestError, HarnessError, InputError, Problem
 from harness.core.experiment.protocol import Protocol
 from harness.core.mappings import Mappings
 from harness.core.protocols import Execution
+from harness.core.records import RunState
 from harness.shell.console import Console
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     from harness.core.model import Cell
     from harness.core.planning import PlannedSession
@@ -51,6 +56,47 @@ def shown(
     with Console(stream, quiet=quiet).progress() as progress:
         outcome = campaign(run, lab, emit=progress.emit, protocol=Protocol(retries=0))
     return stream.getvalue(), outcome.failures
+
+
+def pipe_without_reader() -> TextIO:
+    read, write = os.pipe()
+    os.close(read)
+    return os.fdopen(write, "w")
+
+
+def full_disk() -> TextIO:
+    return Path("/dev/full").open("w")
+
+
+def closed_terminal() -> TextIO:
+    ours, theirs = pty.openpty()
+    stream = os.fdopen(theirs, "w")
+    os.close(ours)
+    return stream
+
+
+@pytest.mark.parametrize("log", [pipe_without_reader, full_disk, closed_terminal])
+def test_a_run_goes_on_when_nobody_can_read_what_it_says(tmp_path: Path, log: Callable[[], TextIO]) -> None:
+    run = new_run(tmp_path / "r")
+    with log() as stream:
+        with Console(stream).progress() as progress:
+            outcome = campaign(run, FakeLab(), emit=progress.emit)
+        # As at the end of the command: what was left unwritten fails no more.
+        stream.flush()
+    assert (outcome.state, outcome.stopped) == (RunState.FINISHED, "the plan is done")
+
+
+class LostTerminal(Terminal):
+    def write(self, text: str) -> int:
+        raise OSError(errno.EIO, f"cannot show {text!r}")
+
+
+def test_a_bar_goes_on_when_its_terminal_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    run = new_run(tmp_path / "r")
+    with Console(LostTerminal()).progress() as progress:
+        outcome = campaign(run, FakeLab(), emit=progress.emit)
+    assert outcome.state is RunState.FINISHED
 
 
 def test_elsewhere_than_on_a_terminal_there_is_a_plain_line_a_session(tmp_path: Path) -> None:

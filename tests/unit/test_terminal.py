@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import orjson
+import pytest
 
 from fakes import new_run
 from harness.shell.terminal import plain, unfiltered
@@ -40,7 +41,9 @@ def test_what_draws_gets_the_terminal_itself() -> None:
     assert unfiltered(terminal) is terminal
 
 
-def test_the_command_on_a_real_terminal(tmp_path: Path) -> None:
+# ASCII too: click would write past what protects the terminal.
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_the_command_on_a_real_terminal(tmp_path: Path, encoding: str) -> None:
     run = new_run(tmp_path / "run", name=EVIL, stopped=EVIL)
     head = orjson.loads((run.path / "run.json").read_bytes())
     assert head["name"] == EVIL
@@ -53,6 +56,7 @@ def test_the_command_on_a_real_terminal(tmp_path: Path) -> None:
             stdout=theirs,
             stderr=theirs,
             check=False,
+            env=os.environ | {"PYTHONIOENCODING": encoding},
         )
     os.close(theirs)
     shown = b""

@@ -19,6 +19,7 @@ from harness.shell.cli.options import (
     margin_option,
     metric_option,
     noise_floor_option,
+    print_file,
     reads_bundles,
     refuse_given,
 )
@@ -178,6 +179,13 @@ class _Asked:
             "--format html (the page of `harness report` has the trend)": self.form == "html",
         }
 
+    def print(self, text: str) -> None:
+        """Print the result: a table as the terminal writes it, other formats as a file."""
+        if self.form in {"text", "commit"}:
+            click.echo(text, nl=False)
+        else:
+            print_file(text)
+
     def judgements(self) -> list[Judgement]:
         """Return how to judge, a judgement for each metric."""
         from harness.analysis.metrics import find_metrics
@@ -207,7 +215,7 @@ def _judged(asked: _Asked, ahead: Ahead) -> int:
     if asked.form == "html":
         return _page(asked, judgements, ahead)
     comparisons = _comparisons(asked, judgements, ahead)
-    click.echo(render_all(comparisons, asked.form, ci=asked.ci), nl=False)
+    asked.print(render_all(comparisons, asked.form, ci=asked.ci))
     _say_beside(asked.form, comparisons)
     return exit_code(comparisons, asked.fail_on)
 
@@ -235,7 +243,7 @@ def _of_fleet(asked: _Asked, paths: list[Path]) -> int:
     refuse_given(of_one | {"--format html": asked.form == "html"}, "that goes with no fleet (--fleet)")
     _require_fio(paths)
     fleets = [compare_fleet(paths, judgement) for judgement in asked.judgements()]
-    click.echo(render_fleet(fleets, asked.form), nl=False)
+    asked.print(render_fleet(fleets, asked.form))
     _say_beside(asked.form, [found.pooled for found in fleets])
     if asked.form in {"commit", "csv"}:
         click.echo(f"harness: note: geometric means over {fleets[0].pooled.footer[0]}", err=True)
@@ -278,7 +286,7 @@ def _page(asked: _Asked, judgements: list[Judgement], ahead: Ahead) -> int:
         report = two_reports(asked.old, asked.new, judgements, ahead)
     else:
         report = matrix_report(asked.old, judgements, asked.noise_floor)
-    click.echo(render_page(matrix_page(report)), nl=False)
+    print_file(render_page(matrix_page(report)))
     return exit_code(report.comparisons, asked.fail_on)
 
 
@@ -291,9 +299,9 @@ def _of_rounds(asked: _Asked) -> int:
     if asked.form == "html":
         from harness.shell.reporting import report_pool
 
-        click.echo(report_pool(asked.old), nl=False)
+        print_file(report_pool(asked.old))
     else:
-        click.echo(render_pool(pool_report(asked.old), asked.form), nl=False)
+        asked.print(render_pool(pool_report(asked.old), asked.form))
     return 0
 
 
@@ -312,9 +320,9 @@ def _of_counts(asked: _Asked) -> int:
     if asked.form == "html":
         from harness.shell.reporting import report_counts
 
-        click.echo(report_counts(counted, comparison), nl=False)
+        print_file(report_counts(counted, comparison))
     else:
-        click.echo(render_costs(comparison, asked.form), nl=False)
+        asked.print(render_costs(comparison, asked.form))
     if asked.form in {"commit", "csv"}:
         for warning in comparison.warnings:
             click.echo(f"harness: warning: {warning}", err=True)
@@ -336,7 +344,7 @@ def _of_trend(asked: _Asked) -> int:
     if asked.explain:
         click.echo(explain_steps(asked.old, trend), nl=False)
         return 0
-    click.echo(render_trend(trend, asked.form), nl=False)
+    asked.print(render_trend(trend, asked.form))
     for warning in trend.warnings if asked.form in {"commit", "csv"} else ():
         click.echo(f"harness: warning: {warning}", err=True)
     return code_of(trend.verdicts(), asked.fail_on)

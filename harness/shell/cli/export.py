@@ -14,9 +14,11 @@ from harness.shell.cli.options import (
     alpha_option,
     cache_option,
     fail_on_option,
+    file_of,
     margin_option,
     metric_option,
     noise_floor_option,
+    print_file,
     reads_bundles,
     refuse_given,
 )
@@ -36,7 +38,10 @@ _FORMATS = ("markdown", "csv", "json", "junit", "benchstat", "openmetrics")
     "--format", "forms", type=click.Choice(_FORMATS), multiple=True, help="How to write the result."
 )
 @click.option(
-    "-o", "--output", type=PATH, help="The file, or for several formats the directory [default: stdout]."
+    "-o",
+    "--output",
+    type=PATH,
+    help="The file, or for several formats the directory; - is stdout [default: stdout].",
 )
 @click.option("--bundle", type=PATH, metavar="FILE.tar.zst", help="Pack the run into one file, for a mail.")
 @click.option(
@@ -105,7 +110,7 @@ def command(
         noise_floor=noise_floor,
         unclear_fails="unclear" in fail_on,
     )
-    return _export(run_dir, list(dict.fromkeys(forms)), output, wanted, fail_on)
+    return _export(run_dir, list(dict.fromkeys(forms)), file_of(output), wanted, fail_on)
 
 
 def refuse_for_workload(run_dir: Path, judging: dict[str, object]) -> None:
@@ -126,6 +131,7 @@ def _export(
 ) -> int:
     from harness.adapters.files import make_directory
     from harness.adapters.outputs import check_output, write_output
+    from harness.core.unicode import utf8
     from harness.shell.exporting import FILE_NAMES, ExportFormat, export_run, judge_or_say_why, judge_run
 
     chosen = [ExportFormat(form) for form in forms]
@@ -138,13 +144,13 @@ def _export(
     possible = chosen if judged.result is not None else [ExportFormat.JUNIT]
     texts = {form: export_run(judged, form, wanted) for form in possible}
     if output is None:
-        click.echo(texts[chosen[0]], nl=False)
+        print_file(texts[chosen[0]])
     elif len(chosen) == 1:
-        write_output(output, texts[chosen[0]].encode())
+        write_output(output, utf8(texts[chosen[0]]))
     else:
         make_directory(output, 0o755)
         for form, text in texts.items():
-            write_output(output / FILE_NAMES[form], text.encode())
+            write_output(output / FILE_NAMES[form], utf8(text))
     _say_warnings(judged, chosen)
     if judged.problem is not None and possible != chosen:
         raise judged.problem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -9,16 +10,18 @@ import click
 from harness.shell.cli.options import (
     PATH,
     cache_option,
+    file_of,
     json_option,
     margin_option,
+    print_file,
     print_json,
     state_dir_option,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
+    from harness.analysis.trends import PlaceTrends
     from harness.core.history import Selection
 
 _store_option = click.option(
@@ -163,7 +166,9 @@ def show_command(
     "binary stays the same.",
 )
 @margin_option
-@click.option("-o", "--output", type=PATH, metavar="FILE", help="Write a page (HTML, one file) instead.")
+@click.option(
+    "-o", "--output", type=PATH, metavar="FILE", help="Write a page (HTML, one file) instead; - is stdout."
+)
 @click.option(
     "--fail-on",
     type=click.Choice(["slower"]),
@@ -207,15 +212,22 @@ def report_command(
     if as_json:
         print_json(trends_json(found))
     elif output is not None:
-        from harness.shell.history import write_trends
-
-        click.echo(f"{write_trends(found, output)}: written")
+        _write_page(found, file_of(output))
     else:
         from harness.analysis.trend_text import trend_lines
 
         for line in trend_lines(found):
             click.echo(line)
     return _SLOWER if fail_on and any(place.stands_worse for place in found) else 0
+
+
+def _write_page(found: Sequence[PlaceTrends], path: Path | None) -> None:
+    from harness.shell.history import trends_html, write_trends
+
+    if path is None:
+        print_file(trends_html(found, Path()))
+    else:
+        click.echo(f"{write_trends(found, path)}: written")
 
 
 _SLOWER = 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import importlib
 import os
@@ -14,7 +15,7 @@ import click
 from harness import __version__
 from harness.core.errors import HarnessError
 from harness.shell.console import Console
-from harness.shell.terminal import plain
+from harness.shell.terminal import standard_streams
 
 _VERBS = {
     "doctor": "Say whether this host can measure, and what to do where it cannot.",
@@ -92,7 +93,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line; the only place that turns errors into messages and exit codes."""
-    sys.stdout, sys.stderr = plain(sys.stdout), plain(sys.stderr)
+    sys.stdout, sys.stderr = standard_streams()
     # What is imported stays: to look through it for cycles, again and again, takes a tenth of a start.
     gc.set_threshold(_OBJECTS_BEFORE_A_LOOK, *gc.get_threshold()[1:])
     code = run_cli(sys.argv[1:])
@@ -114,7 +115,7 @@ def run_cli(arguments: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("harness: interrupted", err=True)
         return 130
-    except OSError as error:
+    except (OSError, SystemExit) as error:
         return _system_refused(error)
     except HarnessError as error:
         Console().error(error)
@@ -122,15 +123,15 @@ def run_cli(arguments: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _system_refused(error: OSError) -> int:
+def _system_refused(error: OSError | SystemExit) -> int:
     """Say what the system refused, a path or writing to stdout, and return the exit code."""
-    code = 0
-    # `harness --help | head` closes the pipe early; that is no error of anybody's.
-    if not isinstance(error, BrokenPipeError):
-        where = f"{error.filename}: " if error.filename else ""
-        Console().error(HarnessError(f"{where}{error.strerror or error}"))
-        code = HarnessError.exit_code
+    if isinstance(error, SystemExit):
+        # So click ends, without a word, what some pipe or socket was closed for: not stdout or stderr, of
+        # which `standard_streams` says nothing, so that a verdict's exit code outlives their readers.
+        error = OSError(errno.EPIPE, os.strerror(errno.EPIPE))
+    where = f"{error.filename}: " if error.filename else ""
+    Console().error(HarnessError(f"{where}{error.strerror or error}"))
     # What stdout still holds goes nowhere: writing it at exit would fail again.
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return code
+    return HarnessError.exit_code

@@ -6,6 +6,7 @@ import functools
 import itertools
 import os
 import signal
+import sys
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,8 +23,18 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+
+class _NamedPath(click.Path):
+    """A path that is named: an empty one would stand for the current directory, or for nothing at all."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the path is empty: name one.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 # click would refuse a missing file in its own words; the loader names the remedy as well.
-PATH: Any = click.Path(path_type=Path)
+PATH: Any = _NamedPath(path_type=Path)
 
 
 def reading(
@@ -205,7 +216,28 @@ def print_json(value: Any) -> None:
     """Print JSON on stdout."""
     import orjson
 
-    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+    from harness.core.unicode import json_text
+
+    print_file(json_text(value, orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+STDOUT = "-"
+
+
+def file_of(output: Path | None) -> Path | None:
+    """Return the file that an option names; None is stdout, which ``-`` is another name of."""
+    return None if output is None or str(output) == STDOUT else output
+
+
+def print_file(text: str) -> None:
+    """Print what is a file's content on stdout, in UTF-8 as into a file, whatever the locale is."""
+    from harness.core.unicode import utf8
+
+    # A terminal has its own encoding, and what stands for stdout elsewhere may take any text.
+    reconfigure = None if sys.stdout.isatty() else getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(encoding="utf-8", errors="backslashreplace")
+    click.echo(utf8(text).decode(), nl=False)
 
 
 @contextmanager

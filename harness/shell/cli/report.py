@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,12 +13,17 @@ from harness.shell.cli.options import (
     accept_differences_option,
     alpha_option,
     cache_option,
+    file_of,
     margin_option,
     metric_option,
     noise_floor_option,
+    print_file,
     reads_bundles,
     refuse_given,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command()
@@ -26,6 +31,7 @@ from harness.shell.cli.options import (
 @click.option(
     "-o",
     "--output",
+    type=PATH,
     default="report.html",
     show_default=True,
     metavar="FILE",
@@ -43,7 +49,7 @@ from harness.shell.cli.options import (
 def command(
     run_dir: Path,
     *,
-    output: str,
+    output: Path,
     metric: str,
     margin: float | None,
     alpha: float | None,
@@ -70,7 +76,7 @@ def command(
     from harness.shell.results import workload_of
     from harness.shell.roles import Roles
 
-    path = None if output == "-" else Path(output)
+    path = file_of(output)
     if path is not None:
         check_report(path)
     of_samples: dict[str, object] = {"--noise-floor": noise_floor, "--alpha": alpha}
@@ -86,7 +92,7 @@ def command(
     ]
     html = report_run(run_dir, judgements, noise_floor)
     if path is None:
-        click.echo(html, nl=False)
+        print_file(html)
         return
     write_report(path, html)
     click.echo(f"harness: wrote {path}", err=True)
