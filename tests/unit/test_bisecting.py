@@ -320,6 +320,7 @@ def test_skips_in_a_row() -> None:
 
 TEXT = """\
 name: a-rather-long-name-of-it
+description: "1e3"
 workload: instructions
 builds:
   OLD: {package: qemu-system-x86}
