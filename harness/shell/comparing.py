@@ -22,7 +22,7 @@ from harness.core.model import TABLE_FACTORS
 from harness.core.records import RunRecord, RunState
 from harness.core.units import format_duration
 from harness.shell.judging import TCG_NOTICE, require_metric
-from harness.shell.noise_floor import check_applies, place_of
+from harness.shell.noise_floor import check_applies, open_floor, place_of
 from harness.shell.results import check_builds
 from harness.shell.roles import Roles
 
@@ -96,9 +96,9 @@ def read_noise_floor(
         judgement: how both are judged.
 
     Raises:
-        InputError: it is no run, or as `check_applies`, or it resolves nothing.
+        InputError: as `open_floor` and `check_applies`, or it resolves nothing.
     """
-    floor = RunDirectory.open(path)
+    floor = open_floor(path)
     differing = check_applies(floor, experiment, place)
     found = compare_alone(floor, judgement).resolution()
     if not any(math.isfinite(value) for value in found.values()):
