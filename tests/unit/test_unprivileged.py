@@ -44,3 +44,35 @@ def test_what_needs_root_says_so_before_anything_happens() -> None:
         assert "--max-map-count" in done.stderr
         assert "run as root" in done.stderr
         assert not (user.home / "runs").exists()
+
+
+def test_of_experiments_that_may_not_be_read_each_is_named_with_what_else_is_wrong() -> None:
+    with somebody() as user:
+        for name, text in {"a": "name: a\n", "b": "name: b\n", "c": "nonsense: 1\n"}.items():
+            (user.home / f"{name}.yml").write_text(text)
+        for closed in ("a.yml", "b.yml"):
+            (user.home / closed).chmod(0)
+        done = user("check", "a.yml", "b.yml", "c.yml", "d.yml")
+        assert done.returncode == 2
+        for words in ("a.yml: cannot be read", "b.yml: cannot be read", "c.yml: nonsense", "d.yml: does not"):
+            assert words in done.stderr
+        assert done.stderr.count("remedy: make it readable for this user") == 2
+
+
+def test_a_run_of_another_user_is_named_and_the_others_are_cleaned() -> None:
+    with somebody() as user:
+        for name in ("a-dead", "b-closed", "c-dead"):
+            (user.home / "runs" / name / "counts").mkdir(parents=True)
+        closed = user.home / "runs" / "b-closed"
+        closed.chmod(0)
+        for paths in ([], ["runs"], ["runs/b-closed", "runs"]):
+            done = user("clean", "--dry-run", *paths)
+            assert done.returncode == 0, done.stderr
+            assert "left alone: runs/b-closed, which this user may not look into: clean it as" in done.stdout
+            assert "runs/a-dead" in done.stdout
+            assert "runs/c-dead" in done.stdout
+        shown = user("show", "runs/b-closed")
+        assert shown.returncode == 2
+        assert "runs/b-closed: may not be looked into by this user" in shown.stderr
+        assert "remedy: ask as its owner" in shown.stderr
+        closed.chmod(0o700)

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-# click would refuse a missing file in its own words; the loader names the remedy as well.
-PATH: Any = click.Path(path_type=Path)
+# click would refuse a file that is missing, or may not be read, in its own words, and stop at the first one;
+# the loader names the remedy as well, and goes on to the next.
+PATH: Any = click.Path(readable=False, path_type=Path)
 
 
 def reading(
