@@ -14,8 +14,8 @@ from harness.adapters.outputs import check_output, write_output
 from harness.adapters.results.bundle import NOISE_FLOOR, files_of_run, pack
 from harness.adapters.results.host_log import HOST_LOG
 from harness.adapters.results.record_files import RESTORE, parsed, validated
-from harness.adapters.results.run_layout import BUNDLE_SUFFIX, ENVIRONMENT, HEAD
-from harness.adapters.results.store import RunDirectory, is_run_directory
+from harness.adapters.results.run_layout import BUNDLE_SUFFIX, ENVIRONMENT, HEAD, is_run_here
+from harness.adapters.results.store import RunDirectory
 from harness.adapters.workspace import default_state_directory
 from harness.core import seals
 from harness.core.anonymity import Anonymiser, users_in
@@ -96,7 +96,7 @@ def _tables(path: Path) -> tuple[dict[str, bytes], InputError | None]:
 def _noise_floor(path: Path, head: Mapping[str, Any], *, logs: bool) -> dict[str, bytes]:
     """Return the files of the A/A run that a run points at; none if it is not here."""
     recorded = head.get("noise_floor")
-    if not recorded or not is_run_directory(path / recorded):
+    if not recorded or not is_run_here(path / recorded):
         return {}
     return {f"{NOISE_FLOOR}/{name}": data for name, data in files_of_run(path / recorded, logs=logs).items()}
 

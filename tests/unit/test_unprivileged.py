@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from test_comparing import a_run
+from test_comparing import SAME, a_run
 
 from resealed import write_sealed
 from somebody import ROOT, somebody
@@ -57,6 +57,19 @@ def test_of_experiments_that_may_not_be_read_each_is_named_with_what_else_is_wro
         for words in ("a.yml: cannot be read", "b.yml: cannot be read", "c.yml: nonsense", "d.yml: does not"):
             assert words in done.stderr
         assert done.stderr.count("remedy: make it readable for this user") == 2
+
+
+def test_a_run_is_read_where_its_noise_floor_may_not_be() -> None:
+    with somebody() as user:
+        floor = a_run(user.home / "closed" / "aa", builds=SAME)
+        a_run(user.home / "run", noise_floor="../closed/aa")
+        floor.parent.chmod(0)
+        for arguments in (["compare", "run"], ["export", "run", "--bundle", "run.tar.zst"]):
+            done = user(*arguments)
+            assert done.returncode == 0, done.stderr
+            if arguments[0] == "compare":
+                assert "the noise floor is not shown: its run directory run/../closed/aa is" in done.stdout
+        floor.parent.chmod(0o700)
 
 
 def test_a_run_of_another_user_is_named_and_the_others_are_cleaned() -> None:

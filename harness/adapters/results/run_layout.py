@@ -60,6 +60,14 @@ def is_run_directory(path: Path) -> bool:
         return False
 
 
+def is_run_here(path: Path) -> bool:
+    """Return whether there is a run directory that this user may look into."""
+    try:
+        return is_run_directory(path)
+    except InputError:
+        return False
+
+
 def half_written_in_run(path: Path) -> list[Path]:
     """Return what a killed process did not finish writing of a run; what else lies in there is not looked at.
 
