@@ -182,7 +182,8 @@ def read_with_status(path: Path | str, *, pipe: bool = False) -> tuple[bytes, os
     except FileNotFoundError as error:
         raise InputError.single(str(path), "does not exist", "check the path") from error
     except OSError as error:
-        raise InputError.single(str(path), f"cannot be read: {error.strerror or error}") from error
+        remedy = "make it readable for this user" if isinstance(error, PermissionError) else None
+        raise InputError.single(str(path), f"cannot be read: {error.strerror or error}", remedy) from error
     if len(data) > MOST_BYTES:
         raise InputError.single(str(path), f"is larger than {MOST_BYTES // 2**20} MiB", "check the path")
     return data, status

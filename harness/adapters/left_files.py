@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from harness.adapters.files import half_written
@@ -51,8 +52,16 @@ def left_in_run(directory: Path) -> list[Path]:
 
 
 def runs_in(directory: Path) -> list[Path]:
-    """Return the run directories in a directory, those that never came to be one included."""
-    return sorted(path for path in directory.glob("*") if holds_run(path))
+    """Return the run directories in a directory, those that never came to be one included.
+
+    What this user may not look into is among them: it may be one.
+    """
+    return sorted(path for path in directory.glob("*") if is_closed(path) or holds_run(path))
+
+
+def is_closed(path: Path) -> bool:
+    """Return whether a path is a directory that this user may not look into."""
+    return path.is_dir() and not os.access(path, os.R_OK | os.X_OK)
 
 
 def writer_of(run: Path) -> str | None:

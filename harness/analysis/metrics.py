@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from harness.core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,23 +96,31 @@ ALIASES = (
 
 
 def find_metric(name: str) -> Metric:
-    """Return a metric by its name or short name.
+    """Return a metric by its name or short name, as ``--metric`` has it.
 
     Raises:
         InputError: there is none.
     """
     found = METRICS.get(ALIASES.get(name, name))
     if found is None:
-        known = ", ".join(sorted({*METRICS, *ALIASES}))
-        raise InputError.single("metric", f"{name!r} is unknown", f"one of {known}")
+        raise _unknown([name])
     return found
+
+
+def _unknown(names: Sequence[str]) -> InputError:
+    known = ", ".join(sorted({*METRICS, *ALIASES}))
+    is_or_are = "is" if len(names) == 1 else "are"
+    message = f"{', '.join(map(repr, names))} {is_or_are} unknown"
+    return InputError.single("--metric", message, f"one of {known}")
 
 
 def find_metrics(text: str) -> list[Metric]:
     """Return the metrics of a list with commas, each once.
 
     Raises:
-        InputError: one of them is unknown.
+        InputError: names all that are unknown.
     """
-    found = [find_metric(name.strip()) for name in text.split(",")]
-    return list(dict.fromkeys(found))
+    names = [name.strip() for name in text.split(",")]
+    if unknown := [name for name in names if ALIASES.get(name, name) not in METRICS]:
+        raise _unknown(unknown)
+    return list(dict.fromkeys(find_metric(name) for name in names))

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from harness.core.history import FiledRun
 
 
+FOLLOWED = ("iops", "instructions_per_io")
+"""What is followed unless somebody asks: whatever the workload, a run has one of them."""
+
 _TIMED = ("iops", "bw", "clat", "lat")
 
 
@@ -132,7 +135,7 @@ class Question:
         margin: a smaller step does not matter; the newest run's when None.
     """
 
-    metrics: tuple[str, ...] = ("iops", "instructions_per_io")
+    metrics: tuple[str, ...] = FOLLOWED
     variant: str | None = None
     follow: Follow = Follow.AUTO
     margin: float | None = None

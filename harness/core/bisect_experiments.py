@@ -5,11 +5,10 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from harness.core.documents import document_of
 from harness.core.errors import InputError, Problem
 from harness.core.experiment import GitBuild
+from harness.core.experiment.yaml_text import write_yaml
 from harness.core.model import FIRST_LOOK, Workload
 
 if TYPE_CHECKING:
@@ -98,4 +97,4 @@ def experiment_of(
         judged["max_blocks"] = max(judged["max_blocks"], FIRST_LOOK)
     if cell is not None:
         document["matrix"] |= cell
-    return str(yaml.safe_dump(document, sort_keys=False))
+    return write_yaml(document)

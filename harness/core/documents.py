@@ -5,8 +5,6 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from harness.core.experiment.source_values import is_on_host, is_url
 
 if TYPE_CHECKING:
@@ -22,10 +20,7 @@ def document_of(experiment: Experiment | dict[str, Any], directory: PurePath | N
         experiment: it, or its document.
         directory: where its file is: patches and tarballs relative to that are named whole; None leaves them.
     """
-    if isinstance(experiment, dict):
-        document = deepcopy(experiment)
-    else:
-        document = dict(yaml.safe_load(experiment.to_yaml()))
+    document = deepcopy(experiment) if isinstance(experiment, dict) else experiment.document()
     if directory is not None:
         for build in document["builds"].values():
             _name_whole(build, directory)

@@ -57,7 +57,7 @@ class Cleaned:
 
     Attributes:
         leftovers: in the order in which they were met.
-        alive: what was left alone because somebody works there, a sentence each.
+        alive: what was left alone because somebody works there, or may not be looked into, a sentence each.
     """
 
     leftovers: tuple[Leftover, ...]

@@ -7,10 +7,9 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import yaml
-
 from harness.core.documents import document_of
 from harness.core.errors import InputError
+from harness.core.experiment.yaml_text import write_yaml
 from harness.core.model import Workload
 
 if TYPE_CHECKING:
@@ -120,7 +119,7 @@ def experiment_of_tonight(
     build["ref"] = commit
     if last is not None and last != commit:
         document["builds"][LAST_NIGHT] = {**deepcopy(build), "ref": last}
-    return str(yaml.safe_dump(document, sort_keys=False))
+    return write_yaml(document)
 
 
 def expired(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness import __version__
 from harness.adapters.bisect_repository import BisectRepository, location_of
 from harness.adapters.bisect_store import BisectDirectory
+from harness.analysis.metrics import find_metric
 from harness.core.bisect_experiments import build_to_vary
 from harness.core.bisecting import FORMAT_VERSION, Search
 from harness.core.errors import InputError
@@ -71,6 +72,9 @@ def _begin(store: BisectDirectory, source: Path, asked: Asked, *, git: str | Non
     problems: list[Problem] = []
     declared: Declared | None = None
     varied: dict[str, Any] = {"git": git} if git else {}
+    with _gathered(problems):
+        # It is what runs are judged by, after hours of builds and guests.
+        find_metric(asked.metric)
     with _gathered(problems):
         declared = declare(source)
     if declared is not None:

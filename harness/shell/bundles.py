@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,13 @@ import orjson
 from harness import __version__
 from harness.adapters.outputs import check_output, write_output
 from harness.adapters.results.bundle import NOISE_FLOOR, files_of_run, pack
-from harness.adapters.results.run_layout import BUNDLE_SUFFIX, ENVIRONMENT, HEAD, HOST_LOG
-from harness.adapters.results.store import RunDirectory, is_run_directory
+from harness.adapters.results.record_files import RESTORE, parsed, validated
+from harness.adapters.results.run_layout import BUNDLE_SUFFIX, ENVIRONMENT, HEAD, HOST_LOG, is_run_here
+from harness.adapters.results.store import RunDirectory
 from harness.adapters.workspace import default_state_directory
 from harness.core import seals
 from harness.core.anonymity import Anonymiser, users_in
-from harness.core.errors import InputError
+from harness.core.errors import DamagedError, InputError
 from harness.core.experiment import load_experiment
 from harness.core.unicode import utf8
 from harness.shell.exporting import Wanted, judge_run, render_table
@@ -30,7 +32,20 @@ _RECORDS = ("session.json", "count.json", HEAD)
 _TABLES = {"table.txt": "text", "table.md": "markdown"}
 
 
-def write_bundle(path: Path, target: Path, *, anonymous: bool, logs: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle that was written.
+
+    Attributes:
+        size_bytes: of the file.
+        refused: why whoever gets it cannot compare it: the run is damaged, or holds no numbers yet.
+    """
+
+    size_bytes: int
+    refused: InputError | None
+
+
+def write_bundle(path: Path, target: Path, *, anonymous: bool, logs: bool) -> Bundle:
     """Pack a run directory, and the A/A run that it points at, into one file.
 
     Args:
@@ -39,12 +54,9 @@ def write_bundle(path: Path, target: Path, *, anonymous: bool, logs: bool) -> in
         anonymous: replace host and user names, paths, addresses, UUIDs and serial numbers.
         logs: take the guests' consoles and QEMU's error output along.
 
-    Returns:
-        How many bytes it has.
-
     Raises:
-        InputError: it is no run directory, is being measured at the moment, or cannot be read; for the
-            target as `check_output`.
+        InputError: it is no run directory, is being measured at the moment, or cannot be read; without
+            experiment or host nobody knows which names to replace; for the target as `check_output`.
         HarnessError: the file cannot be written.
     """
     if not target.name.endswith(BUNDLE_SUFFIX):
@@ -57,7 +69,8 @@ def write_bundle(path: Path, target: Path, *, anonymous: bool, logs: bool) -> in
         raise InputError.single(
             str(path), "is still being measured", "wait for its end, or stop it with Ctrl-C"
         )
-    files = files_of_run(path, logs=logs) | _tables(path)
+    tables, refused = _tables(path)
+    files = files_of_run(path, logs=logs) | tables
     head = orjson.loads(files[HEAD])
     if floor := _noise_floor(path, head, logs=logs):
         files |= floor
@@ -68,22 +81,22 @@ def write_bundle(path: Path, target: Path, *, anonymous: bool, logs: bool) -> in
     run_id = str(orjson.loads(files[HEAD])["run_id"])
     data = pack(files, run_id=run_id, harness_version=__version__, anonymous=anonymous, logs=logs)
     write_output(target, data)
-    return len(data)
+    return Bundle(len(data), refused)
 
 
-def _tables(path: Path) -> dict[str, bytes]:
-    """Return the rendered tables; none of a run that has no numbers: it may be sent to ask why."""
+def _tables(path: Path) -> tuple[dict[str, bytes], InputError | None]:
+    """Return the rendered tables; of a run that cannot be judged why: it may be sent to ask what is wrong."""
     try:
         judged = judge_run(path, Wanted())
-    except InputError:
-        return {}
-    return {name: utf8(render_table(judged, form)) for name, form in _TABLES.items()}
+    except InputError as error:
+        return {}, error
+    return {name: utf8(render_table(judged, form)) for name, form in _TABLES.items()}, None
 
 
 def _noise_floor(path: Path, head: Mapping[str, Any], *, logs: bool) -> dict[str, bytes]:
     """Return the files of the A/A run that a run points at; none if it is not here."""
     recorded = head.get("noise_floor")
-    if not recorded or not is_run_directory(path / recorded):
+    if not recorded or not is_run_here(path / recorded):
         return {}
     return {f"{NOISE_FLOOR}/{name}": data for name, data in files_of_run(path / recorded, logs=logs).items()}
 
@@ -104,7 +117,10 @@ def _json(value: object) -> bytes:
 def _anonymiser(run: RunDirectory, files: Mapping[str, bytes]) -> Anonymiser:
     experiment = load_experiment(run.experiment, f"{run.path}/experiment.yml")
     home = Path.home()
-    hosts = {_host_of(data) for name, data in files.items() if name.endswith(ENVIRONMENT)}
+    if ENVIRONMENT not in files:
+        message = "is missing: --anonymous does not know the host's name"
+        raise DamagedError.single(f"{run.path}/{ENVIRONMENT}", message, RESTORE)
+    hosts = {_host_of(data, run.path / name) for name, data in files.items() if name.endswith(ENVIRONMENT)}
     words = {experiment.name, *experiment.variants}
     words |= {str(value) for cell in experiment.cells() for value in cell.factors().values()}
     own = (run.path.absolute(), run.path.resolve(), default_state_directory(), home, Path.cwd())
@@ -119,9 +135,10 @@ def _anonymiser(run: RunDirectory, files: Mapping[str, bytes]) -> Anonymiser:
     )
 
 
-def _host_of(environment: bytes) -> str:
-    host = orjson.loads(environment).get("host") or {}
-    return str(host.get("name") or "")
+def _host_of(data: bytes, path: Path) -> str:
+    environment = validated(dict[str, Any], parsed(data, path, RESTORE), path)
+    host = environment.get("host")
+    return str(host.get("name") or "") if isinstance(host, dict) else ""
 
 
 def _text(data: bytes) -> str:

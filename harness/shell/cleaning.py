@@ -14,7 +14,7 @@ from harness.adapters.host import tuning
 from harness.adapters.host.locks import host_alone, host_holder
 from harness.adapters.hypervisor import Hypervisor
 from harness.adapters.lab import DOMAIN_PREFIX
-from harness.adapters.left_files import left_in_run, left_in_state, runs_in, writer_of
+from harness.adapters.left_files import is_closed, left_in_run, left_in_state, runs_in, writer_of
 from harness.adapters.leftovers import emulators_left, playbooks_left
 from harness.adapters.results.run_layout import holds_run
 from harness.core.errors import BusyError, HarnessError, InputError, Problem
@@ -93,7 +93,9 @@ class Cleaner:
         leftovers += self._met(_playbooks())
         leftovers += self._builds()
         for run in self.runs:
-            if writer := writer_of(run):
+            if is_closed(run):
+                alive.append(f"{run}, which this user may not look into: clean it as its owner, or as root")
+            elif writer := writer_of(run):
                 alive.append(f"{run}, written by {writer}")
             else:
                 leftovers += self._met(_files(left_in_run(run)))
@@ -165,7 +167,7 @@ def runs_named(paths: Iterable[Path]) -> list[Path]:
     runs: list[Path] = []
     problems: list[Problem] = []
     for path in paths:
-        found = [path] if holds_run(path) else runs_below(path)
+        found = [path] if is_closed(path) or holds_run(path) else runs_below(path)
         if not found and (wrong := _why_no_run(path)):
             problems.append(
                 Problem(str(path), wrong, "name a run directory, the directory of several, or none at all")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from harness.adapters.results.bundle import was_unpacked
 from harness.adapters.results.host_log import read_looks
 from harness.adapters.results.imports import Imported
+from harness.adapters.results.run_layout import is_run_here
 from harness.adapters.results.samples import RunSamples, read_samples
-from harness.adapters.results.store import RunDirectory, is_run_directory
+from harness.adapters.results.store import RunDirectory
 from harness.analysis.ordering import scattered_blocks, why_not_interleaved
 from harness.analysis.result import Comparison, absence, build
 from harness.analysis.verdicts import Verdict
@@ -22,7 +23,7 @@ from harness.core.model import TABLE_FACTORS
 from harness.core.records import RunRecord, RunState
 from harness.core.units import format_duration
 from harness.shell.judging import TCG_NOTICE, require_metric
-from harness.shell.noise_floor import check_applies, place_of
+from harness.shell.noise_floor import check_applies, open_floor, place_of
 from harness.shell.results import check_builds
 from harness.shell.roles import Roles
 
@@ -66,7 +67,7 @@ def compare_run(
         return _beside(comparison, *read_noise_floor(recorded, experiment, place, judgement))
     except InputError as error:
         # A run can be read anywhere, also where the one that it points at did not come along.
-        why = f"its run directory {recorded} is not here" if not is_run_directory(recorded) else error.message
+        why = error.message if is_run_here(recorded) else f"its run directory {recorded} is not here"
         return _beside(comparison, {}, [f"the noise floor is not shown: {why}"])
 
 
@@ -96,9 +97,9 @@ def read_noise_floor(
         judgement: how both are judged.
 
     Raises:
-        InputError: it is no run, or as `check_applies`, or it resolves nothing.
+        InputError: as `open_floor` and `check_applies`, or it resolves nothing.
     """
-    floor = RunDirectory.open(path)
+    floor = open_floor(path)
     differing = check_applies(floor, experiment, place)
     found = compare_alone(floor, judgement).resolution()
     if not any(math.isfinite(value) for value in found.values()):

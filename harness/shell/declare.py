@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
 from harness.adapters.disks import check_disks
 from harness.adapters.files import read_text
 from harness.adapters.guest.image import check_image
 from harness.adapters.paths import directory_of
 from harness.core.errors import InputError
 from harness.core.experiment import Experiment, load_experiment
+from harness.core.experiment.yaml_text import write_yaml
 from harness.core.model import Workload
 from harness.core.planning import Plan, make_plan
 from harness.core.units import parse_duration
@@ -143,7 +142,7 @@ def plan_of(experiment: Experiment) -> Plan:
 
 
 def _changed(experiment: Experiment, changes: Changes) -> str:
-    document = yaml.safe_load(experiment.to_yaml())
+    document = experiment.document()
     if changes.blocks is not None:
         # A number of blocks asked for is the number that runs: no stopping rule beside it.
         document["protocol"] |= {"blocks": changes.blocks}
@@ -159,7 +158,7 @@ def _changed(experiment: Experiment, changes: Changes) -> str:
         build = document["builds"][experiment.baseline]
         again = f"{experiment.baseline[:_LONGEST_STEM]}-again"
         document["builds"] = {experiment.baseline: build, again: build}
-    return str(yaml.safe_dump(document, sort_keys=False))
+    return write_yaml(document)
 
 
 def declare_within(file: ExperimentFile, changes: Changes, *, budget: str, workspace: Workspace) -> Declared:

@@ -8,27 +8,22 @@ from typing import TYPE_CHECKING
 from harness.analysis.call_tree import call_graph, call_tree
 from harness.analysis.explanation import Explanation, explain, spending
 from harness.core.model import CountLoad
-from harness.shell.costing import compare_counted
-from harness.shell.counted import ends_of, read_counted
+from harness.shell.counted import ends_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from harness.analysis.call_tree import Call
     from harness.analysis.costs import CellCost, CostComparison
     from harness.shell.counted import Counted
-    from harness.shell.roles import Roles
 
 
-def explain_counts(path: Path, *, margin: float | None = None, roles: Roles | None = None) -> str:
+def explain_counts(counted: Counted, comparison: CostComparison) -> str:
     """Return, for every cell and contender of a run of counts, where the difference is.
 
     Raises:
-        InputError: the directory is damaged, or holds nothing to compare yet.
+        InputError: the directory is damaged.
     """
-    counted = read_counted(path)
-    comparison = compare_counted(counted, margin=margin, roles=roles)
     return "\n".join([comparison.ruler, "", *explanations(counted, comparison)])
 
 

@@ -17,6 +17,8 @@ from harness.core.errors import InputError, Problem
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
+
     from harness.analysis.trends import PlaceTrends, Question, Shift, Trend
     from harness.core.history import FiledRun, Selection
 
@@ -86,7 +88,7 @@ def trends(store: HistoryStore, selection: Selection, question: Question, most: 
     """Return the trends of what is selected.
 
     Raises:
-        InputError: nothing is filed there.
+        InputError: nothing is filed there, or nothing of what is to be followed: says what there is.
     """
     from harness.analysis.trends import follow
 
@@ -95,7 +97,38 @@ def trends(store: HistoryStore, selection: Selection, question: Question, most: 
         raise InputError.single(
             str(store.path), "has no such run", "harness history list shows what is filed; add files runs"
         )
-    return follow(runs, numbers, question)
+    _check_followed(store, runs, numbers, question)
+    found = follow(runs, numbers, question)
+    if not any(place.trends for place in found):
+        names = ", ".join(dict.fromkeys(place.variant for place in found))
+        message = f"has nothing to follow of {names}: no {' or '.join(question.metrics)} that is a number"
+        raise InputError.single(str(store.path), message, "choose with --variant, --metric and --follow")
+    return found
+
+
+def _check_followed(
+    store: HistoryStore, runs: Sequence[FiledRun], numbers: pd.DataFrame, question: Question
+) -> None:
+    """Refuse a variant or metric that no run has: an empty answer would say that nothing got worse.
+
+    Raises:
+        InputError: with both, and what there is.
+    """
+    from harness.analysis.trends import FOLLOWED
+
+    problems = []
+    variants = dict.fromkeys(build.variant for run in runs for build in run.builds)
+    if question.variant is not None and question.variant not in variants:
+        message = f"{question.variant} is no variant of these runs in {store.path}"
+        problems.append(Problem("--variant", message, f"one of {', '.join(variants)}"))
+    metrics = dict.fromkeys(numbers["metric"])
+    missing = [name for name in question.metrics if name not in metrics]
+    # The default names what runs of different workloads have: one of them is enough.
+    if missing and (question.metrics != FOLLOWED or len(missing) == len(question.metrics)):
+        message = f"none of these runs in {store.path} has {' or '.join(missing)}"
+        problems.append(Problem("--metric", message, f"they have {', '.join(metrics) or 'no numbers'}"))
+    if problems:
+        raise InputError(problems)
 
 
 def run_json(run: FiledRun) -> dict[str, Any]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harness.adapters.results.run_layout import holds_counts
+from harness.adapters.results.store import RunDirectory
 from harness.analysis.ordering import cell_label
 from harness.core.errors import InputError
 from harness.core.experiment import Experiment, load_experiment
-from harness.core.model import TABLE_FACTORS
+from harness.core.model import TABLE_FACTORS, Workload
+from harness.shell.results import workload_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-    from harness.adapters.results.store import RunDirectory
 
 _MEASURED_BY = ("runtime", "ramp", "iterations")
 """Keys of the protocol that make a sample more or less exact."""
@@ -30,6 +31,24 @@ def place_of(environment: Mapping[str, Any], accel: str | None = None) -> dict[s
         "kernel": host.get("kernel"),
     }
     return place if accel is None else {**place, "accel": accel}
+
+
+def open_floor(path: Path) -> RunDirectory:
+    """Open an A/A run.
+
+    Raises:
+        InputError: it is no run, or one of another workload than fio-matrix.
+    """
+    floor = RunDirectory.open(path)
+    workload = Workload.INSTRUCTIONS if holds_counts(path) else workload_of(path)
+    if workload is not Workload.FIO_MATRIX:
+        kind = "counts" if workload is Workload.INSTRUCTIONS else "rounds"
+        raise InputError.single(
+            str(path),
+            f"is a run of {kind} ({workload}), which is no noise floor of samples",
+            "make one of the same matrix: harness run EXPERIMENT --aa",
+        )
+    return floor
 
 
 def check_applies(floor: RunDirectory, experiment: Experiment, place: Mapping[str, object]) -> list[str]:

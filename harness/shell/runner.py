@@ -18,7 +18,6 @@ from harness.adapters.host.facts import environment
 from harness.adapters.host.locks import IMPATIENT, Patience
 from harness.adapters.lab import LibvirtLab, Timeouts
 from harness.adapters.manifest import Manifest
-from harness.adapters.results.store import RunDirectory
 from harness.adapters.waiting import Stop, SystemClock
 from harness.core.errors import HarnessError
 from harness.core.experiment import Experiment, load_experiment
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
     from harness.adapters.host.accel import AccelDecision
     from harness.adapters.hypervisor import Hypervisor
     from harness.adapters.playbook_events import TaskEvent
+    from harness.adapters.results.store import RunDirectory
     from harness.adapters.workspace import Workspace
     from harness.shell.declare import Declared
     from harness.shell.events import Event
@@ -89,10 +89,10 @@ class Runner:
             lab = self._on_disk(self._image_ready(lab, declared.source), stack)
             decision = self.decide_accel(experiment.accel, lab)
             if options.noise_floor is not None:
-                from harness.shell.noise_floor import check_applies, place_of
+                from harness.shell.noise_floor import check_applies, open_floor, place_of
 
                 place = place_of(environment(), decision.accel)
-                check_applies(RunDirectory.open(options.noise_floor), experiment, place)
+                check_applies(open_floor(options.noise_floor), experiment, place)
             run = new_run(
                 declared,
                 directory,

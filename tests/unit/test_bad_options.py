@@ -131,7 +131,7 @@ def test_a_metric_that_is_none_and_one_that_was_not_measured(
     run = new_run(tmp_path / "r")
     campaign(run, FakeLab())
     error, remedy = refused(["compare", str(run.path), "--metric", "speed"], capsys)
-    assert error == "metric: 'speed' is unknown"
+    assert error == "--metric: 'speed' is unknown"
     assert "iops, " in remedy
     error, remedy = refused(["compare", str(run.path), "--metric", "clat_p99"], capsys)
     assert error == f"{run.path}: has no clat_p99_ns: these results do not tell it"

@@ -320,6 +320,7 @@ def test_skips_in_a_row() -> None:
 
 TEXT = """\
 name: a-rather-long-name-of-it
+description: "1e3"
 workload: instructions
 builds:
   OLD: {package: qemu-system-x86}
@@ -428,6 +429,8 @@ def test_everything_that_is_wrong_is_said_at_once_and_nothing_is_left(
         (0, 5, ["--git", "/nowhere/at/all"], "/nowhere/at/all is not there"),
         (0, 5, ["--build", "OLD"], "does not come from git"),
         (0, 5, ["--threshold", "much"], "--threshold"),
+        (0, 5, ["--metric", "speed", "--cell", "x"], "--metric: 'speed' is unknown"),
+        (0, 5, ["--metric", "speed", "--cell", "x"], "--cell: x is no cell of it"),
     ],
 )
 def test_bad_input(  # noqa: PLR0917 - a table

@@ -160,7 +160,11 @@ def test_prune_by_age(tmp_path: Path) -> None:
     assert harness(tmp_path, "prune", "--older-than", "30d").exit_code == 0
     assert young.exists()
     assert not old.exists()
-    assert isinstance(harness(tmp_path, "prune", "--older-than", "soon").exception, InputError)
+    for wrong in ("soon", "-1d", "-1h", "30", "nand", "infd", "1e3d", "d", ""):
+        error = harness(tmp_path, "prune", "--older-than", wrong).exception
+        assert isinstance(error, InputError), wrong
+        assert "write e.g. --older-than 30d" in str(error.problems[0].remedy)
+    assert young.exists()
     answer = json.loads(harness(tmp_path, "prune", "--older-than", "12h", "--json").stdout)
     assert [entry["removed"] for entry in answer["builds"]] == [True]
 

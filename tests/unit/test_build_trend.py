@@ -172,6 +172,8 @@ def test_the_plot_is_a_picture_by_itself(
 
 
 def test_only_steps_are_explained(counts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare(counts, "--trend", "--explain", "--fail-on", "slower") == 3
+    capsys.readouterr()
     assert compare(counts, "--trend", "--explain") == 0
     out = capsys.readouterr().out
     assert "10.0 against 7.2, rw randread, bs 4k, iodepth 1: instructions a request, by function" in out

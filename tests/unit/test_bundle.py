@@ -254,6 +254,32 @@ def test_a_run_without_numbers_can_be_sent_too(tmp_path: Path, capsys: Captured)
     assert "ab-scratch" not in err
 
 
+@pytest.mark.parametrize("file", ["experiment.yml", "plan.json", "sessions/000-OLD/session.json"])
+def test_of_a_damaged_run_the_bundle_is_not_said_to_be_readable(
+    file: str, run: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    (run / file).unlink()
+    assert run_cli(["export", str(run), "--bundle", str(tmp_path / "b.tar.zst")]) == 0
+    err = capsys.readouterr().err
+    assert "read it with" not in err
+    assert f"harness: warning: {run / file}: " in err
+    compared(capsys, tmp_path / "b.tar.zst", code=2)
+
+
+@pytest.mark.parametrize("file", ["environment.json", "experiment.yml"])
+@pytest.mark.parametrize("torn", [False, True])
+def test_without_the_names_to_replace_nothing_is_anonymous(
+    file: str, run: Path, tmp_path: Path, capsys: Captured, *, torn: bool
+) -> None:
+    (run / file).write_bytes((run / file).read_bytes()[:40]) if torn else (run / file).unlink()
+    bundle = tmp_path / "b.tar.zst"
+    assert run_cli(["export", str(run), "--bundle", str(bundle), "--anonymous"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: {run / file}: ")
+    assert "remedy: " in err
+    assert not bundle.exists()
+
+
 def test_a_run_that_is_being_measured_is_not_packed(run: Path, tmp_path: Path) -> None:
     with RunDirectory.open(run).writing(), pytest.raises(InputError, match="is still being measured"):
         write_bundle(run, tmp_path / "b.tar.zst", anonymous=False, logs=False)

@@ -346,9 +346,18 @@ def test_a_budget_and_a_number_of_blocks_contradict_each_other(
 
 def test_resume_of_something_else_is_refused(tmp_path: Path, capsys: Captured) -> None:
     state = ["--state-dir", str(tmp_path / "s")]
-    for path in (tmp_path, tmp_path / "absent", Path("/etc/passwd")):
+    for path in (tmp_path, Path("/etc/passwd")):
         assert run_cli(["run", "--resume", str(path), *state]) == 2
         assert f"error: {path}: is not a run directory (no run.json in it)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", [["show"], ["compare"], ["report"], ["run", "--resume"]])
+def test_a_run_that_is_not_there_is_not_called_something_else(
+    verb: list[str], tmp_path: Path, capsys: Captured
+) -> None:
+    absent = tmp_path / "absent"
+    assert run_cli([*verb, str(absent)]) == 2
+    assert capsys.readouterr().err == f"error: {absent}: does not exist\n  remedy: check the path\n"
 
 
 def test_builds_that_are_not_there_are_all_named_before_anything_is_touched(

@@ -267,7 +267,7 @@ def test_a_run_can_be_read_where_its_noise_floor_did_not_come_along(tmp_path: Pa
     assert comparison.noise_floor == {}
     assert f"the noise floor is not shown: its run directory {floor} is not here" in comparison.warnings
     # One that was asked for is another matter.
-    with pytest.raises(InputError, match="is not a run directory"):
+    with pytest.raises(InputError, match="does not exist"):
         compare_run(path, Judgement(), floor)
 
 

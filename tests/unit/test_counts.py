@@ -104,6 +104,15 @@ def test_where_the_instructions_went(run: Path, capsys: pytest.CaptureFixture[st
     assert not any("0x0000" in line for line in lines), "addresses of two builds mean nothing to each other"
 
 
+def test_an_explanation_fails_as_the_table_does(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert harness("compare", str(run), "--explain", "--fail-on", "slower") == 3
+    assert "instructions a request, by function" in capsys.readouterr().out
+    assert harness("compare", str(run), "--explain", "--json") == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "--explain is text: leave --format json out" in captured.err
+
+
 def test_stripped_builds_are_told_what_would_name_their_functions() -> None:
     from harness.analysis.explanation import Explanation, explain, spending
     from harness.core.counting.callgrind import parse_callgrind

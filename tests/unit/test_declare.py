@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,18 @@ def test_a_stopping_rule_that_never_looks_is_refused(tmp_path: Path) -> None:
     path.write_text(QUICK.read_text() + "  until: 1%\n  max_blocks: 18\n")
     with pytest.raises(InputError, match="18 is less than the 20 blocks before which until is not looked at"):
         declare(path)
+
+
+@pytest.mark.parametrize("text", ["1e3", "1234e56", "NO", "0123", "=", "1_000"])
+def test_a_text_that_looks_like_a_number_stays_text(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.yml"
+    builds = f"OLD: {{path: /old}}, NEW: {{git: /q, ref: {json.dumps(text)}}}"
+    path.write_text(
+        f"name: x\ndescription: {json.dumps(text)}\nbuilds: {{{builds}}}\nbaseline: OLD\nmatrix: {{bs: 4k}}\n"
+    )
+    changed = declare(path, Changes(seed=2)).experiment
+    assert changed.protocol.seed == 2
+    assert (changed.description, changed.builds) == (text, declare(path).experiment.builds)
 
 
 def test_the_baseline_against_itself_has_one_build_twice() -> None:

@@ -49,6 +49,7 @@ def test_no_experiment_at_all(text: str, where: str, message: str) -> None:
         ("matrix: {bs: [700]}", "matrix.bs[0]", "no multiple of 512", "4k"),
         ("matrix: {bs: []}", "matrix.bs", "empty", "at least one"),
         ("matrix: {bs: [4k, 4096]}", "matrix.bs", "'4k' is there twice", "once"),
+        ("tuning: [ksm, ksm]", "tuning", "'ksm' is there twice", "once"),
         ("matrix: {iodepth: 0}", "matrix.iodepth", "0 is less than 1", "from 1"),
         ("matrix: {iodepth: [1, 2.5]}", "matrix.iodepth[1]", "2.5 is not a whole number", "number"),
         ("matrix: {iodepth: [010]}", "matrix.iodepth[0]", "'010' is text", "leading zeros"),

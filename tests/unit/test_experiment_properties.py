@@ -21,6 +21,7 @@ from harness.core.experiment import (
     Timeouts,
     load_experiment,
 )
+from harness.core.experiment.yaml_text import read_yaml, write_yaml
 
 SECTIONS: dict[str, type[Section]] = {
     "guest": Guest,
@@ -54,6 +55,16 @@ def _survives(text: str) -> Experiment | None:
     with contextlib.suppress(InputError):
         return load_experiment(text, "t.yml")
     return None
+
+
+_TEXT = st.text(st.characters(exclude_categories=["Cs"])) | st.text(
+    alphabet=" \n\t:-[]{},#&*!|>'\"%@`?~<=0123456789.+_eExoaNnyYtTruflsO\\\x07\x85\xa0\u2028\ufeff"
+)
+
+
+@given(st.dictionaries(_TEXT, _TEXT | st.lists(_TEXT, max_size=3), min_size=1, max_size=3))
+def test_any_text_that_is_written_is_read_back(document: dict[str, Any]) -> None:
+    assert read_yaml(write_yaml(document)) == (document, [])
 
 
 @given(st.text())

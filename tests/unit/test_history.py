@@ -162,6 +162,27 @@ def test_the_year_is_reported_and_fails_on_a_slower_level(
     assert run_cli(["history", "report", "--margin", "10%", "--fail-on", "slower"]) == 0
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--variant", "NOPE"], ["--variant: NOPE is no variant", "one of OLD, NEW"]),
+        (["--metric", "iops,vmas,cpu"], ["--metric: ", "has vmas or qemu_cpu_ns_per_io", "they have iops"]),
+        (["--metric", "vmas", "--variant", "NOPE"], ["--variant: ", "--metric: "]),
+        (["--variant", "OLD", "--follow", "change"], ["nothing to follow of OLD", "--follow"]),
+    ],
+)
+def test_a_gate_on_what_nothing_has_does_not_pass(
+    options: list[str], said: list[str], state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    HistoryStore(state / "history.duckdb").add(nights([0.0, 0.001, -0.001] * 10))
+    assert run_cli(["history", "report", "--fail-on", "slower"]) == 0
+    capsys.readouterr()
+    assert run_cli(["history", "report", "--fail-on", "slower", *options]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert all(words in captured.err for words in said)
+
+
 @pytest.mark.usefixtures("state")
 @pytest.mark.parametrize(
     ("arguments", "said"),

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.adapters.results.history_store import HistoryStore
-from harness.core.errors import BusyError, InputError
+from harness.core.errors import BusyError, HarnessError, InputError
 from harness.core.history import HISTORY_FORMAT, FiledRun, Selection
 from harness.shell.cli.main import run_cli
 
@@ -240,6 +240,28 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(store: History
 @pytest.mark.slow
 def test_many_kills(store: HistoryStore) -> None:
     kill_at_random(store, trials=150, seed=2)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
+@pytest.mark.parametrize("size", ["4k", "12k", "16k", "64k", "270k"])
+def test_the_first_run_on_a_full_disk_leaves_nothing_behind(tmp_path: Path, size: str) -> None:
+    place, night_of_many_cells = tmp_path / "small", {f"randread-{cell}k-1": 0.0 for cell in range(999)}
+    place.mkdir()
+    options = ["-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+    if subprocess.run(["mount", *options], check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        store = HistoryStore(place / "h.duckdb")
+        for _again in range(2):
+            with pytest.raises(HarnessError, match="the disk is full") as caught:
+                store.add([night(0, night_of_many_cells)])
+            assert caught.value.remedy == "free some space"
+            assert [file.name for file in place.iterdir()] == ["h.duckdb.lock"]
+        subprocess.run(["mount", "-o", "remount,size=20m", str(place)], check=True)
+        assert store.add([night(0, night_of_many_cells)]) == [True]
+        assert len(all_runs(store)) == 1
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
 
 
 def test_a_store_that_was_half_made_when_its_maker_was_killed_is_made_anew(store: HistoryStore) -> None:

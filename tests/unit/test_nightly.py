@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 TEXT = """\
 name: nightly
+description: "1e3"
 builds:
   OLD: {package: qemu-system-x86}
   NEW: {git: /src/qemu, ref: master, configure: [--disable-slirp]}

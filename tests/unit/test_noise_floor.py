@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import counted_run
 import pytest
 from test_comparing import SAME, a_run
 
@@ -82,6 +83,33 @@ def test_a_run_beside_a_floor_that_says_nothing_of_it_does_not_begin(
     assert words in captured.err
     assert "\n  remedy: " in captured.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["aa", "x.yml"]
+
+
+@pytest.mark.parametrize("kind", ["counts", "rounds"])
+@pytest.mark.parametrize(
+    "verb", [["compare"], ["report", "-o", "page.html"], ["export", "--format", "json"], ["run"]]
+)
+def test_a_floor_of_another_workload_is_told_from_a_damaged_one(
+    verb: list[str],
+    kind: str,
+    *,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run, floor = a_run(tmp_path / "r"), tmp_path / "aa"
+    if kind == "counts":
+        counted_run.make(floor, lambda planned: planned.requests * 7000)
+    else:
+        text = (a_run(floor, builds=SAME) / "experiment.yml").read_text()
+        rewrite(floor, "experiment.yml", text.split("matrix")[0] + "workload: pool-growth\n")
+    of = [str(QUICK), "--run-dir", "new", "--state-dir", "state"] if verb == ["run"] else [str(run)]
+    assert run_cli([verb[0], *of, *verb[1:], "--noise-floor", str(floor)]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"error: {floor}: is a run of {kind} (")
+    assert "remedy: make one of the same matrix: harness run EXPERIMENT --aa" in captured.err
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_floor_of_another_matrix_is_refused(tmp_path: Path) -> None:

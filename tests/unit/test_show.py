@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import counted_run
 import pytest
 
 from fakes import FakeLab, campaign, new_run
@@ -86,6 +87,18 @@ def test_scripts_get_all_of_it_under_stable_keys(run: RunDirectory, capsys: Capt
     assert list(machine) == ["what", "values", "why"]
     assert list(machine["values"]) == ["OLD", "NEW"], "the baseline first"
     assert data["sessions"][0]["facts"]["qemu"]["devices"]["disk0"]["queue-size"] == 128
+
+
+@pytest.mark.parametrize("kind", ["fio-matrix", "instructions"])
+def test_only_rounds_are_drawn(kind: str, run: RunDirectory, tmp_path: Path, capsys: Captured) -> None:
+    counts = counted_run.make(tmp_path / "counts", lambda planned: planned.requests * 7000)
+    path, plot = run.path if kind == "fio-matrix" else counts, tmp_path / "plot.svg"
+    assert run_cli(["show", str(path), "--plot", str(plot)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert f"--plot: draws the rounds of pool-growth; {path} is a run of {kind}" in captured.err
+    assert f"harness report {path}" in captured.err
+    assert not plot.exists()
 
 
 def test_differences_can_be_accepted(run: RunDirectory, capsys: Captured) -> None:

@@ -200,8 +200,8 @@ def test_the_exit_code_weighs_every_table(watched: Path) -> None:
 
 
 def test_an_unknown_metric_among_several_is_refused(watched: Path, capsys: Captured) -> None:
-    assert run_cli(["compare", str(watched), "--metric", "vmas,speed"]) == 2
-    assert "'speed' is unknown" in capsys.readouterr().err
+    assert run_cli(["compare", str(watched), "--metric", "vmas,speed,weight"]) == 2
+    assert "--metric: 'speed', 'weight' are unknown" in capsys.readouterr().err
 
 
 def test_a_run_without_telemetry_says_so_and_what_it_has(tmp_path: Path, capsys: Captured) -> None:

@@ -72,13 +72,25 @@ class HistoryStore:
         Raises:
             InputError: the store is of a newer version or damaged, or holds other content under an id.
             BusyError: others kept the store for too long.
+            HarnessError: the disk is full.
         """
         make_directory(self.path.parent, PASSABLE)
-        with self._turn(), self._connection(writing=True) as connection:
+        with self._turn(), self._whole(), self._connection(writing=True) as connection:
             new = _new_ones(connection, runs)
             if any(new):
                 _insert(connection, [run for run, wanted in zip(runs, new, strict=True) if wanted])
         return new
+
+    @contextlib.contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Remove the store again where it was made, and nothing could be filed in it."""
+        was_there = self.path.exists()
+        try:
+            yield
+        except BaseException:
+            if not was_there:
+                _remove(self.path)
+            raise
 
     def runs(self, selection: Selection) -> list[FiledRun]:
         """Return the runs of a selection without their numbers, the newest first."""
@@ -149,13 +161,24 @@ class HistoryStore:
     def _create(self) -> None:
         """Make an empty store beside its place, and then move it there whole."""
         making = self.path.with_name(f".{self.path.name}.new")
-        for left in (making, making.with_name(f"{making.name}.wal")):
-            left.unlink(missing_ok=True)
-        with _translated(self.path), _opened(making, read_only=False) as connection:
-            connection.execute(SCHEMA)
-            connection.execute("INSERT INTO format VALUES (?)", [HISTORY_FORMAT])
-        making.replace(self.path)
+        _remove(making)
+        try:
+            with _translated(self.path), _opened(making, read_only=False) as connection:
+                connection.execute(SCHEMA)
+                connection.execute("INSERT INTO format VALUES (?)", [HISTORY_FORMAT])
+                # On a full disk close() leaves all of it in the log, in silence; and the log stays here.
+                connection.execute("CHECKPOINT")
+            making.replace(self.path)
+        except BaseException:
+            _remove(making)
+            raise
         sync_directory(self.path.parent)
+
+
+def _remove(path: Path) -> None:
+    """Remove a store with its log, as far as they are there."""
+    for file in (path, path.with_name(f"{path.name}.wal")):
+        file.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -182,10 +205,9 @@ def _translated(path: Path) -> Iterator[None]:
         first = str(error).splitlines()[0]
         if "lock on file" in first:
             raise BusyError(f"the history {path} is open in another program: {first}") from error
-        if isinstance(error, duckdb.OperationalError) and "space" in first.lower():
-            raise HarnessError(
-                f"cannot write the history {path}: {first}", remedy="free some space"
-            ) from error
+        if "no space left" in first.lower():
+            message = f"cannot write the history {path}: the disk is full ({first})"
+            raise HarnessError(message, remedy="free some space") from error
         raise InputError.single(
             str(path),
             f"cannot be read as a history: {first}",

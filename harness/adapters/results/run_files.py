@@ -121,9 +121,11 @@ class RunFiles(Generic[_Head]):
         """Open a run directory that exists.
 
         Raises:
-            InputError: it is none, or one of a newer format.
+            InputError: it is not there, is none, or one of a newer format.
         """
         if not is_run_directory(path):
+            if not is_there(path):
+                raise InputError.single(str(path), "does not exist", "check the path")
             raise InputError.single(
                 str(path),
                 "is not a run directory (no run.json in it)",

@@ -46,12 +46,26 @@ def check_new(path: Path) -> None:
 
 
 def is_run_directory(path: Path) -> bool:
-    """Return whether a path looks like a run directory."""
+    """Return whether a path looks like a run directory.
+
+    Raises:
+        InputError: this user may not look into it.
+    """
     try:
         return (path / HEAD).is_file()
-    except PermissionError:
-        raise
+    except PermissionError as error:
+        raise InputError.single(
+            str(path), "may not be looked into by this user", "ask as its owner, or as root"
+        ) from error
     except OSError:  # no file can have such a name
+        return False
+
+
+def is_run_here(path: Path) -> bool:
+    """Return whether there is a run directory that this user may look into."""
+    try:
+        return is_run_directory(path)
+    except InputError:
         return False
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from difflib import get_close_matches
+from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def shown(value: object) -> str:
         return "a mapping (key: value)"
     if isinstance(value, list | tuple):
         return "a list"
-    return _SHORT.repr(value)
+    return _SHORT.repr(value.value if isinstance(value, Enum) else value)
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

@@ -149,10 +149,13 @@ class Experiment(Section):
             document["matrix"][factor] = [value]
         return Experiment.model_validate(document)
 
+    def document(self) -> dict[str, Any]:
+        """Return the experiment as plain mappings and lists, as a file has them, every default included."""
+        return self.model_dump(mode="json", exclude_none=True)
+
     def to_yaml(self) -> str:
         """Return the experiment as YAML, every default written out; load_experiment reads it back."""
-        document = self.model_dump(mode="json", exclude_none=True)
-        return write_yaml(document)
+        return write_yaml(self.document())
 
 
 def json_schema() -> dict[str, Any]:

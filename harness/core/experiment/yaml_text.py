@@ -21,6 +21,7 @@ _FLOAT = re.compile(
 )
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _NULL = re.compile(r"~|null|Null|NULL|")
+_ODD_ENDS = re.compile("[\x85\u2028\u2029]")
 _TAG = "tag:yaml.org,2002:"
 _LONGEST_NUMBER = 40
 # An experiment has some thousand characters. PyYAML takes a second for ten thousands of values.
@@ -86,11 +87,16 @@ _Loader.yaml_implicit_resolvers = {}
 class _Dumper(yaml.SafeDumper):
     """PyYAML's dumper, which also quotes what only _Loader takes for a number."""
 
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        """Return a text's node; escaped where PyYAML writes ends of lines that it reads as others."""
+        return self.represent_scalar(f"{_TAG}str", text, style='"' if _ODD_ENDS.search(text) else None)
+
 
 _Loader.add_implicit_resolver(f"{_TAG}null", re.compile(rf"(?:{_NULL.pattern})\Z"), ["~", "n", "N", ""])
 _Loader.add_implicit_resolver(f"{_TAG}bool", re.compile(rf"(?:{_BOOL.pattern})\Z"), list("tTfF"))
 _Loader.add_implicit_resolver(f"{_TAG}int", re.compile(rf"{_INT.pattern}\Z"), list("-+0123456789"))
 _Loader.add_implicit_resolver(f"{_TAG}float", re.compile(rf"{_FLOAT.pattern}\Z"), list("-+.0123456789"))
+_Dumper.add_representer(str, _Dumper.represent_text)
 _Dumper.add_implicit_resolver(f"{_TAG}float", re.compile(rf"{_FLOAT.pattern}\Z"), list("-+.0123456789"))
 
 

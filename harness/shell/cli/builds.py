@@ -23,14 +23,22 @@ if TYPE_CHECKING:
     from harness.core.builds import CachedBuild
     from harness.shell.builds import Explained
 
-_DAY_SECONDS = 86400
+_DAY_HOURS = 24
 
 
 def _age(value: str) -> float:
-    """Read ``30d``, ``12h``, ``90m`` as seconds."""
-    days = value.strip().removesuffix("d") if value.strip().endswith("d") else None
+    """Read ``30d``, ``12h``, ``90m`` as seconds.
+
+    Raises:
+        ValueError: it is no age, or a bare number: who writes 30 means days, not half a minute.
+    """
+    text = value.strip()
+    if not text[-1:].isalpha():
+        raise ValueError(f"{value!r} is not an age with a unit")
     try:
-        return float(days) * _DAY_SECONDS if days is not None else parse_duration(value)
+        if text.endswith("d"):
+            return parse_duration(f"{text.removesuffix('d')}h") * _DAY_HOURS
+        return parse_duration(text)
     except ValueError as error:
         raise ValueError(f"{value!r} is not an age") from error
 

@@ -100,6 +100,8 @@ def command(
     given = [path for path in (old, new, *more) if path is not None]
     if asked.plot and not asked.trend:
         raise click.UsageError("--plot draws a trend: add --trend")
+    if asked.explain and asked.form != "text":
+        raise click.UsageError(f"--explain is text: leave --format {asked.form} out")
     if fleet:
         return _of_fleet(asked, given)
     refuse_given({"a third result": more}, "that goes with a fleet only (--fleet)")
@@ -312,12 +314,11 @@ def _of_counts(asked: _Asked) -> int:
     from harness.shell.explaining import explain_counts
 
     refuse_given(asked.only_for_samples, NOT_OF_COUNTS)
-    if asked.explain:
-        click.echo(explain_counts(asked.old, margin=asked.margin, roles=asked.roles), nl=False)
-        return 0
     counted = read_counted(asked.old)
     comparison = compare_counted(counted, margin=asked.margin, roles=asked.roles)
-    if asked.form == "html":
+    if asked.explain:
+        click.echo(explain_counts(counted, comparison), nl=False)
+    elif asked.form == "html":
         from harness.shell.reporting import report_counts
 
         print_file(report_counts(counted, comparison))
@@ -343,8 +344,8 @@ def _of_trend(asked: _Asked) -> int:
         click.echo(f"harness: plot: {asked.plot}", err=True)
     if asked.explain:
         click.echo(explain_steps(asked.old, trend), nl=False)
-        return 0
-    asked.print(render_trend(trend, asked.form))
+    else:
+        asked.print(render_trend(trend, asked.form))
     for warning in trend.warnings if asked.form in {"commit", "csv"} else ():
         click.echo(f"harness: warning: {warning}", err=True)
     return code_of(trend.verdicts(), asked.fail_on)

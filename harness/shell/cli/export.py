@@ -183,5 +183,11 @@ def _exit_code(judged: Judged, fail_on: tuple[str, ...]) -> int:
 def _pack(run_dir: Path, bundle: Path, *, anonymous: bool, logs: bool) -> None:
     from harness.shell.bundles import write_bundle
 
-    size = write_bundle(run_dir, bundle, anonymous=anonymous, logs=logs)
-    click.echo(f"harness: {bundle}: {size:,} bytes; read it with: harness compare {bundle}", err=True)
+    written = write_bundle(run_dir, bundle, anonymous=anonymous, logs=logs)
+    size = f"harness: {bundle}: {written.size_bytes:,} bytes"
+    if written.refused is None:
+        click.echo(f"{size}; read it with: harness compare {bundle}", err=True)
+        return
+    click.echo(f"{size}; no table is in it, and harness compare refuses it as it refuses the run:", err=True)
+    for problem in written.refused.problems:
+        click.echo(f"harness: warning: {problem.where}: {problem.message}", err=True)

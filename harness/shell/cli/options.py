@@ -33,8 +33,9 @@ class _NamedPath(click.Path):
         return super().convert(value, param, ctx)
 
 
-# click would refuse a missing file in its own words; the loader names the remedy as well.
-PATH: Any = _NamedPath(path_type=Path)
+# click would refuse a file that is missing, or may not be read, in its own words, and stop at the first one;
+# the loader names the remedy as well, and goes on to the next.
+PATH: Any = _NamedPath(readable=False, path_type=Path)
 
 
 def reading(

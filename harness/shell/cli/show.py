@@ -34,6 +34,8 @@ def command(run_dir: Path, *, full: bool, plot: Path | None, as_json: bool) -> N
     from harness.adapters.results.store import RunDirectory
     from harness.shell.summary import summarise, summarise_counts
 
+    if plot is not None:
+        _check_rounds(run_dir)
     if holds_counts(run_dir):
         counted = summarise_counts(CountDirectory.open(run_dir))
         if as_json:
@@ -64,6 +66,22 @@ def _print_counts(summary: dict[str, Any]) -> None:
         click.echo(
             f"  count {count['number']:>4}  {count['variant']:<12} {count['cell']}, "
             f"{count['requests']} requests, {count['seconds']:.1f} s: {count['failure'] or counted}"
+        )
+
+
+def _check_rounds(run_dir: Path) -> None:
+    """Refuse to draw as rounds what are none."""
+    from harness.adapters.results.run_layout import holds_counts
+    from harness.core.errors import InputError
+    from harness.core.model import Workload
+    from harness.shell.results import workload_of
+
+    workload = Workload.INSTRUCTIONS if holds_counts(run_dir) else workload_of(run_dir)
+    if workload not in {None, Workload.POOL_GROWTH}:
+        raise InputError.single(
+            "--plot",
+            f"draws the rounds of pool-growth; {run_dir} is a run of {workload}",
+            f"leave it out; harness report {run_dir} has charts",
         )
 
 
