@@ -24,7 +24,7 @@ from harness.core.records import RunRecord, RunState
 from harness.core.units import format_duration
 from harness.shell.judging import TCG_NOTICE, require_metric
 from harness.shell.noise_floor import check_applies, open_floor, place_of
-from harness.shell.results import check_builds
+from harness.shell.results import check_builds, is_aa
 from harness.shell.roles import Roles
 
 if TYPE_CHECKING:
@@ -173,14 +173,10 @@ def compare_alone(run: RunDirectory, judgement: Judgement, found: RunSamples | N
     return replace(comparison, warnings=warnings, absent=absent)
 
 
-def _is_aa(record: RunRecord) -> bool:
-    return len({build["sha256"] for build in record.builds.values()}) == 1
-
-
 def _false_alarms(comparison: Comparison, record: RunRecord) -> list[str]:
     """Return, of an A/A run, a warning where the build was called faster or slower than itself."""
     called = sorted({Verdict.FASTER, Verdict.SLOWER} & comparison.verdicts() - {None})
-    if not called or not _is_aa(record):
+    if not called or not is_aa(record.builds):
         return []
     chance = f"chance alone does that in up to {comparison.alpha * 100:g}% of A/A runs"
     blame = "in more of them the host is at fault (harness doctor)"
@@ -284,7 +280,7 @@ def _footer(experiment: Experiment, record: RunRecord, found: RunSamples) -> lis
         ),
         *build_lines(experiment, record),
     ]
-    if _is_aa(record):
+    if is_aa(record.builds):
         lines.append("A/A: both variants are the same build; the intervals are what this host can resolve.")
     if record.accel == "tcg":
         lines.append(f"{TCG_NOTICE} Why: {record.accel_reason}.")

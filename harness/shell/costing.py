@@ -13,6 +13,7 @@ from harness.core.errors import InputError
 from harness.core.model import CountLoad
 from harness.core.units import format_duration
 from harness.shell.counted import profiles_of, read_counted
+from harness.shell.results import is_aa
 from harness.shell.roles import Roles
 
 if TYPE_CHECKING:
@@ -161,6 +162,6 @@ def _footer(
         *([] if pool is None else _pool_lines(run, pool)),
         *(f"{name}: {head.builds[name]['version']}" for name in plan.variants),
     ]
-    if len({build["sha256"] for build in head.builds.values()}) == 1:
+    if is_aa(head.builds):
         lines.append("A/A: both variants are the same build.")
     return lines

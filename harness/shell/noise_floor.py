@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.adapters.results.run_layout import holds_counts
 from harness.adapters.results.store import RunDirectory
 from harness.analysis.ordering import cell_label
 from harness.core.errors import InputError
 from harness.core.experiment import Experiment, load_experiment
 from harness.core.model import TABLE_FACTORS, Workload
-from harness.shell.results import workload_of
+from harness.shell.results import is_aa, workload_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +39,7 @@ def open_floor(path: Path) -> RunDirectory:
         InputError: it is no run, or one of another workload than fio-matrix.
     """
     floor = RunDirectory.open(path)
-    workload = Workload.INSTRUCTIONS if holds_counts(path) else workload_of(path)
+    workload = workload_of(path)
     if workload is not Workload.FIO_MATRIX:
         kind = "counts" if workload is Workload.INSTRUCTIONS else "rounds"
         raise InputError.single(
@@ -67,7 +66,7 @@ def check_applies(floor: RunDirectory, experiment: Experiment, place: Mapping[st
         InputError: it is no A/A run, or one of another host or accelerator, or lacks cells.
     """
     path, record = floor.path, floor.record
-    if len({build["sha256"] for build in record.builds.values()}) != 1:
+    if not is_aa(record.builds):
         raise InputError.single(
             str(path), "is no A/A run: its variants are different builds", "make one with harness run --aa"
         )

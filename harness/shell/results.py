@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.adapters.results.run_layout import HEAD
+from harness.adapters.results.run_layout import HEAD, holds_counts
 from harness.adapters.results.store import RunDirectory, is_run_directory
 from harness.core.errors import InputError
 from harness.core.experiment import load_experiment
+from harness.core.model import Workload
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Container, Iterable, Mapping
     from pathlib import Path
+    from typing import Any
 
-    from harness.core.model import Workload
+
+def is_aa(builds: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Return whether all variants of a run are the same build, by its head."""
+    return len({build["sha256"] for build in builds.values()}) == 1
 
 
 def check_builds(file: Path, variants: Iterable[str], builds: Container[str]) -> None:
@@ -44,4 +49,6 @@ def workload_of(path: Path) -> Workload | None:
     """
     if not is_run_directory(path):
         return None
+    if holds_counts(path):
+        return Workload.INSTRUCTIONS
     return load_experiment(RunDirectory.open(path).experiment, f"{path}/experiment.yml").workload

@@ -71,12 +71,11 @@ def _print_counts(summary: dict[str, Any]) -> None:
 
 def _check_rounds(run_dir: Path) -> None:
     """Refuse to draw as rounds what are none."""
-    from harness.adapters.results.run_layout import holds_counts
     from harness.core.errors import InputError
     from harness.core.model import Workload
     from harness.shell.results import workload_of
 
-    workload = Workload.INSTRUCTIONS if holds_counts(run_dir) else workload_of(run_dir)
+    workload = workload_of(run_dir)
     if workload not in {None, Workload.POOL_GROWTH}:
         raise InputError.single(
             "--plot",
